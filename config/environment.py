@@ -1,0 +1,71 @@
+"""Reads settings from the environment: the only module that does.
+
+Every function raises ImproperlyConfigured with the name of the variable, what it holds and
+what is allowed.
+"""
+
+import os
+import zoneinfo
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def text(name: str, default: str | None = None) -> str:
+    """The variable as it stands; without a default it must be set."""
+    value = os.environ.get(name, "") or default
+    if value is None:
+        raise ImproperlyConfigured(f"{name} is not set. See the settings table in README.md.")
+    return value
+
+
+def flag(name: str) -> bool:
+    """1, true, yes, on are true; 0, false, no, off and unset are false."""
+    value = os.environ.get(name, "").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"", "0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name}={value!r} is neither true nor false. Use 1 or 0.")
+
+
+def items(name: str) -> list[str]:
+    """A comma-separated list; unset is the empty list."""
+    return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
+
+
+def integer(name: str, default: int, *, least: int, most: int) -> int:
+    """A whole number from least to most."""
+    value = optional_integer(name, least=least, most=most)
+    return default if value is None else value
+
+
+def optional_integer(name: str, *, least: int, most: int) -> int | None:
+    """A whole number from least to most, or None when the variable is unset or empty."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdigit() and least <= int(value) <= most:
+        return int(value)
+    raise ImproperlyConfigured(
+        f"{name}={value!r} is not a whole number from {least} to {most}. Correct it or unset it."
+    )
+
+
+def time_zone(name: str, default: str) -> str:
+    """The name of an IANA time zone."""
+    value = text(name, default)
+    if value not in zoneinfo.available_timezones():
+        raise ImproperlyConfigured(
+            f"{name}={value!r} is not an IANA time zone. Use a name such as UTC or Europe/London."
+        )
+    return value
+
+
+def currency(name: str, default: str) -> str:
+    """The three letters of an ISO 4217 currency code."""
+    value = text(name, default)
+    if len(value) == 3 and value.isascii() and value.isalpha() and value.isupper():
+        return value
+    raise ImproperlyConfigured(
+        f"{name}={value!r} is not an ISO 4217 code. Use three capital letters such as USD."
+    )

@@ -1,0 +1,86 @@
+"""Settings of the project. Every value that differs between deployments is read here."""
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from config import environment
+
+DEBUG = environment.flag("DJANGO_DEBUG")
+
+DEVELOPMENT_SECRET_KEY = "development-only-never-in-production"  # noqa: S105 - refused below
+SECRET_KEY = environment.text("DJANGO_SECRET_KEY", DEVELOPMENT_SECRET_KEY if DEBUG else None)
+if not DEBUG and (SECRET_KEY == DEVELOPMENT_SECRET_KEY or len(SECRET_KEY) < 32):
+    raise ImproperlyConfigured(
+        "DJANGO_SECRET_KEY is a development secret or shorter than 32 characters. Make one with: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(50))'"
+    )
+
+ALLOWED_HOSTS = environment.items("DJANGO_ALLOWED_HOSTS") or ["127.0.0.1", "localhost"]
+if not DEBUG and "*" in ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "DJANGO_ALLOWED_HOSTS='*' would answer to any name. List the host names clients use."
+    )
+
+# The read model.
+USAGE_TIME_ZONE = environment.time_zone("USAGE_TIME_ZONE", "UTC")
+USAGE_CURRENCY = environment.currency("USAGE_CURRENCY", "USD")
+USAGE_REFRESH_SECONDS = environment.integer("USAGE_REFRESH_SECONDS", 60, least=1, most=86_400)
+USAGE_MAX_AGE_SECONDS = environment.integer("USAGE_MAX_AGE_SECONDS", 180, least=1, most=604_800)
+USAGE_REFRESH_TIMEOUT_SECONDS = environment.integer(
+    "USAGE_REFRESH_TIMEOUT_SECONDS", 900, least=1, most=86_400
+)
+USAGE_OPEN_DAYS = environment.optional_integer("USAGE_OPEN_DAYS", least=1, most=366)
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.postgres",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "django_filters",
+    "drf_standardized_errors",
+    "usage",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+
+DATABASES = {
+    "default": dj_database_url.parse(
+        environment.text("DATABASE_URL"),
+        conn_max_age=60,
+        conn_health_checks=True,
+    )
+}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server: postgresql://...")
+
+# Seconds a single statement of a web request may take.
+WEB_STATEMENT_TIMEOUT_SECONDS = 15
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+
+REDIS_URL = environment.text("REDIS_URL")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "usage.api.errors.handle",
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}

@@ -1,0 +1,44 @@
+"""Errors of the read model. The docstring of a class is the message when none is given."""
+
+import inspect
+
+
+class UsageError(Exception):
+    """The usage read model could not do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").replace("\n", " "))
+
+
+class ReadOnlyModelError(UsageError):
+    """Daily totals are computed by the refresh and cannot be written. Change the raw usage
+    records instead and run: manage.py refresh_usage"""
+
+
+class TotalsNotFilledError(UsageError):
+    """The totals were never filled. Run: manage.py refresh_usage"""
+
+
+class TimeZoneChangedError(UsageError):
+    """USAGE_TIME_ZONE differs from the zone the daily totals are cut in."""
+
+
+class UnknownSubscriptionError(UsageError):
+    """A usage record names a subscription that does not exist. Make the subscription first."""
+
+
+class RefreshRunningError(UsageError):
+    """A refresh or partition maintenance is running. Wait for it to end (manage.py usage_status
+    shows it), then try again."""
+
+
+class RefreshFailedError(UsageError):
+    """The refresh failed. The earlier totals stay."""
+
+
+class RefreshPausedError(UsageError):
+    """Refreshes are paused. Run: manage.py resume_refresh"""
+
+
+class ImportFileError(UsageError):
+    """The file cannot be imported. Nothing was written."""

@@ -1,0 +1,120 @@
+"""Subscriptions and the raw usage records they are charged for."""
+
+import uuid
+from decimal import Decimal
+
+import django.db.models.deletion
+import django.db.models.functions
+from django.conf import settings
+from django.contrib.postgres.functions import RandomUUID
+from django.db import migrations, models
+
+from usage.sql.operations import SQLObject
+
+
+def record_model(name: str, table: str, quantity: str) -> migrations.CreateModel:
+    return migrations.CreateModel(
+        name=name,
+        fields=[
+            (
+                "pk",
+                models.CompositePrimaryKey(
+                    "subscription_id",
+                    "usage_date",
+                    "id",
+                    blank=True,
+                    editable=False,
+                    primary_key=True,
+                    serialize=False,
+                ),
+            ),
+            ("id", models.UUIDField(db_default=RandomUUID(), default=uuid.uuid4)),
+            ("usage_date", models.DateTimeField()),
+            (
+                "price",
+                models.DecimalField(
+                    db_default=0, decimal_places=8, default=Decimal(0), max_digits=20
+                ),
+            ),
+            (quantity, models.BigIntegerField()),
+            (
+                "subscription",
+                models.ForeignKey(
+                    db_constraint=False,
+                    db_index=False,
+                    on_delete=django.db.models.deletion.PROTECT,
+                    to="usage.subscription",
+                ),
+            ),
+        ],
+        options={"db_table": table},
+    )
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+
+    operations = [
+        migrations.CreateModel(
+            name="Subscription",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        primary_key=True,
+                        serialize=False,
+                        db_comment="Identifies the subscription in every relation of usage.",
+                    ),
+                ),
+                (
+                    "external_id",
+                    models.CharField(
+                        max_length=100,
+                        unique=True,
+                        db_comment="Its name elsewhere, for example a phone number.",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.Now(),
+                        editable=False,
+                        db_comment="When it was made here.",
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="subscriptions",
+                        to=settings.AUTH_USER_MODEL,
+                        db_comment="The user it belongs to, if any (auth_user.id).",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "usage_subscription",
+                "db_table_comment": "One row per subscription that usage is charged to.",
+            },
+        ),
+        SQLObject(
+            "usage_datausagerecord",
+            to=1,
+            drop="DROP TABLE usage_datausagerecord",
+            state_operations=[
+                record_model("DataUsageRecord", "usage_datausagerecord", "kilobytes_used")
+            ],
+        ),
+        SQLObject(
+            "usage_voiceusagerecord",
+            to=1,
+            drop="DROP TABLE usage_voiceusagerecord",
+            state_operations=[
+                record_model("VoiceUsageRecord", "usage_voiceusagerecord", "seconds_used")
+            ],
+        ),
+    ]

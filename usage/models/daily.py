@@ -1,0 +1,58 @@
+"""Daily totals, computed by the refresh. Django reads them and never writes them."""
+
+from typing import Any, NoReturn
+
+from django.db import models
+
+from usage.errors import ReadOnlyModelError
+from usage.models.records import UsageType
+from usage.models.subscriptions import Subscription
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise ReadOnlyModelError
+
+
+class ReadOnlyQuerySet(models.QuerySet):
+    create = bulk_create = update = bulk_update = delete = _delete = _raw_delete = _refuse
+    get_or_create = update_or_create = _insert = _update = _refuse
+
+
+class DailyTotals(models.Model):
+    """Columns of every daily relation; the grain is subscription, day and usage type."""
+
+    pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    day = models.DateField()
+    usage_type = models.TextField(choices=UsageType.choices)
+    total_price = models.DecimalField(max_digits=1000, decimal_places=8)
+    total_usage = models.BigIntegerField()
+    record_count = models.BigIntegerField()
+    last_usage_at = models.DateTimeField()
+
+    objects = ReadOnlyQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    save = delete = save_base = _refuse  # type: ignore[assignment]
+
+
+class OpenDailyUsage(DailyTotals):
+    """Days still being written: the materialized view the refresh brings up to date."""
+
+    always_null = models.BooleanField(null=True)
+
+    class Meta:
+        managed = False
+        db_table = "usage_daily_open"
+
+
+class DailyUsage(DailyTotals):
+    """Every day: the view that readers use, as of UsageState.as_of."""
+
+    class Meta:
+        managed = False
+        db_table = "usage_daily"

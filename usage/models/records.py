@@ -1,0 +1,98 @@
+"""Raw usage records: what the network reported, as it reported it."""
+
+import uuid
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.postgres.functions import RandomUUID
+from django.db import connections, models, router, transaction
+
+from usage.errors import UnknownSubscriptionError
+from usage.models.subscriptions import Subscription
+
+
+class UsageType(models.TextChoices):
+    DATA = "data", "Data"
+    VOICE = "voice", "Voice"
+
+    @property
+    def unit(self) -> str:
+        """The unit of a quantity of this type."""
+        return "kilobytes" if self is UsageType.DATA else "seconds"
+
+
+def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
+    """Keep these subscriptions from being deleted until the transaction ends.
+
+    FOR KEY SHARE, the lock of a foreign key, lets writers of the same subscription pass.
+    Raises UnknownSubscriptionError for ids that don't exist.
+    """
+    wanted = {pk for pk in subscription_ids if pk is not None}
+    with connections[using].cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM usage_subscription WHERE id = ANY(%s) FOR KEY SHARE", [list(wanted)]
+        )
+        found = {pk for (pk,) in cursor}
+    if missing := sorted(wanted - found):
+        raise UnknownSubscriptionError(
+            f"No subscription has the id {', '.join(map(str, missing[:10]))}"
+            f"{' ...' if len(missing) > 10 else ''}. Make the subscription first."
+        )
+
+
+class UsageRecordQuerySet(models.QuerySet):
+    """Checks on writing what no foreign key checks: that the subscriptions exist."""
+
+    def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
+        records = list(objs)
+        with transaction.atomic(using=self.db):
+            lock_subscriptions((record.subscription_id for record in records), self.db)
+            return super().bulk_create(records, *args, **kwargs)
+
+    def update(self, **kwargs: Any) -> int:
+        moved_to = kwargs.get("subscription", kwargs.get("subscription_id"))
+        if moved_to is None:
+            return super().update(**kwargs)
+        with transaction.atomic(using=self.db):
+            lock_subscriptions([getattr(moved_to, "pk", moved_to)], self.db)
+            return super().update(**kwargs)
+
+
+class UsageRecord(models.Model):
+    pk = models.CompositePrimaryKey("subscription_id", "usage_date", "id")
+    id = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID())
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
+    usage_date = models.DateTimeField()
+    price = models.DecimalField(max_digits=20, decimal_places=8, default=Decimal(0), db_default=0)
+
+    objects = UsageRecordQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        with transaction.atomic(using=using):
+            lock_subscriptions([self.subscription_id], using)
+            super().save(*args, **kwargs)
+
+
+class DataUsageRecord(UsageRecord):
+    """Data used by a subscription, in kilobytes."""
+
+    kilobytes_used = models.BigIntegerField()
+
+    class Meta:
+        db_table = "usage_datausagerecord"
+
+
+class VoiceUsageRecord(UsageRecord):
+    """A call made by a subscription, in seconds."""
+
+    seconds_used = models.BigIntegerField()
+
+    class Meta:
+        db_table = "usage_voiceusagerecord"

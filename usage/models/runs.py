@@ -1,0 +1,71 @@
+"""The state of the totals and the runs that brought them there."""
+
+from django.db import models
+from django.db.models import Q
+
+
+class UsageState(models.Model):
+    """One row: what the totals are as of, and how days are cut."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1, db_comment="Always 1.")
+    time_zone = models.TextField(db_comment="IANA zone in which days are cut.")
+    as_of = models.DateTimeField(
+        null=True,
+        db_comment="Every record committed by then is in the totals; NULL if never filled.",
+    )
+    paused_at = models.DateTimeField(
+        null=True, db_comment="Since when refreshes are paused; NULL if they are not."
+    )
+
+    class Meta:
+        db_table = "usage_state"
+        db_table_comment = "One row: the state of the daily totals, written by the refresh."
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="usage_state_has_one_row"),
+        ]
+
+
+class RefreshRun(models.Model):
+    """One run of the refresh, kept for 90 days or 100,000 runs."""
+
+    class Trigger(models.TextChoices):
+        SCHEDULE = "schedule"
+        COMMAND = "command"
+        API = "api"
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        SUCCESS = "success"
+        SKIPPED = "skipped"
+        FAILED = "failed"
+
+    id = models.BigAutoField(primary_key=True, db_comment="Identifies the run.")
+    trigger = models.TextField(choices=Trigger.choices, db_comment="Who asked for the run.")
+    status = models.TextField(
+        choices=Status.choices,
+        default=Status.RUNNING,
+        db_comment="running, success, skipped (another run was on, or paused) or failed.",
+    )
+    started_at = models.DateTimeField(db_comment="When the run began.")
+    finished_at = models.DateTimeField(null=True, db_comment="When it ended; NULL while it runs.")
+    as_of = models.DateTimeField(null=True, db_comment="What the totals are as of after it.")
+    open_rows = models.BigIntegerField(
+        null=True, db_comment="Rows of usage_daily_open after the run."
+    )
+    phases = models.JSONField(default=dict, db_comment="Seconds by phase, in the order they ran.")
+    error = models.TextField(default="", blank=True, db_comment="Why it failed or was skipped.")
+
+    class Meta:
+        db_table = "usage_refreshrun"
+        db_table_comment = "One row per run of the refresh."
+        indexes = [
+            models.Index(fields=["-started_at"], name="usage_refreshrun_started"),
+            models.Index(
+                fields=["-finished_at"],
+                condition=Q(status="success"),
+                name="usage_refreshrun_success",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} refresh of {self.started_at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,19 @@
+-- The moment after the last one of a day: the upper bound of every search by day.
+-- Where clocks go back over midnight the next day begins, stops and begins again; AT TIME ZONE
+-- names the last beginning. Bounds only narrow a search: usage_day() decides.
+
+DO $do$
+BEGIN
+    EXECUTE format(
+        $create$
+        CREATE OR REPLACE FUNCTION usage_day_end(day date) RETURNS timestamptz
+        LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+        AS $body$ SELECT (day + 1)::timestamp AT TIME ZONE %L $body$
+        $create$,
+        coalesce(nullif(current_setting('usage.time_zone', TRUE), ''), 'UTC')
+    );
+END
+$do$;
+
+COMMENT ON FUNCTION usage_day_end(date) IS
+'The moment after the last one of a day in the time zone of the deployment, exclusive.';
