@@ -37,7 +37,7 @@ class DailyTotals(models.Model):
     class Meta:
         abstract = True
 
-    save = delete = save_base = _refuse  # type: ignore[assignment]
+    save = delete = save_base = _refuse
 
 
 class OpenDailyUsage(DailyTotals):

@@ -67,5 +67,10 @@ class RefreshRun(models.Model):
             ),
         ]
 
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, or None while it runs."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
     def __str__(self) -> str:
         return f"{self.status} refresh of {self.started_at:%Y-%m-%d %H:%M:%S}"

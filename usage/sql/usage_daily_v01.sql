@@ -14,7 +14,7 @@ SELECT
 FROM usage_daily_open;
 
 COMMENT ON VIEW usage_daily IS
-'Totals by subscription, day and usage type, as of usage_state.as_of. Days without usage are absent.';
+'Totals by subscription, day and usage type, as of usage_state.as_of; no usage, no row.';
 COMMENT ON COLUMN usage_daily.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily.day IS

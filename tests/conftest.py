@@ -1,0 +1,45 @@
+"""Fixtures for every test; each is named for what it gives."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+
+@pytest.fixture
+def state(transactional_db: None) -> Iterator[None]:
+    """A database whose tests commit, with its one row of state and empty totals.
+
+    Django's flush empties tables, the state among them, but not a materialized view.
+    """
+    _start_over()
+    yield
+    _start_over()
+
+
+def _start_over() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE usage_datausagerecord, usage_voiceusagerecord")
+        cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
+        cursor.execute(
+            "INSERT INTO usage_state (id, time_zone, as_of) VALUES (1, 'UTC', now())"
+            " ON CONFLICT (id) DO UPDATE SET as_of = now(), paused_at = NULL"
+        )
+
+
+@pytest.fixture
+def client_with_token(db: None) -> APIClient:
+    """An API client that signs in with a token."""
+    user = get_user_model().objects.create_user("client")
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    return client
+
+
+def pytest_report_header() -> str:
+    from django.conf import settings
+
+    return f"database engine: {settings.DATABASES['default']['ENGINE']}"

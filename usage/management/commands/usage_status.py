@@ -1,0 +1,84 @@
+import json
+import sys
+from argparse import ArgumentParser
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.core.serializers.json import DjangoJSONEncoder
+from django.template.defaultfilters import filesizeformat
+
+from usage.services.status import Status, read_status
+
+
+class Command(BaseCommand):
+    help = (
+        "Say how old the totals are, how the last refreshes went and how large the tables are. "
+        "Exits 1 when the totals are older than USAGE_MAX_AGE_SECONDS or were never filled. "
+        "Example: manage.py usage_status --json"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        status = read_status()
+        if options["json"]:
+            answer = {**asdict(status), "fresh": status.is_fresh}
+            self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
+        else:
+            for name, text in _lines(status):
+                self.stdout.write(f"{name:<14}{text}")
+        if not status.is_fresh:
+            sys.exit(1)
+
+
+def _lines(status: Status) -> list[tuple[str, str]]:
+    if not status.populated or status.age_seconds is None:
+        totals = "never filled. Run: manage.py refresh_usage"
+    else:
+        verdict = "fresh" if status.is_fresh else "TOO OLD"
+        totals = (
+            f"as of {_moment(status.as_of)}, {status.age_seconds:.0f} s old, {verdict} "
+            f"(at most {status.max_age_seconds} s)"
+        )
+    lines = [("totals", totals), ("time zone", status.time_zone)]
+    if status.paused_at:
+        since = _moment(status.paused_at)
+        lines.append(("paused", f"since {since}. Run: manage.py resume_refresh"))
+    for name, run in [
+        ("last run", status.last_run),
+        ("last success", status.last_success),
+        ("last failure", status.last_failure),
+    ]:
+        lines.append((name, _run(run) if run else "none"))
+    for table, partitions in status.partitions.items():
+        lines.append(
+            (
+                "partitions",
+                f"{table}: {partitions['count']} days, {partitions['first_day']} to "
+                f"{partitions['last_day']}; default partition "
+                f"{filesizeformat(partitions['default_bytes'])}",
+            )
+        )
+    lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
+    return lines
+
+
+def _run(run: dict[str, Any]) -> str:
+    seconds = (
+        f" in {(run['finished_at'] - run['started_at']).total_seconds():.2f} s"
+        if run["finished_at"]
+        else ""
+    )
+    rows = f", {run['open_rows']} open rows" if run["open_rows"] is not None else ""
+    error = f": {run['error']}" if run["error"] else ""
+    return (
+        f"{run['status']}{seconds}, started {_moment(run['started_at'])} by "
+        f"{run['trigger']}{rows}{error}"
+    )
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "never"

@@ -1,0 +1,114 @@
+"""Partitions of the raw tables: one a day, made ahead; strays stay in the default partition."""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from django.db import OperationalError, connection, transaction
+from psycopg2 import sql
+
+from usage.models import DataUsageRecord, VoiceUsageRecord
+from usage.services.clock import today
+from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
+
+logger = logging.getLogger(__name__)
+
+RAW_TABLES = [DataUsageRecord._meta.db_table, VoiceUsageRecord._meta.db_table]
+DAYS_AHEAD = 14
+LOCK_MILLISECONDS = 200
+TRIES = 10
+
+
+def maintain_partitions() -> list[date]:
+    """Make the partitions from today to 14 days ahead; return the days that got one.
+
+    Raises RefreshRunningError while a refresh is on.
+    """
+    first = today()
+    return make_partitions(first + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1))
+
+
+def make_partitions(days: Iterable[date]) -> list[date]:
+    """Make the missing partitions of these days; return the days for which one was made.
+
+    A day of which the default partition already holds a record stays there: records never move.
+    Raises RefreshRunningError while a refresh is on.
+    """
+    existing = {table: set(partition_days(table)) for table in RAW_TABLES}
+    made = []
+    for day in sorted(set(days)):
+        results = [
+            _make_partition(table, day) for table in RAW_TABLES if day not in existing[table]
+        ]
+        if any(results):
+            made.append(day)
+    return made
+
+
+def partition_days(table: str) -> list[date]:
+    """The days that have a partition of their own, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT to_date(substring(leaf.relname FROM '_p([0-9]{8})$'), 'YYYYMMDD') AS day"
+            " FROM pg_inherits INNER JOIN pg_class AS leaf ON leaf.oid = pg_inherits.inhrelid"
+            " WHERE inhparent = %s::regclass AND leaf.relname ~ '_p[0-9]{8}$' ORDER BY day",
+            [table],
+        )
+        return [day for (day,) in cursor]
+
+
+def _make_partition(table: str, day: date) -> bool:
+    for _ in range(TRIES):
+        try:
+            return _attach(table, day)
+        except OperationalError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            time.sleep(LOCK_MILLISECONDS / 1000)
+    logger.warning(
+        "The partition of %s for %s was not made: the default partition stayed locked. "
+        "The next maintenance tries again.",
+        table,
+        day,
+    )
+    return False
+
+
+def _attach(table: str, day: date) -> bool:
+    """Make one partition beside the parent, then attach it: that locks only the default one."""
+    leaf, default = f"{table}_p{day:%Y%m%d}", f"{table}_default"
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        take_refresh_lock()
+        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
+        cursor.execute(
+            sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(default))
+        )
+        cursor.execute("SELECT usage_day_start(%s), usage_day_start(%s)", [day, day + timedelta(1)])
+        start, end = cursor.fetchone()
+        if start >= end:  # the zone skipped this day
+            return False
+        cursor.execute(
+            sql.SQL(
+                "SELECT EXISTS (SELECT FROM {} WHERE usage_date >= %s AND usage_date < %s)"
+            ).format(sql.Identifier(default)),
+            [start, end],
+        )
+        (has_strays,) = cursor.fetchone()
+        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [leaf])
+        (exists,) = cursor.fetchone()
+        if has_strays or exists:
+            return False
+        cursor.execute(
+            sql.SQL(
+                "CREATE TABLE {leaf} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
+                " INCLUDING INDEXES INCLUDING STORAGE)"
+            ).format(leaf=sql.Identifier(leaf), table=sql.Identifier(table))
+        )
+        cursor.execute(
+            sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM (%s) TO (%s)").format(
+                sql.Identifier(table), sql.Identifier(leaf)
+            ),
+            [start, end],
+        )
+        return True

@@ -1,0 +1,145 @@
+"""The one way to bring the totals up to date."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
+
+from usage.errors import (
+    RefreshFailedError,
+    RefreshPausedError,
+    RefreshRunningError,
+    UsageError,
+)
+from usage.models import OpenDailyUsage, RefreshRun, UsageState
+from usage.services import runs
+from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate, take_refresh_lock
+from usage.services.startup import compare_time_zone
+
+# How long a refresh waits for a TRUNCATE or a change of a raw table to let it read.
+RAW_LOCK_SECONDS = 5
+
+
+def refresh(*, trigger: RefreshRun.Trigger) -> RefreshRun:
+    """Refresh the totals in one transaction and return the run that tells of it.
+
+    The run is `success`, or `skipped` when another refresh is on or refreshes are paused: a
+    refresh never waits for another. Raises RefreshFailedError when it failed; readers then keep
+    the earlier totals, and the run says why.
+    """
+    run = RefreshRun.objects.create(trigger=trigger, started_at=Now())
+    phases: dict[str, float] = {}
+    try:
+        _refresh(run, phases)
+    except (RefreshRunningError, RefreshPausedError) as error:
+        return runs.finish(run, RefreshRun.Status.SKIPPED, phases, str(error))
+    except (DatabaseError, UsageError) as error:
+        reason = _explain(error)
+        runs.finish(run, RefreshRun.Status.FAILED, phases, reason)
+        raise RefreshFailedError(
+            f"The refresh failed, the earlier totals stay. {reason}"
+        ) from error
+    with _timed(phases, "vacuum"), connection.cursor() as cursor:
+        # A concurrent refresh leaves the old version of every changed row behind.
+        cursor.execute("VACUUM (SKIP_LOCKED) usage_daily_open")
+    runs.prune()
+    return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
+
+
+def _refresh(run: RefreshRun, phases: dict[str, float]) -> None:
+    """Everything readers see change at once: one transaction, no savepoint."""
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
+        cursor.execute(f"SET LOCAL statement_timeout = '{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s'")
+        with _timed(phases, "lock"):
+            take_refresh_lock()
+            # A TRUNCATE must not slip in behind the snapshot: it would show an empty past.
+            cursor.execute(
+                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
+            )
+        # The first query takes the snapshot. as_of is now(), the moment the transaction began,
+        # which is before it: whatever was committed by as_of is in the snapshot.
+        state = UsageState.objects.get()
+        compare_time_zone(state.time_zone)
+        if state.paused_at is not None:
+            raise RefreshPausedError(
+                f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
+                "Run: manage.py resume_refresh"
+            )
+        with _timed(phases, "view"):
+            _refresh_open_view()
+        with _timed(phases, "count"):
+            open_rows = OpenDailyUsage.objects.count()
+        UsageState.objects.update(as_of=Now())
+        RefreshRun.objects.filter(pk=run.pk).update(
+            status=RefreshRun.Status.SUCCESS, as_of=Now(), open_rows=open_rows
+        )
+        commit_began = time.monotonic()
+    phases["commit"] = round(time.monotonic() - commit_began, 4)
+
+
+def _refresh_open_view() -> None:
+    """Concurrently, so that readers go on; plainly when the view was never filled."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
+        )
+        (populated,) = cursor.fetchone()
+        cursor.execute(
+            f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY' if populated else ''} usage_daily_open"
+        )
+
+
+def pause() -> datetime:
+    """Keep refreshes from running until resume(); when this returns, none is running.
+
+    Raises RefreshRunningError while one is on. Returns since when refreshes are paused.
+    """
+    with transaction.atomic():
+        take_refresh_lock()
+        UsageState.objects.filter(paused_at=None).update(paused_at=Now())
+        paused_at = UsageState.objects.values_list("paused_at", flat=True).get()
+    assert paused_at is not None  # noqa: S101 - set above, under the lock
+    return paused_at
+
+
+def resume() -> bool:
+    """Let refreshes run again; False when they were not paused."""
+    with transaction.atomic():
+        take_refresh_lock()
+        return bool(UsageState.objects.exclude(paused_at=None).update(paused_at=None))
+
+
+@contextmanager
+def _timed(phases: dict[str, float], phase: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        phases[phase] = round(time.monotonic() - began, 4)
+
+
+def _explain(error: Exception) -> str:
+    """What happened and what to do next, in one line an operator can act on."""
+    first_line = str(error).strip().partition("\n")[0]
+    match sqlstate(error):
+        case code if code == QUERY_CANCELED:
+            return (
+                f"It took longer than USAGE_REFRESH_TIMEOUT_SECONDS="
+                f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS} or was cancelled: {first_line}. Raise "
+                "the setting if the raw tables have grown."
+            )
+        case code if code == LOCK_NOT_AVAILABLE:
+            return (
+                f"A raw table stayed locked for {RAW_LOCK_SECONDS} s: {first_line}. A TRUNCATE or "
+                "ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
+            )
+        case code if code and code.startswith("53"):
+            return f"The server is short of resources: {first_line}. Free disk space or memory."
+        case _:
+            return first_line or type(error).__name__

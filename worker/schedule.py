@@ -1,0 +1,26 @@
+"""What beat sends, and when. Times are UTC."""
+
+from typing import Any
+
+from celery.schedules import crontab
+from django.conf import settings
+
+
+def beat_schedule() -> dict[str, dict[str, Any]]:
+    """The schedule from the settings.
+
+    A message expires after one interval, so that a worker that was away does not come back to a
+    queue of refreshes.
+    """
+    return {
+        "refresh": {
+            "task": "worker.tasks.refresh",
+            "schedule": float(settings.USAGE_REFRESH_SECONDS),
+            "options": {"expires": settings.USAGE_REFRESH_SECONDS},
+        },
+        "partitions": {
+            "task": "worker.tasks.maintain_partitions",
+            "schedule": crontab(hour="0", minute="15"),
+            "options": {"expires": 3600},
+        },
+    }
