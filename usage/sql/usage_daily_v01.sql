@@ -2,7 +2,7 @@
 -- Source: usage_daily_open.
 -- Why: readers depend on this name and these columns alone; what lies under it can be replaced.
 
-CREATE VIEW usage_daily AS
+CREATE OR REPLACE VIEW usage_daily AS
 SELECT
     subscription_id,
     day,
