@@ -69,12 +69,14 @@ USE_I18N = False
 REDIS_URL = environment.text("REDIS_URL")
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.permissions.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "usage.api.errors.handle",
     "COERCE_DECIMAL_TO_STRING": True,
+    # A parameter nobody knows is an error, this one too; the Accept header chooses the format.
+    "URL_FORMAT_OVERRIDE": None,
 }
 
 LOGGING = {

@@ -1,3 +1,10 @@
-from django.urls import URLPattern
+from django.urls import URLPattern, URLResolver, include, path
 
-urlpatterns: list[URLPattern] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", include("usage.api.urls")),
+]
+
+handler400 = "usage.api.errors.bad_request"
+handler403 = "usage.api.errors.permission_denied"
+handler404 = "usage.api.errors.not_found"
+handler500 = "usage.api.errors.server_error"

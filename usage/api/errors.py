@@ -1,0 +1,100 @@
+"""One handler: what went wrong becomes a status and one JSON shape, never a traceback.
+
+{"type": "validation_error" | "client_error" | "server_error",
+ "errors": [{"code", "detail", "attr": the parameter or null}]}
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, JsonResponse
+from drf_standardized_errors.handler import exception_handler
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.response import Response
+
+from usage.errors import TotalsNotFilledError
+from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
+
+NOT_POPULATED = "55000"
+
+
+class Unavailable(APIException):
+    """The answer exists but can't be given now; `wait` becomes Retry-After, in seconds."""
+
+    status_code = 503
+
+    def __init__(self, detail: str, *, code: str, wait: int) -> None:
+        super().__init__(detail, code=code)
+        self.wait = wait
+
+
+def handle(error: Exception, context: Any) -> Response | None:
+    """The EXCEPTION_HANDLER of REST_FRAMEWORK."""
+    return exception_handler(translated(error), context)
+
+
+def translated(error: Exception) -> Exception:
+    """The error as one that says its status, its cause kept for the log; others unchanged."""
+    answer: APIException
+    match error:
+        case TotalsNotFilledError():
+            answer = _totals_not_filled(str(error))
+        case OperationalError() | InterfaceError():
+            answer = _database_fault(error)
+        case SuspiciousOperation() | BadRequest():
+            answer = ParseError("The request cannot be read. Send fewer or shorter parameters.")
+        case _:
+            return error
+    answer.__cause__ = error
+    return answer
+
+
+def _totals_not_filled(detail: str) -> Unavailable:
+    return Unavailable(detail, code="totals_not_filled", wait=settings.USAGE_REFRESH_SECONDS)
+
+
+def _database_fault(error: Exception) -> Unavailable:
+    match sqlstate(error):
+        case code if code == NOT_POPULATED:
+            return _totals_not_filled(str(TotalsNotFilledError()))
+        case code if code == QUERY_CANCELED:
+            detail = (
+                "The answer took too long to compute. Narrow the question: fewer days (from_date, "
+                "to_date, month), named subscriptions (subscription_id, external_id) or one "
+                "usage_type."
+            )
+            return Unavailable(detail, code="query_timeout", wait=30)
+        case code if code == LOCK_NOT_AVAILABLE:
+            detail = "The totals are being changed by maintenance. Try again in a few seconds."
+            return Unavailable(detail, code="database_busy", wait=5)
+        case _:
+            detail = (
+                "The database cannot be reached. Try again in a few seconds; if it stays away, "
+                "tell the operator."
+            )
+            return Unavailable(detail, code="database_unavailable", wait=5)
+
+
+def bad_request(_request: HttpRequest, _exception: Exception) -> JsonResponse:
+    return _plain_answer(400, "parse_error", "The request cannot be read.")
+
+
+def permission_denied(_request: HttpRequest, _exception: Exception) -> JsonResponse:
+    return _plain_answer(403, "permission_denied", "This is not allowed.")
+
+
+def not_found(request: HttpRequest, _exception: Exception) -> JsonResponse:
+    detail = f"Nothing is at {request.path[:100]}. Paths begin with /api/v1/ and end with a slash."
+    return _plain_answer(404, "not_found", detail)
+
+
+def server_error(_request: HttpRequest) -> JsonResponse:
+    return _plain_answer(500, "error", "The server failed. Its log says why.")
+
+
+def _plain_answer(status: int, code: str, detail: str) -> JsonResponse:
+    kind = "client_error" if status < 500 else "server_error"
+    errors = [{"code": code, "detail": detail, "attr": None}]
+    return JsonResponse({"type": kind, "errors": errors}, status=status)

@@ -1,0 +1,180 @@
+"""Query parameters: what each may hold. Every fault says what is allowed."""
+
+import re
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.signing import BadSignature
+
+from usage.api.pagination import DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE, Cursor
+from usage.models import UsageType
+
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
+LARGEST_ID = 2**63 - 1
+MOST_IDS = 200
+LONGEST_EXTERNAL_ID = 100
+
+
+def shown(value: str) -> str:
+    """The value as a fault quotes it: never more than forty characters."""
+    return f"'{value}'" if len(value) <= 40 else f"'{value[:40]}...'"
+
+
+def whole_number(value: str, *, least: int, most: int) -> int | None:
+    """The number in plain ASCII digits, or None for anything else and outside the bounds."""
+    if not re.fullmatch(r"[0-9]{1,19}", value):
+        return None
+    return int(value) if least <= int(value) <= most else None
+
+
+class GivenValues(forms.Widget):
+    """Every value a parameter was given, so that a second one is seen; None for none."""
+
+    def value_from_datadict(self, data: Any, _files: Any, name: str) -> list[str] | None:
+        return data.getlist(name) if name in data else None
+
+
+class ParameterField(forms.Field):
+    """A parameter given once. Subclasses say what is `allowed` and read one value."""
+
+    widget = GivenValues
+    allowed: str
+
+    def clean(self, given: list[str] | None) -> Any:
+        if given is None:
+            if self.required:
+                raise self.fault("Missing", code="required")
+            return None
+        if len(given) > 1:
+            raise self.fault(f"Given {len(given)} times where one is expected", code="repeated")
+        return self.read_or_raise(given[0])
+
+    def read_or_raise(self, value: str) -> Any:
+        if not value:
+            raise self.fault("Empty", code="blank")
+        read = self.read(value)
+        if read is None:
+            raise self.fault(f"{shown(value)} is not allowed", code="invalid")
+        return read
+
+    def read(self, value: str) -> Any:
+        """What the value means, or None when it is not allowed."""
+        raise NotImplementedError
+
+    def fault(self, problem: str, *, code: str) -> ValidationError:
+        return ValidationError(f"{problem}. Give {self.allowed}.", code=code)
+
+
+class ManyField(ParameterField):
+    """A parameter that may be repeated and comma-separated; a sorted list without doubles."""
+
+    def clean(self, given: list[str] | None) -> list[Any] | None:
+        if given is None:
+            return None
+        values = {self.read_or_raise(value) for text in given for value in text.split(",")}
+        if len(values) > MOST_IDS:
+            raise self.fault(f"{len(values)} values", code="too_many")
+        return sorted(values)
+
+
+class SubscriptionIdField(ParameterField):
+    allowed = f"one whole number from 1 to {LARGEST_ID}"
+
+    def read(self, value: str) -> int | None:
+        return whole_number(value, least=1, most=LARGEST_ID)
+
+
+class SubscriptionIdsField(ManyField):
+    allowed = (
+        f"whole numbers from 1 to {LARGEST_ID}, comma-separated or repeated, at most {MOST_IDS} "
+        "together with external_id"
+    )
+
+    def read(self, value: str) -> int | None:
+        return whole_number(value, least=1, most=LARGEST_ID)
+
+
+class ExternalIdsField(ManyField):
+    allowed = (
+        f"external ids of at most {LONGEST_EXTERNAL_ID} characters, comma-separated or repeated, "
+        f"at most {MOST_IDS} together with subscription_id"
+    )
+
+    def read(self, value: str) -> str | None:
+        return value if len(value) <= LONGEST_EXTERNAL_ID and "\0" not in value else None
+
+
+class UsageTypeField(ParameterField):
+    allowed = " or ".join(UsageType.values)
+
+    def read(self, value: str) -> UsageType | None:
+        return UsageType(value) if value in UsageType.values else None
+
+
+class DayField(ParameterField):
+    allowed = f"a day as YYYY-MM-DD, from {FIRST_DAY} to {LAST_DAY}"
+
+    def read(self, value: str) -> date | None:
+        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+            return None
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            return None
+        return day if FIRST_DAY <= day <= LAST_DAY else None
+
+
+class MonthField(DayField):
+    """A month, as its first day."""
+
+    allowed = (
+        f"a month as YYYY-MM, from {FIRST_DAY:%Y-%m} to {LAST_DAY:%Y-%m}, "
+        "without from_date and to_date"
+    )
+
+    def read(self, value: str) -> date | None:
+        return super().read(f"{value}-01")
+
+
+class PriceLimitField(ParameterField):
+    allowed = (
+        "a plain decimal number from 0, such as 25 or 0.005, with at most 20 digits before and 8 "
+        "after the point"
+    )
+
+    def read(self, value: str) -> Decimal | None:
+        if not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,8})?", value):
+            return None
+        return Decimal(value.rstrip("0").rstrip(".") if "." in value else value)
+
+
+class ChoiceField(ParameterField):
+    """One of `choices`."""
+
+    def __init__(self, *, choices: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.choices = choices
+        self.allowed = f"one of {', '.join(choices)}"
+
+    def read(self, value: str) -> str | None:
+        return value if value in self.choices else None
+
+
+class PageSizeField(ParameterField):
+    allowed = f"a whole number from 1 to {LARGEST_PAGE_SIZE} (default {DEFAULT_PAGE_SIZE})"
+
+    def read(self, value: str) -> int | None:
+        return whole_number(value, least=1, most=LARGEST_PAGE_SIZE)
+
+
+class CursorField(ParameterField):
+    allowed = "the cursor in the `next` of an answer to the same query, unchanged, or none"
+
+    def read(self, value: str) -> Cursor | None:
+        try:
+            return Cursor.unsign(value)
+        except BadSignature:
+            return None

@@ -1,0 +1,12 @@
+from django.urls import path
+
+from usage.api import endpoints
+
+app_name = "api"
+urlpatterns = [
+    path("usage/over-limit/", endpoints.OverLimit.as_view(), name="over-limit"),
+    path("usage/totals/", endpoints.Totals.as_view(), name="totals"),
+    path("usage/daily/", endpoints.Daily.as_view(), name="daily"),
+    path("usage/records/", endpoints.Records.as_view(), name="records"),
+    path("subscriptions/", endpoints.Subscriptions.as_view(), name="subscriptions"),
+]
