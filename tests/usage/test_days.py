@@ -1,7 +1,7 @@
 """How days are cut, in ordinary zones and in those whose midnight comes twice or not at all."""
 
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
@@ -120,7 +120,7 @@ ORDER BY day
 
 
 @pytest.fixture
-def cut_days_in(db: None) -> Iterator[CutDays]:
+def cut_days_in(db: None) -> CutDays:
     """Makes the functions of the SQL files for a zone, in a schema that is rolled back."""
 
     def cut(zone: str) -> None:
@@ -142,7 +142,7 @@ def bounds_of(day: str) -> tuple[str, str]:
     """First moment and the moment after the last, in UTC."""
     utc = "to_char({}(%s) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')"
     return run_sql(
-        f"SELECT {utc.format('usage_day_start')}, {utc.format('usage_day_end')}",  # noqa: S608
+        f"SELECT {utc.format('usage_day_start')}, {utc.format('usage_day_end')}",
         [day, day],
     )[0]
 

@@ -62,9 +62,10 @@ def _refresh(run: RefreshRun, phases: dict[str, float]) -> None:
             cursor.execute(
                 "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
             )
-        # The first query takes the snapshot. as_of is now(), the moment the transaction began,
-        # which is before it: whatever was committed by as_of is in the snapshot.
-        state = UsageState.objects.get()
+        # The first query takes the snapshot, and Now() is the moment the server received the
+        # query, which is before it: whatever was committed by as_of is in the snapshot.
+        state = UsageState.objects.annotate(read_at=Now()).get()
+        as_of = state.read_at
         compare_time_zone(state.time_zone)
         if state.paused_at is not None:
             raise RefreshPausedError(
@@ -75,9 +76,9 @@ def _refresh(run: RefreshRun, phases: dict[str, float]) -> None:
             _refresh_open_view()
         with _timed(phases, "count"):
             open_rows = OpenDailyUsage.objects.count()
-        UsageState.objects.update(as_of=Now())
+        UsageState.objects.update(as_of=as_of)
         RefreshRun.objects.filter(pk=run.pk).update(
-            status=RefreshRun.Status.SUCCESS, as_of=Now(), open_rows=open_rows
+            status=RefreshRun.Status.SUCCESS, as_of=as_of, open_rows=open_rows
         )
         commit_began = time.monotonic()
     phases["commit"] = round(time.monotonic() - commit_began, 4)

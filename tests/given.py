@@ -1,0 +1,59 @@
+"""Given these raw records, expect exactly these daily totals: both written as small tables.
+
+Numbers stand in them as text and reach the database and the comparison as exact decimals.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+from tests.factories import data_record, refresh_totals, voice_record
+from usage.models import DailyUsage, Subscription
+
+
+def given(table: str) -> None:
+    """Write records: usage type, subscription, moment with its offset, price, quantity."""
+    for line in _lines(table):
+        usage_type, name, at, price, quantity = line
+        subscription, _ = Subscription.objects.get_or_create(external_id=name)
+        if usage_type == "data":
+            data_record(subscription, at, price=price, kilobytes=int(quantity))
+        else:
+            voice_record(subscription, at, price=price, seconds=int(quantity))
+
+
+def expect(table: str) -> None:
+    """Refresh, then compare: subscription, day, usage type, price, usage, records, last usage."""
+    refresh_totals()
+    assert stored_totals() == [
+        (
+            name,
+            date.fromisoformat(day),
+            usage_type,
+            Decimal(total_price),
+            int(total_usage),
+            int(record_count),
+            datetime.fromisoformat(last_usage_at),
+        )
+        for name, day, usage_type, total_price, total_usage, record_count, last_usage_at in _lines(
+            table
+        )
+    ]
+
+
+def stored_totals() -> list[tuple[object, ...]]:
+    """Every daily total as readers see it now, in the columns and order of expect()."""
+    return list(
+        DailyUsage.objects.order_by("subscription__external_id", "day", "usage_type").values_list(
+            "subscription__external_id",
+            "day",
+            "usage_type",
+            "total_price",
+            "total_usage",
+            "record_count",
+            "last_usage_at",
+        )
+    )
+
+
+def _lines(table: str) -> list[list[str]]:
+    return [line.split() for line in table.splitlines() if line.strip()]
