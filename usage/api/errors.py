@@ -4,13 +4,14 @@
  "errors": [{"code", "detail", "attr": the parameter or null}]}
 """
 
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
-from drf_standardized_errors.handler import exception_handler
+from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 
@@ -18,6 +19,8 @@ from usage.errors import TotalsNotFilledError
 from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 
 NOT_POPULATED = "55000"
+
+logger = logging.getLogger(__name__)
 
 
 class Unavailable(APIException):
@@ -32,23 +35,29 @@ class Unavailable(APIException):
 
 def handle(error: Exception, context: Any) -> Response | None:
     """The EXCEPTION_HANDLER of REST_FRAMEWORK."""
-    return exception_handler(translated(error), context)
+    return Handler(error, context).run()
 
 
-def translated(error: Exception) -> Exception:
-    """The error as one that says its status, its cause kept for the log; others unchanged."""
-    answer: APIException
-    match error:
-        case TotalsNotFilledError():
-            answer = _totals_not_filled(str(error))
-        case OperationalError() | InterfaceError():
-            answer = _database_fault(error)
-        case SuspiciousOperation() | BadRequest():
-            answer = ParseError("The request cannot be read. Send fewer or shorter parameters.")
-        case _:
-            return error
-    answer.__cause__ = error
-    return answer
+class Handler(ExceptionHandler):
+    """Knows the errors of usage and of the database besides those of Django and DRF."""
+
+    def convert_known_exceptions(self, exc: Exception) -> Exception:
+        match exc:
+            case TotalsNotFilledError():
+                return _totals_not_filled(str(exc))
+            case OperationalError() | InterfaceError():
+                return _database_fault(exc)
+            case SuspiciousOperation() | BadRequest():
+                return ParseError("The request cannot be read. Send fewer or shorter parameters.")
+            case _:
+                return super().convert_known_exceptions(exc)
+
+    def report_exception(self, exc: APIException, response: Response) -> None:
+        """A known state of the surroundings is a line in the log; a fault of ours a traceback."""
+        if isinstance(exc, Unavailable):
+            logger.warning("%s: %s", exc.get_codes(), str(self.exc).strip())
+        else:
+            super().report_exception(exc, response)
 
 
 def _totals_not_filled(detail: str) -> Unavailable:
@@ -77,20 +86,20 @@ def _database_fault(error: Exception) -> Unavailable:
             return Unavailable(detail, code="database_unavailable", wait=5)
 
 
-def bad_request(_request: HttpRequest, _exception: Exception) -> JsonResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     return _plain_answer(400, "parse_error", "The request cannot be read.")
 
 
-def permission_denied(_request: HttpRequest, _exception: Exception) -> JsonResponse:
+def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
     return _plain_answer(403, "permission_denied", "This is not allowed.")
 
 
-def not_found(request: HttpRequest, _exception: Exception) -> JsonResponse:
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     detail = f"Nothing is at {request.path[:100]}. Paths begin with /api/v1/ and end with a slash."
     return _plain_answer(404, "not_found", detail)
 
 
-def server_error(_request: HttpRequest) -> JsonResponse:
+def server_error(request: HttpRequest) -> JsonResponse:
     return _plain_answer(500, "error", "The server failed. Its log says why.")
 
 

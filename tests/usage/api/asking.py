@@ -1,0 +1,61 @@
+"""Ask the API in a test: query strings in, what came back out."""
+
+from typing import Any
+
+from django.db import connection
+from rest_framework.test import APIClient
+
+from usage.models import UsageState
+
+AS_OF = "2026-11-24T12:00:00Z"
+LISTS = {
+    "usage/over-limit": "price_limit=0",
+    "usage/totals": "",
+    "usage/daily": "",
+    "usage/records": "subscription_id=1&usage_type=data&day=2026-11-01",
+    "subscriptions": "",
+}
+
+
+def fill_totals() -> None:
+    """Refresh inside the transaction of the test; the totals are as of AS_OF."""
+    with connection.cursor() as cursor:
+        cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
+    UsageState.objects.update_or_create(id=1, defaults={"time_zone": "UTC", "as_of": AS_OF})
+
+
+def get(client: APIClient, path: str, query: str = "", **headers: str) -> Any:
+    """The response to a query string, sent as it stands; a failure of the server as well."""
+    client.raise_request_exception = False
+    return client.get(f"/api/v1/{path}/", QUERY_STRING=query, headers=headers)
+
+
+def answer(client: APIClient, path: str, query: str = "") -> dict[str, Any]:
+    """The whole envelope of an answer that must be 200."""
+    response = get(client, path, query)
+    assert response.status_code == 200, response.content
+    return response.json()
+
+
+def results(client: APIClient, path: str, query: str = "") -> list[dict[str, Any]]:
+    return answer(client, path, query)["results"]
+
+
+def pages(client: APIClient, path: str, query: str) -> list[list[dict[str, Any]]]:
+    """The results of every page, by following `next`."""
+    found = [answer(client, path, query)]
+    while url := found[-1]["next"]:
+        response = client.get(url)
+        assert response.status_code == 200, response.content
+        found.append(response.json())
+    return [page["results"] for page in found]
+
+
+def faults(client: APIClient, path: str, query: str) -> list[tuple[str, str]]:
+    """The (parameter, code) of every fault of an answer that must be 400."""
+    response = get(client, path, query)
+    assert response.status_code == 400, response.content
+    body = response.json()
+    assert body["type"] == "validation_error"
+    assert all(error["detail"] for error in body["errors"])
+    return sorted((error["attr"], error["code"]) for error in body["errors"])

@@ -1,0 +1,161 @@
+"""What a client is told when there is no answer: a status, one JSON shape, what to do."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from rest_framework.test import APIClient
+
+from tests.connections import ask, second_session
+from tests.usage.api.asking import LISTS, fill_totals, get
+from usage.models import UsageState
+from usage.selectors import totals_state
+
+
+def only_error(response: Any, kind: str) -> dict[str, Any]:
+    body = response.json()
+    assert body["type"] == kind
+    [error] = body["errors"]
+    assert error["attr"] is None
+    return error
+
+
+def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
+    for path in ("/", "/api/v1/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
+        response = client_with_token.get(path)
+        assert response.status_code == 404
+        assert only_error(response, "client_error")["code"] == "not_found"
+
+
+def test_a_path_without_its_slash_is_redirected(client_with_token: APIClient) -> None:
+    response = client_with_token.get("/api/v1/usage/totals?month=2026-11")
+    assert response.status_code == 301
+    assert response["Location"] == "/api/v1/usage/totals/?month=2026-11"
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_other_methods_are_405(client_with_token: APIClient, path: str) -> None:
+    for method in ("post", "put", "patch", "delete"):
+        response = getattr(client_with_token, method)(f"/api/v1/{path}/")
+        assert response.status_code == 405
+        assert response["Allow"] == "GET, HEAD, OPTIONS"
+        assert only_error(response, "client_error")["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "text/*;q=x"])
+def test_a_format_the_api_does_not_speak_is_406(client_with_token: APIClient, accept: str) -> None:
+    response = get(client_with_token, "subscriptions", accept=accept)
+    assert response.status_code == 406
+    assert only_error(response, "client_error")["code"] == "not_acceptable"
+
+
+def test_a_request_with_thousands_of_parameters_is_400(client_with_token: APIClient) -> None:
+    response = get(client_with_token, "subscriptions", "&".join(["subscription_id=1"] * 5000))
+    assert response.status_code == 400
+    assert only_error(response, "client_error")["code"] == "parse_error"
+
+
+def test_a_host_that_is_not_ours_is_400(client_with_token: APIClient) -> None:
+    response = get(client_with_token, "subscriptions", host="elsewhere.example")
+    assert response.status_code == 400
+    assert only_error(response, "client_error")["code"] == "parse_error"
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_totals_that_were_never_filled_are_503(
+    client_with_token: APIClient, path: str, query: str
+) -> None:
+    UsageState.objects.update_or_create(id=1, defaults={"time_zone": "UTC", "as_of": None})
+    response = get(client_with_token, path, query)
+    assert response.status_code == 503
+    assert response["Retry-After"] == "60"
+    error = only_error(response, "server_error")
+    assert error["code"] == "totals_not_filled"
+    assert "refresh_usage" in error["detail"]
+
+
+def test_a_view_that_is_not_populated_is_503(client_with_token: APIClient) -> None:
+    fill_totals()
+    with connection.cursor() as cursor:
+        cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
+    response = get(client_with_token, "usage/totals")
+    assert response.status_code == 503
+    assert response["Retry-After"] == "60"
+    assert only_error(response, "server_error")["code"] == "totals_not_filled"
+
+
+@pytest.fixture
+def reconnected() -> Iterator[None]:
+    yield
+    connection.close()
+
+
+def test_a_query_that_takes_too_long_says_what_to_narrow(
+    state: None, client_with_token: APIClient, reconnected: None
+) -> None:
+    with second_session() as other:
+        ask(other, "REFRESH MATERIALIZED VIEW usage_daily_open")
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '100ms'")
+        response = get(client_with_token, "usage/totals")
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+            cursor.execute("SET lock_timeout = '100ms'")
+        waiting = get(client_with_token, "usage/totals")
+    assert response.status_code == waiting.status_code == 503
+    assert response["Retry-After"] == "30"
+    error = only_error(response, "server_error")
+    assert error["code"] == "query_timeout"
+    assert "from_date" in error["detail"]
+    assert "subscription_id" in error["detail"]
+    assert only_error(waiting, "server_error")["code"] == "database_busy"
+
+
+def test_a_connection_that_the_server_ended_is_503_and_the_next_request_works(
+    state: None, client_with_token: APIClient, reconnected: None
+) -> None:
+    """The token is looked up first: signing in meets the broken connection."""
+    assert totals_state()
+    with second_session(autocommit=True) as other:
+        pid = connection.connection.info.backend_pid
+        assert ask(other, "SELECT pg_terminate_backend(%s, 5000)", [pid]) == [(True,)]
+    response = get(client_with_token, "usage/totals")
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert only_error(response, "server_error")["code"] == "database_unavailable"
+    connection.close_if_unusable_or_obsolete()
+    assert get(client_with_token, "usage/totals").status_code == 200
+
+
+def test_a_database_that_is_away_is_503(
+    state: None,
+    client_with_token: APIClient,
+    reconnected: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection.close()
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+        away.setitem(connection.settings_dict, "PORT", "1")
+        response = get(client_with_token, "usage/totals")
+        connection.close()
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    error = only_error(response, "server_error")
+    assert error["code"] == "database_unavailable"
+    assert "127.0.0.1" not in error["detail"]
+
+
+def test_a_fault_of_ours_is_500_in_json_without_a_traceback(
+    client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("a secret of the server")
+
+    fill_totals()
+    monkeypatch.setattr("usage.selectors.totals_state", broken)
+    response = get(client_with_token, "usage/totals")
+    assert response.status_code == 500
+    assert only_error(response, "server_error")["code"] == "error"
+    assert b"secret" not in response.content

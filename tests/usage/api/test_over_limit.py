@@ -1,0 +1,97 @@
+"""GET /api/v1/usage/over-limit/: whose price reached a limit, by how much."""
+
+import pytest
+from rest_framework.test import APIClient
+
+from tests.factories import make_subscription
+from tests.given import given
+from tests.usage.api.asking import fill_totals, results
+
+PATH = "usage/over-limit"
+
+
+@pytest.fixture
+def usage(db: None) -> None:
+    for number, name in enumerate(["anna", "bob", "cleo", "dora"], start=1):
+        make_subscription(name, id=number)
+    given("""
+        data  anna 2026-10-31T23:59:59Z  4.00       10
+        data  anna 2026-11-01T00:00:00Z  6.50       10
+        voice anna 2026-11-01T08:00:00Z  2.25       60
+        voice bob  2026-11-02T08:00:00Z 10.50       60
+        data  cleo 2026-11-02T08:00:00Z  0.00000001  1
+        voice cleo 2026-11-02T08:00:00Z  0           0
+        data  dora 2026-11-03T08:00:00Z -3.00        0
+    """)
+    fill_totals()
+
+
+def test_a_total_equal_to_the_limit_has_reached_it(
+    usage: None, client_with_token: APIClient
+) -> None:
+    assert results(client_with_token, PATH, "price_limit=10.5") == [
+        {
+            "subscription_id": 1,
+            "exceeded": [{"usage_type": "data", "total_price": "10.50", "exceeded_by": "0.00"}],
+        },
+        {
+            "subscription_id": 2,
+            "exceeded": [{"usage_type": "voice", "total_price": "10.50", "exceeded_by": "0.00"}],
+        },
+    ]
+    assert results(client_with_token, PATH, "price_limit=10.50000001") == []
+
+
+def test_every_type_that_reached_the_limit_is_listed(
+    usage: None, client_with_token: APIClient
+) -> None:
+    assert results(client_with_token, PATH, "price_limit=2&subscription_id=1") == [
+        {
+            "subscription_id": 1,
+            "exceeded": [
+                {"usage_type": "data", "total_price": "10.50", "exceeded_by": "8.50"},
+                {"usage_type": "voice", "total_price": "2.25", "exceeded_by": "0.25"},
+            ],
+        }
+    ]
+
+
+def test_the_largest_total_comes_first_then_the_smaller_id(
+    usage: None, client_with_token: APIClient
+) -> None:
+    found = results(client_with_token, PATH, "price_limit=0")
+    assert [row["subscription_id"] for row in found] == [1, 2, 3]
+    assert found[2]["exceeded"] == [
+        {"usage_type": "data", "total_price": "0.00000001", "exceeded_by": "0.00000001"},
+        {"usage_type": "voice", "total_price": "0", "exceeded_by": "0"},
+    ]
+
+
+def test_only_the_chosen_type_and_days_count(usage: None, client_with_token: APIClient) -> None:
+    def over(query: str) -> list[int]:
+        return [row["subscription_id"] for row in results(client_with_token, PATH, query)]
+
+    assert over("price_limit=10&usage_type=data") == [1]
+    assert over("price_limit=10&usage_type=voice") == [2]
+    assert over("price_limit=6&month=2026-11") == [2, 1]
+    assert over("price_limit=6&from_date=2026-11-01&to_date=2026-11-01") == [1]
+    assert over("price_limit=7&month=2026-11&usage_type=data") == []
+
+
+def test_a_credit_is_below_every_limit(usage: None, client_with_token: APIClient) -> None:
+    assert results(client_with_token, PATH, "price_limit=0&external_id=dora") == []
+
+
+def test_money_beyond_28_digits_stays_exact(db: None, client_with_token: APIClient) -> None:
+    make_subscription("rich", id=9)
+    given("data rich 2026-11-01T10:00:00Z 999999999999.99999999 1")
+    given("data rich 2026-11-01T11:00:00Z 0.00000002 1")
+    fill_totals()
+    [row] = results(client_with_token, PATH, "price_limit=0.00000003")
+    assert row["exceeded"] == [
+        {
+            "usage_type": "data",
+            "total_price": "1000000000000.00000001",
+            "exceeded_by": "999999999999.99999998",
+        }
+    ]

@@ -1,0 +1,212 @@
+"""Pages by key: nothing twice, nothing left out, a cursor for its query alone."""
+
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import pytest
+from django.core.signing import Signer
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.test import APIClient
+
+from tests.factories import data_record, make_subscription
+from tests.usage.api.asking import answer, faults, fill_totals, get, pages
+from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
+
+
+@pytest.fixture
+def twins(db: None) -> None:
+    """Twelve subscriptions, three days, both types, every total 1: order is up to the keys."""
+    Subscription.objects.bulk_create(
+        Subscription(id=number, external_id=f"twin {number}") for number in range(1, 13)
+    )
+    moments = [
+        (number, datetime(2026, 11, day, 10, tzinfo=UTC))
+        for number in range(1, 13)
+        for day in (1, 2, 3)
+    ]
+    DataUsageRecord.objects.bulk_create(
+        DataUsageRecord(subscription_id=number, usage_date=at, price=1, kilobytes_used=1)
+        for number, at in moments
+    )
+    VoiceUsageRecord.objects.bulk_create(
+        VoiceUsageRecord(subscription_id=number, usage_date=at, price=1, seconds_used=1)
+        for number, at in moments
+    )
+    # Many records of one moment: only the id tells them apart.
+    DataUsageRecord.objects.bulk_create(
+        DataUsageRecord(
+            id=UUID(int=number),
+            subscription_id=1,
+            usage_date=datetime(2026, 11, 5, 10, tzinfo=UTC),
+            price=0,
+            kilobytes_used=number,
+        )
+        for number in range(1, 13)
+    )
+    fill_totals()
+
+
+QUERIES = [
+    ("usage/over-limit", "price_limit=3"),
+    ("usage/over-limit", "price_limit=1&usage_type=voice&month=2026-11"),
+    ("usage/totals", ""),
+    ("usage/daily", ""),
+    ("usage/daily", "ordering=day"),
+    ("usage/daily", "ordering=-day"),
+    ("usage/daily", "ordering=total_price"),
+    ("usage/daily", "ordering=-total_price&subscription_id=1,2,3"),
+    ("usage/records", "subscription_id=1&usage_type=data&day=2026-11-05"),
+    ("subscriptions", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "query"), QUERIES)
+def test_pages_give_every_row_once_in_the_order_of_one_page(
+    twins: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    whole = answer(client_with_token, path, f"{query}&page_size=1000")
+    assert whole["next"] is None
+    assert len(whole["results"]) > 10
+    found = pages(client_with_token, path, f"{query}&page_size=5")
+    assert all(len(page) == 5 for page in found[:-1])
+    assert list(chain(*found)) == whole["results"]
+
+
+def test_a_full_last_page_has_no_next(twins: None, client_with_token: APIClient) -> None:
+    found = pages(client_with_token, "subscriptions", "page_size=6")
+    assert [len(page) for page in found] == [6, 6]
+
+
+def test_a_page_holds_100_rows_unless_asked(db: None, client_with_token: APIClient) -> None:
+    Subscription.objects.bulk_create(
+        Subscription(external_id=f"subscription {number}") for number in range(1001)
+    )
+    fill_totals()
+    sizes = [len(page) for page in pages(client_with_token, "subscriptions", "page_size=1000")]
+    assert sizes == [1000, 1]
+    assert len(answer(client_with_token, "subscriptions")["results"]) == 100
+
+
+def test_next_is_absolute_and_keeps_the_question(twins: None, client_with_token: APIClient) -> None:
+    url = urlsplit(
+        answer(
+            client_with_token,
+            "usage/daily",
+            "subscription_id=1,2&subscription_id=3&page_size=2&external_id=twin%201,twin%203",
+        )["next"]
+    )
+    assert (url.scheme, url.netloc, url.path) == ("http", "testserver", "/api/v1/usage/daily/")
+    asked = parse_qs(url.query)
+    assert asked.pop("cursor")
+    assert asked == {
+        "subscription_id": ["1,2", "3"],
+        "page_size": ["2"],
+        "external_id": ["twin 1,twin 3"],
+    }
+
+
+def cursor_of(found: dict[str, Any]) -> str:
+    return parse_qs(urlsplit(found["next"]).query)["cursor"][0]
+
+
+def test_pages_of_one_query_may_differ_in_size_and_spelling(
+    twins: None, client_with_token: APIClient
+) -> None:
+    first = answer(client_with_token, "usage/over-limit", "price_limit=3.0&page_size=2")
+    second = answer(
+        client_with_token,
+        "usage/over-limit",
+        f"cursor={cursor_of(first)}&price_limit=3&page_size=4",
+    )
+    assert [row["subscription_id"] for row in first["results"]] == [1, 2]
+    assert [row["subscription_id"] for row in second["results"]] == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("usage/totals", "subscription_id=1,2,3"),
+        ("usage/totals", "usage_type=data"),
+        ("usage/totals", "month=2026-11"),
+        ("usage/totals", "from_date=2026-11-01"),
+        ("usage/daily", ""),
+        ("usage/over-limit", "price_limit=1"),
+        ("subscriptions", ""),
+    ],
+)
+def test_a_cursor_of_another_query_is_refused(
+    twins: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    cursor = cursor_of(answer(client_with_token, "usage/totals", "page_size=2"))
+    assert faults(client_with_token, path, f"{query}&cursor={cursor}") == [
+        ("cursor", "other_query")
+    ]
+
+
+def test_a_cursor_of_another_order_is_refused(twins: None, client_with_token: APIClient) -> None:
+    cursor = cursor_of(answer(client_with_token, "usage/daily", "ordering=day&page_size=2"))
+    assert faults(client_with_token, "usage/daily", f"ordering=-day&cursor={cursor}") == [
+        ("cursor", "other_query")
+    ]
+
+
+def test_a_cursor_that_was_tampered_with_is_refused(
+    twins: None, client_with_token: APIClient
+) -> None:
+    cursor = cursor_of(answer(client_with_token, "subscriptions", "page_size=2"))
+    content, signature = cursor.split(":")
+    forged = Signer(salt="something else").sign_object(["", [5]])
+    for tampered in [
+        f"{content[:-1]}{'A' if content[-1] != 'A' else 'B'}:{signature}",
+        f"{content}:{signature[:-1]}",
+        content,
+        forged,
+        "%00",
+        "x" * 5000,
+        "é:é",
+    ]:
+        assert faults(client_with_token, "subscriptions", f"cursor={tampered}") == [
+            ("cursor", "invalid")
+        ]
+
+
+def test_rows_that_come_and_go_between_pages_do_not_repeat_others(
+    twins: None, client_with_token: APIClient
+) -> None:
+    """What docs/api.md says of a refresh between two pages, for orders by the key."""
+    first = answer(client_with_token, "usage/daily", "page_size=6&usage_type=data")
+    newcomer = make_subscription("newcomer", id=13)
+    data_record(newcomer, "2026-11-02T10:00:00Z")
+    data_record(Subscription.objects.get(id=1), "2026-10-01T10:00:00Z")
+    DataUsageRecord.objects.filter(subscription_id=2).delete()
+    fill_totals()
+    rest: list[int] = []
+    url = first["next"]
+    while url:
+        page = client_with_token.get(url).json()
+        rest += [row["subscription_id"] for row in page["results"]]
+        url = page["next"]
+    seen = [row["subscription_id"] for row in first["results"]] + rest
+    assert seen == [1, 1, 1, 1, 2, 2] + [n for n in range(3, 13) for _ in range(3)] + [13]
+
+
+@pytest.mark.parametrize(("path", "query"), QUERIES)
+def test_a_page_takes_three_queries_without_count_or_offset(
+    twins: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    url = answer(client_with_token, path, f"{query}&page_size=2")["next"]
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert client_with_token.get(url).status_code == 200
+    token, state, rows = (query["sql"] for query in queries)
+    assert "authtoken_token" in token
+    assert "usage_state" in state
+    assert "LIMIT 3" in rows
+    assert "OFFSET" not in rows
+    assert "COUNT" not in rows
+    assert get(client_with_token, path, query, accept="*/*").status_code == 200

@@ -1,0 +1,132 @@
+"""GET /api/v1/usage/totals/ and /daily/: totals by type, over days and by day."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from tests.factories import make_subscription
+from tests.given import given
+from tests.usage.api.asking import AS_OF, answer, fill_totals, results
+
+
+@pytest.fixture
+def usage(db: None) -> None:
+    for number, name in enumerate(["anna", "bob", "unused"], start=1):
+        make_subscription(name, id=number)
+    given("""
+        data  anna 2026-10-31T23:59:59.999999Z 0.10       1024
+        data  anna 2026-11-01T00:00:00Z        0.20       4294967296
+        data  anna 2026-11-30T23:59:59Z        0.00000001 4294967296
+        voice anna 2026-11-01T12:30:00Z        0          0
+        voice bob  2026-12-01T00:00:00Z       -1.50       30
+    """)
+    fill_totals()
+
+
+def test_totals_of_a_month_by_type_without_adding_units(
+    usage: None, client_with_token: APIClient
+) -> None:
+    assert answer(client_with_token, "usage/totals", "month=2026-11") == {
+        "as_of": AS_OF,
+        "time_zone": "UTC",
+        "currency": "USD",
+        "from_date": "2026-11-01",
+        "to_date": "2026-11-30",
+        "next": None,
+        "results": [
+            {
+                "subscription_id": 1,
+                "usage_type": "data",
+                "unit": "kilobytes",
+                "total_price": "0.20000001",
+                "total_usage": 8589934592,
+                "record_count": 2,
+                "first_day": "2026-11-01",
+                "last_day": "2026-11-30",
+            },
+            {
+                "subscription_id": 1,
+                "usage_type": "voice",
+                "unit": "seconds",
+                "total_price": "0",
+                "total_usage": 0,
+                "record_count": 1,
+                "first_day": "2026-11-01",
+                "last_day": "2026-11-01",
+            },
+        ],
+    }
+
+
+def prices(found: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
+    return [(row["subscription_id"], row["usage_type"], row["total_price"]) for row in found]
+
+
+def test_either_end_of_the_days_may_be_open(usage: None, client_with_token: APIClient) -> None:
+    until = answer(client_with_token, "usage/totals", "to_date=2026-10-31")
+    assert (until["from_date"], until["to_date"]) == (None, "2026-10-31")
+    assert prices(until["results"]) == [(1, "data", "0.10")]
+    since = answer(client_with_token, "usage/totals", "from_date=2026-12-01")
+    assert (since["from_date"], since["to_date"]) == ("2026-12-01", None)
+    assert prices(since["results"]) == [(2, "voice", "-1.50")]
+
+
+def test_a_subscription_must_be_in_both_lists(usage: None, client_with_token: APIClient) -> None:
+    def asked(query: str) -> set[int]:
+        return {row["subscription_id"] for row in results(client_with_token, "usage/totals", query)}
+
+    assert asked("subscription_id=1,2") == asked("subscription_id=2&subscription_id=1") == {1, 2}
+    assert asked("external_id=bob,unused,nobody") == {2}
+    assert asked("subscription_id=1,2&external_id=bob") == {2}
+    assert asked("subscription_id=1&external_id=bob") == set()
+    assert asked("subscription_id=9223372036854775807") == set()
+
+
+def test_daily_gives_one_row_of_the_view_with_its_unit(
+    usage: None, client_with_token: APIClient
+) -> None:
+    [row] = results(client_with_token, "usage/daily", "external_id=bob")
+    assert row == {
+        "subscription_id": 2,
+        "day": "2026-12-01",
+        "usage_type": "voice",
+        "unit": "seconds",
+        "total_price": "-1.50",
+        "total_usage": 30,
+        "record_count": 1,
+        "last_usage_at": "2026-12-01T00:00:00Z",
+    }
+    last = results(client_with_token, "usage/daily", "to_date=2026-10-31")[0]["last_usage_at"]
+    assert last == "2026-10-31T23:59:59.999999Z"
+    assert datetime.fromisoformat(last).utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    ("ordering", "expected"),
+    [
+        ("", ["1 10-31 data", "1 11-01 data", "1 11-01 voice", "1 11-30 data", "2 12-01 voice"]),
+        ("day", ["1 10-31 data", "1 11-01 data", "1 11-01 voice", "1 11-30 data", "2 12-01 voice"]),
+        (
+            "-day",
+            ["2 12-01 voice", "1 11-30 data", "1 11-01 data", "1 11-01 voice", "1 10-31 data"],
+        ),
+        (
+            "total_price",
+            ["2 12-01 voice", "1 11-01 voice", "1 11-30 data", "1 10-31 data", "1 11-01 data"],
+        ),
+        (
+            "-total_price",
+            ["1 11-01 data", "1 10-31 data", "1 11-30 data", "1 11-01 voice", "2 12-01 voice"],
+        ),
+    ],
+)
+def test_daily_in_every_order(
+    usage: None, client_with_token: APIClient, ordering: str, expected: list[str]
+) -> None:
+    query = f"ordering={ordering}" if ordering else ""
+    found = results(client_with_token, "usage/daily", query)
+    assert [
+        f"{row['subscription_id']} {row['day'][5:]} {row['usage_type']}" for row in found
+    ] == expected

@@ -1,0 +1,99 @@
+"""Questions asked of the totals, without HTTP: Decimals out, None where there was no usage."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from tests.factories import make_subscription
+from tests.given import given
+from usage import selectors
+from usage.errors import TotalsNotFilledError
+from usage.models import DailyUsage, Subscription, UsageState, UsageType
+
+
+@pytest.fixture
+def usage(db: None) -> None:
+    for number, name in enumerate(["anna", "bob"], start=1):
+        make_subscription(name, id=number)
+    given("""
+        data  anna 2026-11-01T10:00:00Z 1.10 10
+        data  anna 2026-11-02T10:00:00Z 2.20 20
+        voice anna 2026-11-02T11:00:00Z 0.05 60
+        voice bob  2026-11-03T10:00:00Z 3.30 90
+    """)
+    with connection.cursor() as cursor:
+        cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
+
+
+def test_type_totals_add_up_the_days_given(usage: None) -> None:
+    daily = DailyUsage.objects.filter(day__lte=date(2026, 11, 2))
+    rows = selectors.type_totals(daily=daily).order_by("subscription_id", "usage_type")
+    assert list(rows) == [
+        {
+            "subscription_id": 1,
+            "usage_type": "data",
+            "price": Decimal("3.30"),
+            "usage": 30,
+            "records": 2,
+            "first_day": date(2026, 11, 1),
+            "last_day": date(2026, 11, 2),
+        },
+        {
+            "subscription_id": 1,
+            "usage_type": "voice",
+            "price": Decimal("0.05"),
+            "usage": 60,
+            "records": 1,
+            "first_day": date(2026, 11, 2),
+            "last_day": date(2026, 11, 2),
+        },
+    ]
+
+
+def test_over_limit_gives_one_row_a_subscription_with_every_type(usage: None) -> None:
+    rows = selectors.over_limit(daily=DailyUsage.objects.all(), price_limit=Decimal("3.3"))
+    assert list(rows.order_by("subscription_id")) == [
+        {
+            "subscription_id": 1,
+            "data_price": Decimal("3.30"),
+            "voice_price": Decimal("0.05"),
+            "largest_price": Decimal("3.30"),
+        },
+        {
+            "subscription_id": 2,
+            "data_price": None,
+            "voice_price": Decimal("3.30"),
+            "largest_price": Decimal("3.30"),
+        },
+    ]
+
+
+def test_totals_by_subscription_agree_with_the_daily_rows(usage: None) -> None:
+    days = selectors.daily_rows(daily=DailyUsage.objects.all())
+    types = selectors.type_totals(daily=DailyUsage.objects.all())
+    assert sum(row["total_price"] for row in days) == sum(row["price"] for row in types)
+    assert sum(row["record_count"] for row in days) == sum(row["records"] for row in types) == 4
+
+
+def test_day_records_are_those_behind_the_daily_total(usage: None) -> None:
+    [row] = selectors.day_records(
+        subscription_id=1, usage_type=UsageType.VOICE, day=date(2026, 11, 2)
+    )
+    assert row["usage_date"] == datetime(2026, 11, 2, 11, tzinfo=UTC)
+    assert (row["price"], row["quantity"]) == (Decimal("0.05"), 60)
+
+
+def test_subscription_rows_name_the_id_as_the_totals_do(usage: None) -> None:
+    rows = selectors.subscription_rows(subscriptions=Subscription.objects.filter(id=2))
+    assert [(row["subscription_id"], row["external_id"]) for row in rows] == [(2, "bob")]
+
+
+@pytest.mark.parametrize("state", ["missing", "unfilled"])
+def test_totals_that_were_never_filled_say_how_to_fill_them(db: None, state: str) -> None:
+    UsageState.objects.all().delete()
+    if state == "unfilled":
+        UsageState.objects.create(time_zone="UTC", as_of=None)
+    with pytest.raises(TotalsNotFilledError, match="refresh_usage"):
+        selectors.totals_state()
