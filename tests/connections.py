@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,3 +61,17 @@ def wait_for_lock(session: Connection, process_id: int) -> None:
         return bool(rows and rows[0][0])
 
     wait_until(waits, what=f"backend {process_id} to wait for a lock")
+
+
+@contextmanager
+def in_thread(work: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """Runs work in a thread with a Django connection of its own; waits for it at the end."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(run)

@@ -1,0 +1,184 @@
+"""What a refresh reads and rewrites: properties 5, 9 and 10."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection
+
+from tests.connections import ask, in_thread, run_sql, second_session
+from tests.factories import refresh_totals
+from tests.given import expect, given
+from usage.models import RefreshRun, UsageState
+from usage.services import refresh as refreshing
+
+pytestmark = pytest.mark.usefixtures("state")
+
+INSERT = (
+    "INSERT INTO usage_datausagerecord (subscription_id, usage_date, price, kilobytes_used)"
+    " VALUES (1, '2026-11-01 12:00+00', %s, 0)"
+)
+
+
+class CommitBeforeEachStatement:
+    """Commits a record before every statement of a refresh; the price tells which one it was."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.statements: list[str] = []
+        self.committed_by: list[datetime] = []
+
+    def __call__(self, execute: Callable[..., Any], statement: str, *rest: Any) -> Any:
+        ask(self.session, INSERT, [2 ** len(self.statements)])
+        self.statements.append(statement)
+        self.committed_by.append(ask(self.session, "SELECT clock_timestamp()")[0][0])
+        return execute(statement, *rest)
+
+    def are_in_the_totals(self) -> list[bool]:
+        [(total,)] = run_sql("SELECT total_price::bigint FROM usage_daily")
+        return [bool(total >> place & 1) for place in range(len(self.statements))]
+
+
+def refresh_among_commits() -> tuple[RefreshRun, CommitBeforeEachStatement]:
+    with second_session(autocommit=True) as session:
+        commits = CommitBeforeEachStatement(session)
+        with connection.execute_wrapper(commits):
+            run = refresh_totals()
+    return run, commits
+
+
+def test_record_committed_by_as_of_is_in_the_totals() -> None:
+    """Property 5. Fails when as_of is read by a later query than the one that takes the snapshot,
+    for example by Now() in the UPDATE that stores it."""
+    run, commits = refresh_among_commits()
+    assert run.as_of is not None
+    assert run.started_at <= run.as_of
+    assert UsageState.objects.get().as_of == run.as_of
+    included = commits.are_in_the_totals()
+    early = [committed_by <= run.as_of for committed_by in commits.committed_by]
+    assert any(early)
+    assert not all(early)
+    assert [is_in for is_in, is_early in zip(included, early, strict=True) if is_early] == (
+        [True] * sum(early)
+    )
+
+
+def test_refresh_reads_everything_in_one_snapshot() -> None:
+    """Property 2. Fails when the transaction is READ COMMITTED: the view then shows records that
+    came after the first query. The locks come before the first query."""
+    _, commits = refresh_among_commits()
+    first_query = next(
+        place
+        for place, statement in enumerate(commits.statements)
+        if statement.startswith("SELECT") and "usage_state" in statement
+    )
+    assert [
+        place
+        for place, statement in enumerate(commits.statements)
+        if statement.startswith("LOCK TABLE") and place > first_query
+    ] == []
+    assert commits.are_in_the_totals() == [
+        place <= first_query for place in range(len(commits.statements))
+    ]
+
+
+def test_no_refresh_among_busy_writers_misses_a_record_older_than_as_of() -> None:
+    """Property 5, with writers that nobody holds up."""
+    stop = threading.Event()
+
+    def write(first_number: int) -> Callable[[], list[tuple[int, datetime]]]:
+        def insert_until_stopped() -> list[tuple[int, datetime]]:
+            written = []
+            with second_session(autocommit=True) as session:
+                number = first_number
+                while not stop.is_set():
+                    ask(
+                        session,
+                        "INSERT INTO usage_datausagerecord"
+                        " (subscription_id, usage_date, kilobytes_used)"
+                        " VALUES (%s, '2026-11-01 12:00+00', 0)",
+                        [number],
+                    )
+                    written.append((number, ask(session, "SELECT clock_timestamp()")[0][0]))
+                    number += 2
+            return written
+
+        return insert_until_stopped
+
+    shown: list[tuple[datetime, set[int]]] = []
+    with in_thread(write(1)) as odd, in_thread(write(2)) as even:
+        try:
+            for _ in range(15):
+                run = refresh_totals()
+                assert run.as_of is not None
+                numbers = run_sql("SELECT subscription_id FROM usage_daily")
+                shown.append((run.as_of, {number for (number,) in numbers}))
+        finally:
+            stop.set()
+        written = odd.result(10) + even.result(10)
+    assert len(written) > 50
+    for as_of, shown_numbers in shown:
+        due = {number for number, committed_by in written if committed_by <= as_of}
+        assert due <= shown_numbers
+
+
+def test_first_fill_is_plain_and_later_ones_are_concurrent() -> None:
+    """Property 9. Fails when every refresh is concurrent (the first one then fails) or every
+    refresh is plain (the file of the view then changes each time)."""
+    given("data  A  2026-11-01T10:00:00Z  1  10")
+    run_sql("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
+    with pytest.raises(DatabaseError, match="has not been populated"):
+        run_sql("SELECT FROM usage_daily")
+    expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
+    file_of_view = "SELECT pg_relation_filenode('usage_daily_open')"
+    filled = run_sql(file_of_view)
+    given("data  A  2026-11-01T11:00:00Z  1  10")
+    expect("A  2026-11-01  data  2  20  2  2026-11-01T11:00:00Z")
+    assert run_sql(file_of_view) == filled
+
+
+def test_only_rows_whose_totals_changed_are_written() -> None:
+    """Property 10. Fails when the view has a column that changes by itself, such as now()."""
+    given("""
+        data   A  2026-11-01T10:00:00Z  1  10
+        data   B  2026-11-01T10:00:00Z  2  20
+        voice  B  2026-11-01T10:00:00Z  4  40
+    """)
+    refresh_totals()
+    versions = "SELECT usage_type, total_price, xmin::text FROM usage_daily_open ORDER BY 2"
+    first = run_sql(versions)
+    refresh_totals()
+    assert run_sql(versions) == first
+    given("data  B  2026-11-01T09:00:00Z  1  0")
+    refresh_totals()
+    second = run_sql(versions)
+    assert [row[:2] for row in second] == [("data", 1), ("data", 3), ("voice", 4)]
+    assert [new[2] == old[2] for new, old in zip(second, first, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_changed_rows_carry_the_id_of_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Period totals will look only at these rows. Fails when a savepoint is set around the
+    refresh of the view."""
+    given("data  A  2026-11-01T10:00:00Z  1  10")
+    refresh_totals()
+    given("data  B  2026-11-01T10:00:00Z  2  20")
+    changed: list[Any] = []
+    original = refreshing._refresh_open_view
+
+    def refresh_and_look() -> None:
+        original()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT total_price FROM usage_daily_open WHERE xmin = pg_current_xact_id()::xid"
+            )
+            changed.extend(cursor.fetchall())
+
+    monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_and_look)
+    refresh_totals()
+    assert changed == [(2,)]
