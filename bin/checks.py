@@ -1,0 +1,116 @@
+"""bin/test: lint, types and all tests on throw-away servers; with arguments, pytest alone.
+
+DATABASE_URL and REDIS_URL name servers to use instead of starting own ones.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg2
+
+from bin import place, spawn
+from bin.broker import Valkey
+from bin.embedded import PostgreSQL
+from bin.interrupt import Interrupted, ignore_interrupts, raise_interrupted
+from bin.spawn import LauncherError
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+CHECKS = {
+    "ruff format": [PYTHON, "-m", "ruff", "format", "--check", "."],
+    "ruff check": [PYTHON, "-m", "ruff", "check", "."],
+    "mypy": [PYTHON, "-m", "mypy"],
+    "import-linter": [str(Path(PYTHON).with_name("lint-imports"))],
+    "sqlfluff": [PYTHON, "-m", "sqlfluff", "lint", "usage/sql"],
+    "makemigrations": [PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"],
+    "check": [PYTHON, "manage.py", "check"],
+}
+
+
+@contextmanager
+def throw_away_servers() -> Iterator[dict[str, str]]:
+    """Own servers for what the environment does not name; yields the variables that name them."""
+    variables: dict[str, str] = {}
+    with ExitStack() as stack:
+        if not {"DATABASE_URL", "REDIS_URL"} <= os.environ.keys():
+            here = place.passing_place(place.server_account())
+            stack.callback(shutil.rmtree, here, ignore_errors=True)
+        if "DATABASE_URL" not in os.environ:
+            database = PostgreSQL(here, here / "postgresql.log", thrown_away=True)
+            stack.callback(database.stop)
+            database.start()
+            variables["DATABASE_URL"] = database.url()
+        if "REDIS_URL" not in os.environ:
+            broker = Valkey(here, here / "valkey.log", secrets.token_urlsafe(24))
+            stack.callback(broker.stop)
+            broker.start()
+            variables["REDIS_URL"] = broker.url
+        yield variables
+
+
+def server_version(url: str) -> str:
+    """The version of the server that the tests run on."""
+    connection = psycopg2.connect(url)
+    try:
+        return str(connection.get_parameter_status("server_version"))
+    finally:
+        connection.close()
+
+
+def run(command: list[str], environment: Mapping[str, str]) -> int:
+    """Run one command to its end; its exit code."""
+    # A debugger in a test reads what is typed.
+    stdin = None if sys.stdin.isatty() else subprocess.DEVNULL
+    return spawn.run_to_end(
+        spawn.spawn(command, directory=ROOT, environment=environment, stdin=stdin)
+    )
+
+
+def run_checks(environment: Mapping[str, str]) -> list[str]:
+    """Run every check, all of them also after one failed; the names of those that failed."""
+    failed = []
+    for name, command in CHECKS.items():
+        print(f"== {name}", flush=True)
+        began = time.monotonic()
+        if run(command, environment) != 0:
+            failed.append(name)
+            print(f"== {name} FAILED after {time.monotonic() - began:.0f} s", flush=True)
+    return failed
+
+
+def main(arguments: list[str]) -> int:
+    """Run the checks and the tests; 0 only when every one passed."""
+    raise_interrupted()
+    try:
+        with throw_away_servers() as servers:
+            environment = {
+                "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+                "DJANGO_SETTINGS_MODULE": "config.settings",
+                **os.environ,
+                **servers,
+            }
+            version = server_version(environment["DATABASE_URL"])
+            failed = [] if arguments else run_checks(environment)
+            print(f"== pytest on PostgreSQL {version}", flush=True)
+            code = run([PYTHON, "-m", "pytest", *arguments], environment)
+            ignore_interrupts()
+    except Interrupted as interrupted:
+        print(f"Stopped by {interrupted}.", file=sys.stderr)
+        return 130
+    except (LauncherError, psycopg2.OperationalError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    if failed:
+        print(f"bin/test: failed beside the tests: {', '.join(failed)}", file=sys.stderr)
+    return code or (1 if failed else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""A PostgreSQL server of our own: made, started, mended after a kill, and ended."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+from psycopg2 import sql
+
+from bin import place as places
+from bin import programs, spawn
+from bin.spawn import LauncherError
+
+SUPERUSER = "postgres"
+PORT = 5432
+# Beyond any process id, so a server takes the lock file for one of a process that has ended.
+NO_PROCESS = 2_147_483_647
+RETRY_SECONDS = 10
+RECOVERY_SECONDS = 600
+FAST_THEN_IMMEDIATE = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
+
+COMMON = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_checkpoints": "off",
+    "logging_collector": "off",
+}
+LASTING = {
+    "max_connections": "60",
+    "max_prepared_transactions": "0",
+    "shared_buffers": "256MB",
+    "effective_cache_size": "1GB",
+    "maintenance_work_mem": "256MB",
+    "work_mem": "32MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+}
+THROWN_AWAY = {
+    "max_connections": "100",
+    "max_prepared_transactions": "20",
+    "shared_buffers": "128MB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+}
+
+
+class PostgreSQL:
+    """One server over one data directory, reached by a unix socket in a private directory.
+
+    The application's role `usage` owns the database `usage`; it may make databases and roles and
+    is no superuser.
+    """
+
+    name = "PostgreSQL"
+
+    def __init__(self, place: Path, log: Path, *, thrown_away: bool = False) -> None:
+        self.log = log
+        self.data = place.resolve() / "postgres"
+        self.account = places.server_account(self.data)
+        self.programs = programs.postgres_programs(place, self.account)
+        self.version = programs.version(self.programs)
+        self.socket = places.socket_directory(place.resolve(), self.account)
+        self.settings = COMMON | (THROWN_AWAY if thrown_away else LASTING)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def url(self, role: str = "usage") -> str:
+        """The address of the database `usage`, as Django and psql take it."""
+        return f"postgresql://{role}@{quote(str(self.socket), safe='')}:{PORT}/usage"
+
+    def start(self) -> None:
+        """Make the data directory when there is none, start, and return once it answers."""
+        self.stop()
+        self._end_orphan()
+        if not self.data.exists():
+            self._make_data()
+        self._refuse_another_version()
+        deadline = time.monotonic() + RETRY_SECONDS
+        # Backends of a server that was killed hold its shared memory for a moment.
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise LauncherError(
+                    f"PostgreSQL {self.version} does not start; {self.log} ends with:"
+                    + spawn.last_lines(self.log)
+                )
+            time.sleep(0.5)
+        self._make_roles()
+
+    def alive(self) -> bool:
+        """Whether the server that we started still runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self) -> None:
+        """Fast shutdown: open transactions are rolled back, everything committed is on disk."""
+        if self.process is not None:
+            spawn.end(self.process, *FAST_THEN_IMMEDIATE)
+            self.process = None
+        linked = self.data.with_name("socket")
+        if linked.is_symlink():
+            shutil.rmtree(self.socket, ignore_errors=True)
+
+    def connect(self, database: str = "postgres") -> "psycopg2.extensions.connection":
+        """A connection as superuser, in autocommit."""
+        connection = psycopg2.connect(
+            host=str(self.socket),
+            port=PORT,
+            user=SUPERUSER,
+            dbname=database,
+            password="",
+            connect_timeout=5,
+        )
+        connection.autocommit = True
+        return connection
+
+    def _command(self) -> list[str]:
+        settings = {**self.settings, "unix_socket_directories": str(self.socket)}
+        named = [word for item in settings.items() for word in ("-c", "=".join(item))]
+        return [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(PORT), *named]
+
+    def _is_ours(self, command: list[str]) -> bool:
+        return str(self.data) in command and Path(command[0]).name == "postgres"
+
+    def _answers(self) -> bool:
+        """Start once; False when the server ended again, True when it takes connections."""
+        places.give(self.socket, self.account)
+        with self.log.open("ab") as output:
+            self.process = spawn.spawn(
+                self._command(),
+                directory=self.data.parent,
+                output=output,
+                environment=server_environment(),
+                account=self.account,
+                on_parent_death=signal.SIGINT,
+            )
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while self.process.poll() is None:
+            try:
+                self.connect().close()
+            except psycopg2.OperationalError as error:
+                if time.monotonic() > deadline:
+                    self.stop()
+                    raise LauncherError(f"PostgreSQL does not answer: {error}") from error
+                time.sleep(0.05)
+            else:
+                return True
+        return False
+
+    def _make_data(self) -> None:
+        """A new data directory; a half-made one of an interrupted start is replaced."""
+        draft = self.data.with_name("postgres.new")
+        if draft.exists():
+            shutil.rmtree(draft)
+        places.give(draft, self.account)
+        locale = ["--locale=C.UTF-8"]
+        if int(self.version.split(".")[0]) >= 17:
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        command = [
+            *(str(self.programs / "initdb"), "-D", str(draft), "-U", SUPERUSER),
+            *("--encoding=UTF8", "--auth-local=trust", "--auth-host=reject"),
+            *([*locale, "--no-sync"] if "fsync" in self.settings else locale),
+        ]
+        with tempfile.TemporaryFile() as output:
+            code = spawn.run_to_end(
+                spawn.spawn(
+                    command,
+                    directory=draft,
+                    output=output,
+                    environment=server_environment(),
+                    account=self.account,
+                    on_parent_death=signal.SIGKILL,
+                )
+            )
+            output.seek(0)
+            if code != 0:
+                said = output.read().decode(errors="replace")
+                raise LauncherError(f"initdb of PostgreSQL {self.version} failed:\n{said}")
+        draft.rename(self.data)
+
+    def _refuse_another_version(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        if made_by != self.version.split(".")[0]:
+            raise LauncherError(
+                f"{self.data} was made by PostgreSQL {made_by} and this is {self.version}. "
+                "Set POSTGRES_BIN to the programs of that version, or move the directory away."
+            )
+
+    def _end_orphan(self) -> None:
+        """End a server that an earlier run left behind, and what would make a new one refuse."""
+        lock = self.data / "postmaster.pid"
+        words = lock.read_text().split("\n") if lock.exists() else []
+        if not words or not words[0].strip().isdigit():
+            return
+        pid = int(words[0])
+        spawn.end_orphan(pid, self._is_ours, *FAST_THEN_IMMEDIATE)
+        for left in self.socket.glob(f"{places.SOCKET_NAME}*"):
+            left.unlink()
+        if lock.exists() and spawn.exists(pid):
+            # The number is another program's now, or of a process nobody waits for. The file
+            # stays: by the shared memory it names, a server sees whether old backends still run.
+            lock.write_text("\n".join([str(NO_PROCESS), *words[1:]]))
+
+    def _make_roles(self) -> None:
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = 'usage'")
+            if cursor.fetchone() is None:
+                cursor.execute("CREATE ROLE usage LOGIN CREATEDB CREATEROLE")
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = 'usage'")
+            if cursor.fetchone() is None:
+                cursor.execute("CREATE DATABASE usage OWNER usage")
+
+    def make_analyst(self, role: str) -> None:
+        """A role that may log in and read what usage_analyst may read."""
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN IN ROLE usage_analyst").format(
+                        sql.Identifier(role)
+                    )
+                )
+
+
+def server_environment() -> dict[str, str]:
+    """What a server needs to see of our environment: no PG* variable may steer it."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}

@@ -1,0 +1,45 @@
+# Sourced by bin/serve and bin/test: goes to the top of the tree and makes .venv, which needs
+# nothing but Python 3.11 or newer with venv and pip. Sets $venv_python.
+# shellcheck shell=sh
+
+cd "$(dirname -- "$0")/.." || exit 1
+
+# A caller's Python settings must not leak into ours.
+unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
+
+find_python() {
+    too_old=
+    without_venv=
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        found=$("$candidate" -c '
+import sys
+print(sys.executable if sys.version_info >= (3, 11) else "old " + sys.version.split()[0])
+' 2>/dev/null) || continue
+        case $found in
+            '') continue ;;
+            'old '*)
+                too_old="$candidate is ${found#old }"
+                continue
+                ;;
+        esac
+        if "$found" -c 'import ensurepip, venv' 2>/dev/null; then
+            printf '%s\n' "$found"
+            return 0
+        fi
+        without_venv=$candidate
+    done
+    if [ -n "$without_venv" ]; then
+        echo "$0: $without_venv has no venv or no pip." \
+            "On Debian and Ubuntu: apt install python3-venv" >&2
+    elif [ -n "$too_old" ]; then
+        echo "$0: needs Python 3.11 or newer; $too_old." >&2
+    else
+        echo "$0: needs Python 3.11 or newer with venv and pip; no python3 was found." >&2
+    fi
+    return 1
+}
+
+python=$(find_python) || exit 1
+"$python" bin/install.py || exit 1
+# shellcheck disable=SC2034 # read by the scripts that source this file
+venv_python=$PWD/.venv/bin/python

@@ -1,0 +1,132 @@
+"""Where the embedded servers keep their files, and the account that they run as."""
+
+import hashlib
+import os
+import pwd
+import secrets
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bin.spawn import Account, LauncherError
+
+# A unix socket's path: 107 bytes on Linux, 103 on macOS and the BSDs.
+LONGEST_SOCKET_PATH = 103
+SOCKET_NAME = ".s.PGSQL.5432"
+
+
+def server_account(data: Path | None = None) -> Account | None:
+    """The account for the servers: None is our own; as root the owner of the data, else nobody."""
+    if os.geteuid() != 0:
+        return None
+    if data is not None and data.exists() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid)
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError as error:
+        raise LauncherError(
+            "PostgreSQL refuses to run as root and there is no account 'nobody'. "
+            "Run as another user, or set DATABASE_URL."
+        ) from error
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def can_enter(directory: Path, account: Account | None) -> bool:
+    """Whether the account may reach files in a directory."""
+    if account is None:
+        return True
+    probe = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]
+    return (
+        subprocess.run(
+            probe,
+            cwd="/",
+            capture_output=True,
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+        ).returncode
+        == 0
+    )
+
+
+def lasting_place(local: Path) -> Path:
+    """The directory for data that stays: .local, or one below /var/lib where root's isn't open.
+
+    A tree below /root can't be entered by the account that PostgreSQL has to run as.
+    """
+    local.mkdir(exist_ok=True)
+    if can_enter(local, server_account()):
+        return local
+    tree = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
+    place = Path("/var/lib") / f"usage-{tree}"
+    place.mkdir(mode=0o755, exist_ok=True)
+    if not can_enter(place, server_account()):
+        raise LauncherError(f"The account of the database can enter neither {local} nor {place}.")
+    pointer = local / "place"
+    pointer.unlink(missing_ok=True)
+    pointer.symlink_to(place)
+    return place
+
+
+def passing_place(account: Account | None) -> Path:
+    """A new empty directory for servers that are thrown away; whoever asks removes it."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
+        if not can_enter(Path(parent), account):
+            continue
+        place = Path(tempfile.mkdtemp(prefix="usage-", dir=parent)).resolve()
+        if fits_socket(place / "socket"):
+            give(place, account)
+            return place
+        place.rmdir()
+    raise LauncherError("No temporary directory fits. Set TMPDIR to one with a short path.")
+
+
+def give(directory: Path, account: Account | None) -> Path:
+    """Make a directory that only the account may enter."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    if account is not None:
+        os.chown(directory, account.uid, account.gid)
+    directory.chmod(0o700)
+    return directory
+
+
+def fits_socket(directory: Path) -> bool:
+    """Whether a socket in this directory has a path that the system can take."""
+    return len(os.fsencode(directory / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
+
+
+def socket_directory(place: Path, account: Account | None) -> Path:
+    """A private directory for the socket: in the place, or a short one that the place points to."""
+    wanted = place / "socket"
+    if fits_socket(wanted):
+        return give(wanted, account)
+    owner = account.uid if account else os.geteuid()
+    if wanted.is_symlink():
+        kept = wanted.readlink()
+        if kept.exists() and not kept.is_symlink():
+            found = kept.stat()
+            if found.st_uid == owner and stat.S_IMODE(found.st_mode) == 0o700:
+                return kept
+        wanted.unlink()
+    made = passing_place(account)
+    wanted.symlink_to(made)
+    return made
+
+
+def secret(path: Path) -> str:
+    """The secret kept in a file that only its owner may read; made when there is none."""
+    if path.exists() and (kept := path.read_text().strip()):
+        path.chmod(0o600)
+        return kept
+    return keep(path, secrets.token_urlsafe(32))
+
+
+def keep(path: Path, text: str) -> str:
+    """Write a file that only its owner may read, whole or not at all; returns the text."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text + "\n")
+    draft.rename(path)
+    return text

@@ -1,0 +1,221 @@
+"""bin/serve: PostgreSQL, Valkey, the web server, the worker and beat on this machine.
+
+Data stays in .local/ between runs. DATABASE_URL and REDIS_URL name servers to use instead of
+starting own ones. Ctrl-C stops everything.
+"""
+
+import argparse
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from bin import answers, place, processes, spawn
+from bin.broker import ADDRESS, Valkey, free_port
+from bin.embedded import PostgreSQL
+from bin.instance import AlreadyRunsError, Instance
+from bin.interrupt import Interrupted, ignore_interrupts, raise_interrupted
+from bin.spawn import LauncherError
+from bin.supervisor import Process, Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent
+ANALYST = "demo_analyst"
+QUESTION = "SELECT * FROM usage_daily ORDER BY total_price DESC LIMIT 5"
+# A worker lets its tasks end at SIGTERM and drops them at SIGQUIT: a refresh is one transaction.
+WORKER_STOPS = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 10.0))
+
+
+class Serve:
+    """One run: each step starts what the next one needs."""
+
+    def __init__(self, options: argparse.Namespace, local: Path, instance: Instance) -> None:
+        self.options = options
+        self.local = local
+        self.instance = instance
+        self.logs = local / "log"
+        self.supervisor = Supervisor(local / "processes.json")
+        self.database: PostgreSQL | None = None
+        self.environment = {
+            "DJANGO_SECRET_KEY": place.secret(local / "secret_key"),
+            "PYTHONUNBUFFERED": "1",
+            **os.environ,
+        }
+
+    def run(self) -> None:
+        """Start everything, tell how to ask, and watch. Raises LauncherError or Interrupted."""
+        self.logs.mkdir(exist_ok=True)
+        self.supervisor.end_leftovers()
+        self._start_servers()
+        self._prepare()
+        port = free_port(self.options.port)
+        self._start_processes(port)
+        self._wait_until_all_answer(port)
+        self.instance.tell(f"runs at http://{ADDRESS}:{port}/ (process {os.getpid()})")
+        self._tell(port)
+        while True:
+            self.supervisor.check()
+            time.sleep(0.5)
+
+    def _start_servers(self) -> None:
+        servers = place.lasting_place(self.local)
+        if "DATABASE_URL" not in self.environment:
+            self.database = PostgreSQL(servers, self.logs / "postgresql.log")
+            print(f"Starting PostgreSQL {self.database.version} ...", flush=True)
+            self.supervisor.start(self.database)
+            self.environment["DATABASE_URL"] = self.database.url()
+        if "REDIS_URL" not in self.environment:
+            password = place.secret(self.local / "broker_password")
+            broker = Valkey(servers, self.logs / "valkey.log", password)
+            print("Starting Valkey ...", flush=True)
+            self.supervisor.start(broker)
+            self.environment["REDIS_URL"] = broker.url
+
+    def _prepare(self) -> None:
+        print("Preparing the database ...", flush=True)
+        sample = [
+            *("--sample-subscriptions", str(self.options.subscriptions)),
+            *("--sample-days", str(self.options.days)),
+            *("--sample-records", str(self.options.records)),
+        ]
+        preparing = spawn.spawn(
+            [sys.executable, "-m", "bin.prepare", "--local", str(self.local), *sample],
+            directory=ROOT,
+            environment=self.environment,
+        )
+        if spawn.run_to_end(preparing) != 0:
+            raise LauncherError("The database could not be prepared, see above.")
+        if self.database:
+            self.database.make_analyst(ANALYST)
+
+    def _worker_name(self) -> str:
+        tree = hashlib.sha256(os.fsencode(self.local)).hexdigest()[:12]
+        return f"usage-{tree}@localhost"
+
+    def _start_processes(self, port: int) -> None:
+        print("Starting the web server, the worker and beat ...", flush=True)
+        quit_at_once = signal.SIGQUIT
+        for name, command, steps, on_parent_death in [
+            ("web", processes.web(f"{ADDRESS}:{port}"), ((signal.SIGTERM, 25.0),), signal.SIGTERM),
+            ("worker", processes.worker(self._worker_name()), WORKER_STOPS, quit_at_once),
+            (
+                "beat",
+                processes.beat(str(self.local / "beat")),
+                ((signal.SIGTERM, 10.0),),
+                signal.SIGTERM,
+            ),
+        ]:
+            self.supervisor.start(
+                Process(
+                    name,
+                    processes.under(sys.executable, command),
+                    directory=ROOT,
+                    log=self.logs / f"{name}.log",
+                    environment=self.environment,
+                    stop_steps=steps,
+                    on_parent_death=on_parent_death,
+                )
+            )
+
+    def _wait_until_all_answer(self, port: int) -> None:
+        token = (self.local / "demo_token").read_text().strip()
+        web_answers = worker_answers = False
+        deadline = time.monotonic() + answers.PATIENCE_SECONDS
+        while not (web_answers and worker_answers):
+            self.supervisor.check()
+            web_answers = web_answers or answers.web_answers(port, token)
+            worker_answers = worker_answers or answers.worker_answers(
+                self._worker_name(), self.environment, ROOT
+            )
+            if time.monotonic() > deadline:
+                silent = "worker" if web_answers else "web"
+                log = self.logs / f"{silent}.log"
+                raise LauncherError(
+                    f"{silent} does not answer; {log} ends with:" + spawn.last_lines(log)
+                )
+            time.sleep(0.2)
+
+    def _tell(self, port: int) -> None:
+        token = (self.local / "demo_token").read_text().strip()
+        psql = self._psql()
+        print(
+            f"""
+Usage answers at http://{ADDRESS}:{port}/ as the operator `demo`
+(password in {self.local / "demo_password"}, logs in {self.logs}).
+
+API token:  {token}
+
+Who has spent 10 or more?
+  curl -H 'Authorization: Token {token}' \\
+    'http://{ADDRESS}:{port}{answers.QUESTION}'
+
+The same data in SQL:
+  {psql} \\
+    -c '{QUESTION}'
+
+Ctrl-C stops everything.""",
+            flush=True,
+        )
+
+    def _psql(self) -> str:
+        if self.database is None:
+            return 'psql "$DATABASE_URL"'
+        link = self.local / "psql"
+        link.unlink(missing_ok=True)
+        link.symlink_to(self.database.programs / "psql")
+        return f"'{link}' '{self.database.url(ANALYST)}'"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of bin/serve."""
+    parser = argparse.ArgumentParser(
+        prog="bin/serve", description=__doc__, epilog="Example: bin/serve --port 8080"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="first port to try (8000)")
+    parser.add_argument(
+        "--local", type=Path, default=ROOT / ".local", help="where data, secrets and logs stay"
+    )
+    sample = parser.add_argument_group("sample usage, loaded the first time")
+    sample.add_argument("--subscriptions", type=int, default=200, metavar="N")
+    sample.add_argument("--days", type=int, default=30, metavar="N")
+    sample.add_argument("--records", type=int, default=100_000, metavar="N")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.port <= 65_535:
+        parser.error(f"--port {options.port}: a port is a number from 1 to 65535")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop; the exit code."""
+    options = parse(arguments)
+    raise_interrupted()
+    serve = None
+    try:
+        local = options.local.resolve()
+        local.mkdir(exist_ok=True)
+        instance = Instance(local)
+        serve = Serve(options, local, instance)
+        serve.run()
+    except AlreadyRunsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except PermissionError as error:
+        print(f"{error}. Was .local made by another user?", file=sys.stderr)
+        return 1
+    except LauncherError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    except Interrupted:
+        return 0
+    finally:
+        ignore_interrupts()
+        if serve is not None:
+            print("Stopping ...", flush=True)
+            serve.supervisor.stop()
+            print("Stopped.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,162 @@
+"""Starting and ending processes so that none outlives whoever started it."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class LauncherError(Exception):
+    """Something could not be started; the message says what and what to do."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system account that a server runs as."""
+
+    uid: int
+    gid: int
+
+
+def when_parent_dies(send: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before its program, so that Linux ends it when its parent is killed."""
+    libc, parent = LIBC, os.getpid()
+    if libc is None:
+        return None
+
+    def ask_the_kernel() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, int(send))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask_the_kernel
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    directory: Path,
+    output: IO[bytes] | int | None = None,
+    environment: Mapping[str, str] | None = None,
+    account: Account | None = None,
+    on_parent_death: signal.Signals = signal.SIGTERM,
+    stdin: int | None = subprocess.DEVNULL,
+) -> "subprocess.Popen[bytes]":
+    """Start a command in a session of its own, so that Ctrl-C reaches only the supervisor.
+
+    Output goes to the given file, or where ours goes. Raises LauncherError when the program
+    cannot be run.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=stdin,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=when_parent_dies(on_parent_death),
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+        )
+    except OSError as error:
+        raise LauncherError(f"Cannot run {command[0]}: {error}.") from error
+
+
+def run_to_end(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for a process, and end it when we are interrupted. Returns its exit code."""
+    try:
+        return process.wait()
+    except BaseException:
+        end(process, (signal.SIGINT, 10.0))
+        raise
+
+
+def end(process: "subprocess.Popen[bytes]", *steps: tuple[signal.Signals, float]) -> None:
+    """Send each signal until one ends the process within its seconds; the last resort is SIGKILL.
+
+    Children that stayed behind in the process's session are killed with it.
+    """
+    for send, seconds in steps:
+        if process.poll() is not None:
+            break
+        process.send_signal(send)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    kill_session(process.pid)
+
+
+def kill_session(leader: int) -> None:
+    """Kill what a process that we started, and that has ended, left in its session."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def exists(pid: int) -> bool:
+    """Whether a process has this id, be it one that has ended and that nobody waited for."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def command_of(pid: int) -> list[str]:
+    """The command line of a process; empty when it has ended."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return []
+        return [os.fsdecode(word) for word in line.split(b"\0")[:-1]]
+    shown = subprocess.run(
+        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True
+    )
+    return shown.stdout.split()
+
+
+def end_orphan(
+    pid: int, is_ours: Callable[[list[str]], bool], *steps: tuple[signal.Signals, float]
+) -> None:
+    """End a process of an earlier run that we can't wait for, while its command line is ours."""
+    for send, seconds in (*steps, (signal.SIGKILL, 5.0)):
+        deadline = time.monotonic() + seconds
+        if not is_ours(command_of(pid)):
+            return
+        os.kill(pid, send)
+        while time.monotonic() < deadline and is_ours(command_of(pid)):
+            time.sleep(0.05)
+
+
+def process_ids() -> list[int]:
+    """Every process of this machine that we can see; empty where there is no /proc."""
+    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """The end of a log, indented, to be shown with an error."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-count:]
+    except OSError:
+        return ""
+    return "".join(f"\n    {line}" for line in lines)
