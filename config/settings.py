@@ -29,7 +29,33 @@ USAGE_MAX_AGE_SECONDS = environment.integer("USAGE_MAX_AGE_SECONDS", 180, least=
 USAGE_REFRESH_TIMEOUT_SECONDS = environment.integer(
     "USAGE_REFRESH_TIMEOUT_SECONDS", 900, least=1, most=86_400
 )
+# Unset: no day is ever sealed, the materialized view holds every day and raw records stay.
 USAGE_OPEN_DAYS = environment.optional_integer("USAGE_OPEN_DAYS", least=1, most=366)
+USAGE_RAW_RETENTION_DAYS = environment.optional_integer(
+    "USAGE_RAW_RETENTION_DAYS", least=1, most=36_500
+)
+USAGE_TOTALS_RETENTION_DAYS = environment.optional_integer(
+    "USAGE_TOTALS_RETENTION_DAYS", least=1, most=36_500
+)
+if USAGE_OPEN_DAYS is None:
+    if USAGE_RAW_RETENTION_DAYS or USAGE_TOTALS_RETENTION_DAYS:
+        raise ImproperlyConfigured(
+            "USAGE_RAW_RETENTION_DAYS and USAGE_TOTALS_RETENTION_DAYS need sealed days. Set "
+            "USAGE_OPEN_DAYS too, for example to 2, or unset them."
+        )
+else:
+    USAGE_RAW_RETENTION_DAYS = USAGE_RAW_RETENTION_DAYS or max(35, USAGE_OPEN_DAYS)
+    if USAGE_RAW_RETENTION_DAYS < USAGE_OPEN_DAYS:
+        raise ImproperlyConfigured(
+            f"USAGE_RAW_RETENTION_DAYS={USAGE_RAW_RETENTION_DAYS} is shorter than "
+            f"USAGE_OPEN_DAYS={USAGE_OPEN_DAYS}: open days need their raw records. Raise it."
+        )
+    if (USAGE_TOTALS_RETENTION_DAYS or USAGE_RAW_RETENTION_DAYS) < USAGE_RAW_RETENTION_DAYS:
+        raise ImproperlyConfigured(
+            f"USAGE_TOTALS_RETENTION_DAYS={USAGE_TOTALS_RETENTION_DAYS} is shorter than "
+            f"USAGE_RAW_RETENTION_DAYS={USAGE_RAW_RETENTION_DAYS}: totals outlive raw records. "
+            "Raise it or unset it."
+        )
 
 INSTALLED_APPS = [
     "django.contrib.auth",

@@ -23,11 +23,12 @@ def state(transactional_db: None) -> Iterator[None]:
 def _start_over() -> None:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE usage_datausagerecord, usage_voiceusagerecord")
+        cursor.execute("TRUNCATE usage_daily_sealed, usage_late_key")
+        cursor.execute("ALTER SEQUENCE usage_logging_before RESTART")
+        cursor.execute("ALTER SEQUENCE usage_raw_kept_from RESTART")
+        cursor.execute("DELETE FROM usage_state")
+        cursor.execute("INSERT INTO usage_state (id, time_zone, as_of) VALUES (1, 'UTC', now())")
         cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
-        cursor.execute(
-            "INSERT INTO usage_state (id, time_zone, as_of) VALUES (1, 'UTC', now())"
-            " ON CONFLICT (id) DO UPDATE SET as_of = now(), paused_at = NULL"
-        )
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Build raw rows the way writers do, and refresh the totals the way beat does."""
 
+import time
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from usage.models import DataUsageRecord, RefreshRun, Subscription, VoiceUsageRecord
+from usage.models import DataUsageRecord, RefreshRun, Subscription, UsageState, VoiceUsageRecord
 from usage.services.refresh import refresh
 
 _numbers = count(1)
@@ -46,3 +47,17 @@ def refresh_totals() -> RefreshRun:
     run = refresh(trigger=RefreshRun.Trigger.COMMAND)
     assert run.status == RefreshRun.Status.SUCCESS, run.error
     return run
+
+
+def refresh_and_seal() -> RefreshRun:
+    """Refresh until the days outside the window are sealed.
+
+    A fence waits for every transaction of the server, those of other databases included.
+    """
+    for _ in range(300):
+        run = refresh_totals()
+        state = UsageState.objects.get()
+        if state.fence_day is not None and state.sealed_before == state.fence_day:
+            return run
+        time.sleep(0.1)
+    raise AssertionError("the fence did not pass within 30 seconds")

@@ -23,4 +23,14 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
             "schedule": crontab(hour="0", minute="15"),
             "options": {"expires": 3600},
         },
+        "prune": {
+            "task": "worker.tasks.prune",
+            "schedule": crontab(hour="1", minute="15"),
+            "options": {"expires": 3600},
+        },
+        "audit": {
+            "task": "worker.tasks.audit",
+            "schedule": crontab(hour="2", minute="15"),
+            "options": {"expires": 3600},
+        },
     }

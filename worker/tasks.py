@@ -5,8 +5,15 @@ from celery.signals import worker_ready
 
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun
-from usage.services import partitions
+from usage.services import partitions, retention
+from usage.services.audit import verify
 from usage.services.refresh import refresh as refresh_totals
+
+AUDITED_SUBSCRIPTIONS = 1_000
+
+RETRY_WHILE_REFRESHING = shared_task(
+    autoretry_for=(RefreshRunningError,), retry_backoff=1, retry_backoff_max=60, max_retries=10
+)
 
 
 @shared_task
@@ -15,12 +22,22 @@ def refresh() -> str:
     return refresh_totals(trigger=RefreshRun.Trigger.SCHEDULE).status
 
 
-@shared_task(
-    autoretry_for=(RefreshRunningError,), retry_backoff=1, retry_backoff_max=60, max_retries=10
-)
+@RETRY_WHILE_REFRESHING
 def maintain_partitions() -> list[str]:
     """Make the partitions ahead; returns the days that got one."""
     return [day.isoformat() for day in partitions.maintain_partitions()]
+
+
+@RETRY_WHILE_REFRESHING
+def prune() -> list[str]:
+    """Drop what retention no longer keeps; returns the partitions dropped."""
+    return retention.prune().partitions_dropped
+
+
+@RETRY_WHILE_REFRESHING
+def audit() -> int:
+    """Compare a sample of subscriptions with their raw records; returns how many keys differ."""
+    return verify(sample=AUDITED_SUBSCRIPTIONS).differing
 
 
 @worker_ready.connect

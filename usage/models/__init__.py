@@ -1,6 +1,6 @@
 """Models of the read model, in the order data moves: subscriptions, records, totals, runs."""
 
-from usage.models.daily import DailyUsage, OpenDailyUsage
+from usage.models.daily import DailyUsage, LateKey, LiveDailyUsage, OpenDailyUsage, SealedDailyUsage
 from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
 from usage.models.runs import RefreshRun, UsageState
 from usage.models.subscriptions import Subscription
@@ -8,8 +8,11 @@ from usage.models.subscriptions import Subscription
 __all__ = [
     "DailyUsage",
     "DataUsageRecord",
+    "LateKey",
+    "LiveDailyUsage",
     "OpenDailyUsage",
     "RefreshRun",
+    "SealedDailyUsage",
     "Subscription",
     "UsageState",
     "UsageType",

@@ -50,9 +50,44 @@ class OpenDailyUsage(DailyTotals):
         db_table = "usage_daily_open"
 
 
+class SealedDailyUsage(DailyTotals):
+    """Days that are over: written once, changed only by the repair of late keys."""
+
+    class Meta:
+        managed = False
+        db_table = "usage_daily_sealed"
+
+
 class DailyUsage(DailyTotals):
     """Every day: the view that readers use, as of UsageState.as_of."""
 
     class Meta:
         managed = False
         db_table = "usage_daily"
+
+
+class LiveDailyUsage(DailyTotals):
+    """Every day, exact at the moment of the query. Filter by subscription: it reads raw records."""
+
+    class Meta:
+        managed = False
+        db_table = "usage_daily_live"
+
+
+class LateKey(models.Model):
+    """A key whose raw records changed after its day was over, until a refresh repairs it."""
+
+    pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    day = models.DateField()
+    usage_type = models.TextField(choices=UsageType.choices)
+
+    objects = ReadOnlyQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = "usage_late_key"
+
+    save = delete = save_base = _refuse

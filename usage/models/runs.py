@@ -13,6 +13,23 @@ class UsageState(models.Model):
         null=True,
         db_comment="Every record committed by then is in the totals; NULL if never filled.",
     )
+    sealed_before = models.DateField(
+        null=True, db_comment="Days before it are sealed; NULL if no day ever was."
+    )
+    fence = models.BigIntegerField(
+        null=True,
+        db_comment="Transaction id: once every older one has ended, fence_day may be reached.",
+    )
+    fence_day = models.DateField(
+        null=True, db_comment="Up to which day (excluded) the passed fence allows to seal."
+    )
+    raw_kept_from = models.DateField(
+        null=True, db_comment="Raw records of days before it are dropped; NULL if none are."
+    )
+    raw_fence = models.BigIntegerField(
+        null=True,
+        db_comment="Transaction id: once every older one has ended, closed days may be dropped.",
+    )
     paused_at = models.DateTimeField(
         null=True, db_comment="Since when refreshes are paused; NULL if they are not."
     )
@@ -32,6 +49,8 @@ class RefreshRun(models.Model):
         SCHEDULE = "schedule"
         COMMAND = "command"
         API = "api"
+        RETENTION = "retention"
+        AUDIT = "audit"
 
     class Status(models.TextChoices):
         RUNNING = "running"
@@ -51,6 +70,22 @@ class RefreshRun(models.Model):
     as_of = models.DateTimeField(null=True, db_comment="What the totals are as of after it.")
     open_rows = models.BigIntegerField(
         null=True, db_comment="Rows of usage_daily_open after the run."
+    )
+    rows_changed = models.BigIntegerField(
+        null=True, db_comment="Rows of usage_daily_open that the run wrote."
+    )
+    keys_repaired = models.BigIntegerField(
+        default=0, db_comment="Late keys computed again from the raw records."
+    )
+    days_sealed = models.IntegerField(default=0, db_comment="Days sealed by the run.")
+    sealed_before = models.DateField(
+        null=True, db_comment="Days before it were sealed after the run; NULL if none were."
+    )
+    subscriptions_audited = models.IntegerField(
+        null=True, db_comment="Subscriptions an audit compared; NULL: every one, or no audit."
+    )
+    keys_differing = models.IntegerField(
+        null=True, db_comment="Keys whose total differed in an audit; NULL: no audit."
     )
     phases = models.JSONField(default=dict, db_comment="Seconds by phase, in the order they ran.")
     error = models.TextField(default="", blank=True, db_comment="Why it failed or was skipped.")

@@ -9,7 +9,7 @@ from django.db import OperationalError, connection, transaction
 from psycopg2 import sql
 
 from usage.models import DataUsageRecord, VoiceUsageRecord
-from usage.services.clock import today
+from usage.services import clock
 from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def maintain_partitions() -> list[date]:
 
     Raises RefreshRunningError while a refresh is on.
     """
-    first = today()
+    first = clock.today()
     return make_partitions(first + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1))
 
 
@@ -58,6 +58,11 @@ def partition_days(table: str) -> list[date]:
         return [day for (day,) in cursor]
 
 
+def leaf_name(table: str, day: date) -> str:
+    """The name of the partition of one day."""
+    return f"{table}_p{day:%Y%m%d}"
+
+
 def _make_partition(table: str, day: date) -> bool:
     for _ in range(TRIES):
         try:
@@ -77,7 +82,7 @@ def _make_partition(table: str, day: date) -> bool:
 
 def _attach(table: str, day: date) -> bool:
     """Make one partition beside the parent, then attach it: that locks only the default one."""
-    leaf, default = f"{table}_p{day:%Y%m%d}", f"{table}_default"
+    leaf, default = leaf_name(table, day), f"{table}_default"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         take_refresh_lock()
         cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
@@ -95,9 +100,13 @@ def _attach(table: str, day: date) -> bool:
             [start, end],
         )
         (has_strays,) = cursor.fetchone()
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [leaf])
-        (exists,) = cursor.fetchone()
-        if has_strays or exists:
+        cursor.execute(
+            "SELECT to_regclass(%s) IS NOT NULL, %s < date '2000-01-01' + last_value::integer"
+            " FROM usage_raw_kept_from",
+            [leaf, day],
+        )
+        exists, is_closed = cursor.fetchone()
+        if has_strays or exists or is_closed:
             return False
         cursor.execute(
             sql.SQL(

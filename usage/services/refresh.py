@@ -1,8 +1,7 @@
 """The one way to bring the totals up to date."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 
 from django.conf import settings
@@ -15,26 +14,39 @@ from usage.errors import (
     RefreshRunningError,
     UsageError,
 )
-from usage.models import OpenDailyUsage, RefreshRun, UsageState
-from usage.services import runs
+from usage.models import RefreshRun, UsageState
+from usage.services import runs, sealing
 from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate, take_refresh_lock
+from usage.services.phases import add_time, timed
 from usage.services.startup import compare_time_zone
 
 # How long a refresh waits for a TRUNCATE or a change of a raw table to let it read.
 RAW_LOCK_SECONDS = 5
 
+# Enough to add up a day of 500,000 subscriptions without a temporary file.
+WORK_MEM_MEGABYTES = 128
 
-def refresh(*, trigger: RefreshRun.Trigger) -> RefreshRun:
-    """Refresh the totals in one transaction and return the run that tells of it.
+
+def refresh(
+    *, trigger: RefreshRun.Trigger, then: Callable[[UsageState, RefreshRun], None] | None = None
+) -> RefreshRun:
+    """Refresh the totals and return the run that tells of it.
 
     The run is `success`, or `skipped` when another refresh is on or refreshes are paused: a
     refresh never waits for another. Raises RefreshFailedError when it failed; readers then keep
-    the earlier totals, and the run says why.
+    the earlier totals, and the run says why. Days that wait to be sealed are sealed in one
+    transaction after the other, each of which readers see as a whole.
+
+    `then` is called before the commit with the new state and the run, at the snapshot of the
+    totals.
     """
     run = RefreshRun.objects.create(trigger=trigger, started_at=Now())
     phases: dict[str, float] = {}
     try:
-        _refresh(run, phases)
+        with timed(phases, "fence"):
+            sealing.prepare()
+        while _refresh(run, phases, then):
+            pass
     except (RefreshRunningError, RefreshPausedError) as error:
         return runs.finish(run, RefreshRun.Status.SKIPPED, phases, str(error))
     except (DatabaseError, UsageError) as error:
@@ -43,20 +55,39 @@ def refresh(*, trigger: RefreshRun.Trigger) -> RefreshRun:
         raise RefreshFailedError(
             f"The refresh failed, the earlier totals stay. {reason}"
         ) from error
-    with _timed(phases, "vacuum"), connection.cursor() as cursor:
-        # A concurrent refresh leaves the old version of every changed row behind.
-        cursor.execute("VACUUM (SKIP_LOCKED) usage_daily_open")
+    with timed(phases, "vacuum"), connection.cursor() as cursor:
+        # A concurrent refresh leaves the old version of every changed row behind, and the log is
+        # emptied by every run.
+        cursor.execute("VACUUM (SKIP_LOCKED) usage_daily_open, usage_late_key, usage_state")
     runs.prune()
     return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
 
 
-def _refresh(run: RefreshRun, phases: dict[str, float]) -> None:
-    """Everything readers see change at once: one transaction, no savepoint."""
+def refresh_now(
+    trigger: RefreshRun.Trigger, *, then: Callable[[UsageState, RefreshRun], None] | None = None
+) -> RefreshRun:
+    """Refresh for a job that can't go on without: raises what a skipped run would only tell."""
+    run = refresh(trigger=trigger, then=then)
+    if run.status == RefreshRun.Status.SKIPPED:
+        raise RefreshRunningError(run.error)
+    return run
+
+
+def _refresh(
+    run: RefreshRun, phases: dict[str, float], then: Callable[[UsageState, RefreshRun], None] | None
+) -> bool:
+    """Everything readers see change at once: one transaction, no savepoint.
+
+    Returns whether days are left to seal.
+    """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
         cursor.execute(f"SET LOCAL statement_timeout = '{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s'")
-        with _timed(phases, "lock"):
+        cursor.execute(f"SET LOCAL work_mem = '{WORK_MEM_MEGABYTES}MB'")
+        # Compiling a plan over dozens of partitions takes longer than running it.
+        cursor.execute("SET LOCAL jit = off")
+        with timed(phases, "lock"):
             take_refresh_lock()
             # A TRUNCATE must not slip in behind the snapshot: it would show an empty past.
             cursor.execute(
@@ -65,23 +96,56 @@ def _refresh(run: RefreshRun, phases: dict[str, float]) -> None:
         # The first query takes the snapshot, and Now() is the moment the server received the
         # query, which is before it: whatever was committed by as_of is in the snapshot.
         state = UsageState.objects.annotate(read_at=Now()).get()
-        as_of = state.read_at
+        state.as_of = state.read_at
         compare_time_zone(state.time_zone)
         if state.paused_at is not None:
             raise RefreshPausedError(
                 f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
                 "Run: manage.py resume_refresh"
             )
-        with _timed(phases, "view"):
+        with timed(phases, "repair"):
+            run.keys_repaired += sealing.repair(state)
+        with timed(phases, "seal"):
+            run.days_sealed += sealing.seal(state)
+        # The view leaves out the days just sealed: it reads the watermark of this transaction.
+        state.save(update_fields=["as_of", "sealed_before"])
+        with timed(phases, "view"):
             _refresh_open_view()
-        with _timed(phases, "count"):
-            open_rows = OpenDailyUsage.objects.count()
-        UsageState.objects.update(as_of=as_of)
-        RefreshRun.objects.filter(pk=run.pk).update(
-            status=RefreshRun.Status.SUCCESS, as_of=as_of, open_rows=open_rows
+        with timed(phases, "count"):
+            cursor.execute(
+                "SELECT count(*), count(*) FILTER (WHERE xmin = pg_current_xact_id()::xid)"
+                " FROM usage_daily_open"
+            )
+            run.open_rows, run.rows_changed = cursor.fetchone()
+        if then is not None:
+            with timed(phases, "check"):
+                then(state, run)
+        run.status, run.as_of, run.sealed_before = (
+            RefreshRun.Status.SUCCESS,
+            state.as_of,
+            state.sealed_before,
+        )
+        run.save(
+            update_fields=[
+                "status",
+                "as_of",
+                "sealed_before",
+                "open_rows",
+                "rows_changed",
+                "keys_repaired",
+                "days_sealed",
+                "subscriptions_audited",
+                "keys_differing",
+            ]
         )
         commit_began = time.monotonic()
-    phases["commit"] = round(time.monotonic() - commit_began, 4)
+    add_time(phases, "commit", commit_began)
+    return (
+        state.sealed_before is not None
+        and state.fence_day is not None
+        and run.days_sealed > 0
+        and state.sealed_before < state.fence_day
+    )
 
 
 def _refresh_open_view() -> None:
@@ -114,15 +178,6 @@ def resume() -> bool:
     with transaction.atomic():
         take_refresh_lock()
         return bool(UsageState.objects.exclude(paused_at=None).update(paused_at=None))
-
-
-@contextmanager
-def _timed(phases: dict[str, float], phase: str) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        phases[phase] = round(time.monotonic() - began, 4)
 
 
 def _explain(error: Exception) -> str:

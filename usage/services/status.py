@@ -1,14 +1,22 @@
 """What an operator wants to know about the totals."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
-from usage.models import OpenDailyUsage, RefreshRun, UsageState
+from usage.models import LateKey, OpenDailyUsage, RefreshRun, SealedDailyUsage, UsageState
+from usage.services.fences import blockers
 from usage.services.partitions import RAW_TABLES, partition_days
+
+RELATIONS = [
+    *RAW_TABLES,
+    OpenDailyUsage._meta.db_table,
+    SealedDailyUsage._meta.db_table,
+    LateKey._meta.db_table,
+]
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,17 @@ class Status:
     age_seconds: float | None
     max_age_seconds: int
     paused_at: datetime | None
+    sealed_before: date | None
+    raw_kept_from: date | None
+    late_keys: int
+    fence_waits_for: list[str]
+    oldest_transaction: str | None
+    last_audit: dict[str, Any] | None
     last_run: dict[str, Any] | None
     last_success: dict[str, Any] | None
     last_failure: dict[str, Any] | None
     partitions: dict[str, dict[str, Any]]
+    open_view_bloat: float | None
     sizes: dict[str, int]
 
     @property
@@ -54,18 +69,57 @@ def read_status() -> Status:
         age_seconds=age,
         max_age_seconds=settings.USAGE_MAX_AGE_SECONDS,
         paused_at=state.paused_at,
+        sealed_before=state.sealed_before,
+        raw_kept_from=state.raw_kept_from,
+        late_keys=LateKey.objects.count(),
+        fence_waits_for=_fence_waits_for(state),
+        oldest_transaction=_oldest_transaction(),
+        last_audit=_newest_run(trigger=RefreshRun.Trigger.AUDIT),
         last_run=_newest_run(),
         last_success=_newest_run(status=RefreshRun.Status.SUCCESS),
         last_failure=_newest_run(status=RefreshRun.Status.FAILED),
         partitions={table: _partitions(table) for table in RAW_TABLES},
-        sizes={table: _size(table) for table in [*RAW_TABLES, OpenDailyUsage._meta.db_table]},
+        open_view_bloat=_open_view_bloat(),
+        sizes={table: _size(table) for table in RELATIONS},
     )
 
 
 def _newest_run(**conditions: str) -> dict[str, Any] | None:
-    columns = ["id", "trigger", "status", "started_at", "finished_at", "open_rows", "error"]
+    columns = [field.name for field in RefreshRun._meta.concrete_fields]
     run = RefreshRun.objects.filter(**conditions).order_by("-started_at").values(*columns).first()
     return dict(run) if run else None
+
+
+def _fence_waits_for(state: UsageState) -> list[str]:
+    """The open transactions that keep a day from being sealed, or a closed one from going."""
+    sealing_waits = state.fence_day is not None and state.fence_day > (
+        state.sealed_before or date.min
+    )
+    fences = [state.fence if sealing_waits else None, state.raw_fence]
+    return [str(blocker) for blocker in blockers(max((f for f in fences if f), default=0))]
+
+
+def _oldest_transaction() -> str | None:
+    """The session whose transaction began first, on this database: it holds VACUUM back."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT format('process %s of %s, %s since %s', pid, usename, state, xact_start)"
+            " FROM pg_stat_activity WHERE datname = current_database()"
+            " AND xact_start IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _open_view_bloat() -> float | None:
+    """Dead rows of the open view for each live one, as the statistics of the server count them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT n_dead_tup::float / nullif(n_live_tup, 0) FROM pg_stat_all_tables"
+            " WHERE relid = 'usage_daily_open'::regclass"
+        )
+        (ratio,) = cursor.fetchone()
+    return None if ratio is None else round(ratio, 2)
 
 
 def _partitions(table: str) -> dict[str, Any]:

@@ -31,7 +31,33 @@ class SQLObject(migrations.RunSQL):
             state_operations=state_operations,
             elidable=False,
         )
-        self.object_name, self.to, self.back_to = name, to, back_to
+        self.objects = [(name, to)]
 
     def describe(self) -> str:
-        return f"Apply {self.object_name} version {self.to}"
+        return "Apply {} version {}".format(*self.objects[0])
+
+
+class MaterializedViewUnderView(migrations.RunSQL):
+    """Go to another version of a materialized view without dropping the view over it.
+
+    The old one steps aside, the new one takes its name and index, the view is replaced in place
+    (its file says CREATE OR REPLACE), and nothing depends on the old one any more.
+    """
+
+    def __init__(self, name: str, *, to: int, index: str, view: str, view_to: int) -> None:
+        def replace(version: int, view_version: int) -> str:
+            return (
+                f"ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;\n"
+                f"ALTER INDEX {index} RENAME TO {index}_old;\n"
+                f"{sql.read(name, version)}\n"
+                f"{sql.read(view, view_version)}\n"
+                f"DROP MATERIALIZED VIEW {name}_old;"
+            )
+
+        super().__init__(
+            sql=replace(to, view_to), reverse_sql=replace(to - 1, view_to - 1), elidable=False
+        )
+        self.objects = [(name, to), (view, view_to)]
+
+    def describe(self) -> str:
+        return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)

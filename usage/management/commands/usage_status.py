@@ -47,6 +47,16 @@ def _lines(status: Status) -> list[tuple[str, str]]:
     if status.paused_at:
         since = _moment(status.paused_at)
         lines.append(("paused", f"since {since}. Run: manage.py resume_refresh"))
+    lines += [
+        ("sealed", f"days before {status.sealed_before}" if status.sealed_before else "no day"),
+        ("raw kept", f"from {status.raw_kept_from}" if status.raw_kept_from else "all"),
+        ("late keys", f"{status.late_keys} wait for the next refresh"),
+    ]
+    lines += [("fence", f"waits for {blocker}") for blocker in status.fence_waits_for]
+    if status.oldest_transaction:
+        lines.append(("oldest", status.oldest_transaction))
+    if status.last_audit:
+        lines.append(("last audit", _audit(status.last_audit)))
     for name, run in [
         ("last run", status.last_run),
         ("last success", status.last_success),
@@ -64,6 +74,19 @@ def _lines(status: Status) -> list[tuple[str, str]]:
         )
     lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
     return lines
+
+
+def _audit(run: dict[str, Any]) -> str:
+    subscriptions = run["subscriptions_audited"]
+    verdict = (
+        f"{run['keys_differing']} keys differ. Run: manage.py verify_usage --repair"
+        if run["keys_differing"]
+        else "no key differs"
+    )
+    return (
+        f"{_moment(run['started_at'])}, {run['status']}, "
+        f"{'all' if subscriptions is None else subscriptions} subscriptions, {verdict}"
+    )
 
 
 def _run(run: dict[str, Any]) -> str:

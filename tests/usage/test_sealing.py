@@ -1,0 +1,181 @@
+"""Days that are over are sealed once, and keys that change afterwards are repaired."""
+
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+
+import pytest
+from django.conf import LazySettings
+from django.db import IntegrityError, connection
+
+from tests.factories import (
+    data_record,
+    make_subscription,
+    refresh_and_seal,
+    refresh_totals,
+    voice_record,
+)
+from usage.models import (
+    DailyUsage,
+    DataUsageRecord,
+    LateKey,
+    LiveDailyUsage,
+    SealedDailyUsage,
+    UsageState,
+)
+from usage.services import clock, partitions, sealing
+from usage.services.audit import rebuild, verify
+from usage.services.retention import prune
+
+pytestmark = pytest.mark.usefixtures("state")
+
+
+@pytest.fixture
+def move_clock(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callable[[str], None]:
+    """Seal days before yesterday, and say which day is today."""
+    settings.USAGE_OPEN_DAYS = 2
+    settings.USAGE_RAW_RETENTION_DAYS = 35
+
+    def move(day: str) -> None:
+        monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
+
+    return move
+
+
+def totals() -> list[tuple[str, str, Decimal, int]]:
+    return [
+        (day.isoformat(), usage_type, price, count)
+        for day, usage_type, price, count in DailyUsage.objects.order_by(
+            "day", "usage_type"
+        ).values_list("day", "usage_type", "total_price", "record_count")
+    ]
+
+
+def test_days_outside_the_window_are_sealed(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    for day in ["01", "02", "03", "04"]:
+        data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1.5")
+    move_clock("2026-11-04")
+    run = refresh_and_seal()
+    assert run.days_sealed >= 2
+    assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
+    assert SealedDailyUsage.objects.count() == 2
+    assert totals() == [(f"2026-11-0{n}", "data", Decimal("1.5"), 1) for n in (1, 2, 3, 4)]
+
+
+def test_late_record_repairs_its_key_only(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
+    voice_record(subscription, "2026-11-01T12:00:00Z", price="7")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    data_record(subscription, "2026-11-01T13:00:00Z", price="2")
+    assert LateKey.objects.count() == 1
+    run = refresh_totals()
+    assert (run.keys_repaired, LateKey.objects.count()) == (1, 0)
+    assert totals() == [
+        ("2026-11-01", "data", Decimal("3.5"), 2),
+        ("2026-11-01", "voice", Decimal(7), 1),
+    ]
+
+
+def test_key_without_records_disappears(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    record = data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    record.delete()
+    refresh_totals()
+    assert totals() == []
+
+
+def test_whole_day_is_read_when_many_keys_are_late(
+    move_clock: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "WHOLE_DAY_KEYS", 1)
+    subscription, other = make_subscription(), make_subscription()
+    data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
+    gone = data_record(other, "2026-11-01T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    gone.delete()
+    data_record(subscription, "2026-11-01T13:00:00Z", price="2")
+    run = refresh_totals()
+    assert run.keys_repaired == 2
+    assert totals() == [("2026-11-01", "data", Decimal("3.5"), 2)]
+
+
+def test_live_view_needs_no_refresh(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    for day in ["01", "03"]:
+        data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    data_record(subscription, "2026-11-01T13:00:00Z", price="2")
+    data_record(subscription, "2026-11-03T13:00:00Z", price="3")
+    voice_record(subscription, "2026-11-09T13:00:00Z", price="4")
+    assert list(
+        LiveDailyUsage.objects.order_by("day", "usage_type").values_list("day", "total_price")
+    ) == [(date(2026, 11, 1), 3), (date(2026, 11, 3), 4), (date(2026, 11, 9), 4)]
+
+
+def test_retention_drops_records_and_keeps_totals(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    partitions.make_partitions([date(2026, 9, 1), date(2026, 9, 2)])
+    for moment in ["2026-09-01T12:00:00Z", "2026-08-01T12:00:00Z", "2026-11-01T12:00:00Z"]:
+        data_record(subscription, moment, price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    before = totals()
+    data_record(subscription, "2026-09-01T13:00:00Z", price="5")
+    report = prune()
+    assert report.first_kept_day == date(2026, 10, 1)
+    assert report.partitions_dropped == [
+        "usage_datausagerecord_p20260901",
+        "usage_datausagerecord_p20260902",
+        "usage_voiceusagerecord_p20260901",
+        "usage_voiceusagerecord_p20260902",
+    ]
+    assert report.strays_deleted == 1
+    before[1] = ("2026-09-01", "data", Decimal(6), 2)
+    assert totals() == before
+    assert DataUsageRecord.objects.count() == 1
+    with pytest.raises(IntegrityError, match="2026-10-01"):
+        data_record(subscription, "2026-09-30T23:00:00Z")
+    refresh_totals()
+    rebuild(from_date=date(2026, 8, 1), to_date=date(2026, 11, 30))
+    assert totals() == before
+
+
+def test_audit_finds_and_repairs_what_passed_the_triggers(
+    move_clock: Callable[[str], None],
+) -> None:
+    subscription = make_subscription()
+    data_record(subscription, "2026-11-01T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    assert verify().differing == 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO usage_datausagerecord_default"
+            " (subscription_id, usage_date, kilobytes_used, price) VALUES (%s, %s, 1, 2)",
+            [subscription.pk, datetime.fromisoformat("2026-11-02T12:00:00Z")],
+        )
+    assert verify(sample=10).differing == 1
+    report = verify(repair=True)
+    assert (report.differing, report.repaired) == (1, True)
+    assert [difference.day for difference in report.differences] == [date(2026, 11, 2)]
+    assert verify().differing == 0
+    assert totals()[1] == ("2026-11-02", "data", Decimal(2), 1)
+
+
+def test_truncate_empties_sealed_days_too(move_clock: Callable[[str], None]) -> None:
+    subscription = make_subscription()
+    data_record(subscription, "2026-11-01T12:00:00Z", price="1")
+    voice_record(subscription, "2026-11-01T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE usage_datausagerecord")
+    refresh_totals()
+    assert totals() == [("2026-11-01", "voice", Decimal(1), 1)]

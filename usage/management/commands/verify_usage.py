@@ -1,0 +1,65 @@
+from argparse import ArgumentParser
+from datetime import date
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from tqdm import tqdm
+
+from usage.errors import UsageError
+from usage.services.audit import AuditReport, verify
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare the totals with the raw records and name every key that differs. Exits 1 when "
+        "one does. Example: manage.py verify_usage --from 2026-11-01 --to 2026-11-30"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--from", type=date.fromisoformat, metavar="DATE", dest="from_date")
+        parser.add_argument("--to", type=date.fromisoformat, metavar="DATE", dest="to_date")
+        parser.add_argument(
+            "--sample", type=int, metavar="N", help="compare N random subscriptions only"
+        )
+        parser.add_argument(
+            "--repair", action="store_true", help="compute the differing keys again and refresh"
+        )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        if options["sample"] is not None and not 1 <= options["sample"] <= 100_000:
+            raise CommandError("--sample must be from 1 to 100000.")
+        try:
+            with tqdm(unit=" days", disable=None) as bar:
+
+                def progress(_day: date) -> None:
+                    bar.update()
+
+                report = verify(
+                    from_date=options["from_date"],
+                    to_date=options["to_date"],
+                    sample=options["sample"],
+                    repair=options["repair"],
+                    progress=progress,
+                )
+        except UsageError as error:
+            raise CommandError(str(error)) from error
+        self._print(report)
+        if report.differing and not report.repaired:
+            raise CommandError(
+                f"{report.differing} keys differ. Run again with --repair, and find out who wrote "
+                "to a partition, or attached or replicated one, past the triggers."
+            )
+
+    def _print(self, report: AuditReport) -> None:
+        for difference in report.differences:
+            self.stdout.write(
+                f"subscription {difference.subscription_id} {difference.day} "
+                f"{difference.usage_type}: total {difference.total_price} of "
+                f"{difference.record_count} records, expected {difference.expected_price} of "
+                f"{difference.expected_count}"
+            )
+        subscriptions = "all" if report.subscriptions is None else report.subscriptions
+        self.stdout.write(
+            f"Compared {subscriptions} subscriptions, {report.first_day} to {report.last_day}: "
+            f"{report.differing} keys differ{', repaired' if report.repaired else ''}."
+        )

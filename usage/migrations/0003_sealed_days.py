@@ -1,0 +1,224 @@
+"""Sealed days, late keys, retention and live numbers."""
+
+from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
+
+from usage.sql.operations import MaterializedViewUnderView, SQLObject
+
+
+def refuse_to_lose_totals(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
+    """Going back drops the sealed totals: without their raw records they could not be remade."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("SELECT raw_kept_from FROM usage_state WHERE raw_kept_from IS NOT NULL")
+        if row := cursor.fetchone():
+            raise RuntimeError(
+                f"Raw records before {row[0]} are dropped: going back would lose their totals. "
+                "Save them first: \\copy usage_daily_sealed TO 'sealed.csv' CSV HEADER"
+            )
+
+
+DROP_CAPTURE = (
+    "\n".join(
+        f"DROP TRIGGER usage_log_late_keys_{event} ON {table};"
+        for table in ["usage_datausagerecord", "usage_voiceusagerecord"]
+        for event in ["insert", "update", "delete", "truncate"]
+    )
+    + "\nDROP FUNCTION usage_log_late_keys()"
+)
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("usage", "0002_daily_totals"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="LateKey",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "subscription_id",
+                        "day",
+                        "usage_type",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("usage_type", models.TextField(choices=[("data", "Data"), ("voice", "Voice")])),
+            ],
+            options={
+                "db_table": "usage_late_key",
+                "managed": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="LiveDailyUsage",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "subscription_id",
+                        "day",
+                        "usage_type",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("usage_type", models.TextField(choices=[("data", "Data"), ("voice", "Voice")])),
+                ("total_price", models.DecimalField(decimal_places=8, max_digits=1000)),
+                ("total_usage", models.BigIntegerField()),
+                ("record_count", models.BigIntegerField()),
+                ("last_usage_at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "usage_daily_live",
+                "managed": False,
+            },
+        ),
+        migrations.CreateModel(
+            name="SealedDailyUsage",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "subscription_id",
+                        "day",
+                        "usage_type",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("day", models.DateField()),
+                ("usage_type", models.TextField(choices=[("data", "Data"), ("voice", "Voice")])),
+                ("total_price", models.DecimalField(decimal_places=8, max_digits=1000)),
+                ("total_usage", models.BigIntegerField()),
+                ("record_count", models.BigIntegerField()),
+                ("last_usage_at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "usage_daily_sealed",
+                "managed": False,
+            },
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="days_sealed",
+            field=models.IntegerField(db_comment="Days sealed by the run.", default=0),
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="keys_repaired",
+            field=models.BigIntegerField(
+                db_comment="Late keys computed again from the raw records.", default=0
+            ),
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="rows_changed",
+            field=models.BigIntegerField(
+                db_comment="Rows of usage_daily_open that the run wrote.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="sealed_before",
+            field=models.DateField(
+                db_comment="Days before it were sealed after the run; NULL if none were.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="usagestate",
+            name="fence",
+            field=models.BigIntegerField(
+                db_comment="Transaction id: once every older one has ended, fence_day may be reached.",
+                null=True,
+            ),
+        ),
+        migrations.AddField(
+            model_name="usagestate",
+            name="fence_day",
+            field=models.DateField(
+                db_comment="Up to which day (excluded) the passed fence allows to seal.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="usagestate",
+            name="raw_fence",
+            field=models.BigIntegerField(
+                db_comment="Transaction id: once every older one has ended, closed days may be dropped.",
+                null=True,
+            ),
+        ),
+        migrations.AddField(
+            model_name="usagestate",
+            name="raw_kept_from",
+            field=models.DateField(
+                db_comment="Raw records of days before it are dropped; NULL if none are.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="usagestate",
+            name="sealed_before",
+            field=models.DateField(
+                db_comment="Days before it are sealed; NULL if no day ever was.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="keys_differing",
+            field=models.IntegerField(
+                db_comment="Keys whose total differed in an audit; NULL: no audit.", null=True
+            ),
+        ),
+        migrations.AddField(
+            model_name="refreshrun",
+            name="subscriptions_audited",
+            field=models.IntegerField(
+                db_comment="Subscriptions an audit compared; NULL: every one, or no audit.",
+                null=True,
+            ),
+        ),
+        migrations.AlterField(
+            model_name="refreshrun",
+            name="trigger",
+            field=models.TextField(
+                choices=[
+                    ("schedule", "Schedule"),
+                    ("command", "Command"),
+                    ("api", "Api"),
+                    ("retention", "Retention"),
+                    ("audit", "Audit"),
+                ],
+                db_comment="Who asked for the run.",
+            ),
+        ),
+        SQLObject("usage_daily_sealed", to=1, drop="DROP TABLE usage_daily_sealed"),
+        SQLObject("usage_late_key", to=1, drop="DROP TABLE usage_late_key"),
+        SQLObject("usage_logging_before", to=1, drop="DROP SEQUENCE usage_logging_before"),
+        SQLObject("usage_raw_kept_from", to=1, drop="DROP SEQUENCE usage_raw_kept_from"),
+        SQLObject("usage_log_late_keys", to=1, drop=DROP_CAPTURE),
+        MaterializedViewUnderView(
+            "usage_daily_open", to=2, index="usage_daily_open_key", view="usage_daily", view_to=2
+        ),
+        SQLObject(
+            "usage_totals_of_days", to=1, drop="DROP FUNCTION usage_totals_of_days(date, date)"
+        ),
+        SQLObject(
+            "usage_totals_of_key",
+            to=1,
+            drop="DROP FUNCTION usage_totals_of_key(bigint, date, text)",
+        ),
+        SQLObject("usage_daily_live", to=1, drop="DROP VIEW usage_daily_live"),
+        migrations.RunPython(migrations.RunPython.noop, refuse_to_lose_totals),
+    ]

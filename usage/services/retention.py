@@ -1,0 +1,218 @@
+"""Retention: dropping raw records whose totals are sealed, without losing one.
+
+Refuse, fence, repair, then drop. First the days are closed to writers; then whoever began before
+that must end; then a refresh repairs what they changed; then the partitions are emptied and
+dropped. Each step can be cut off and is taken up by the next run.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+from psycopg2 import sql
+
+from usage.errors import RefreshRunningError
+from usage.models import LateKey, RefreshRun, UsageState
+from usage.services import clock
+from usage.services.fences import (
+    Blocker,
+    blockers,
+    draw_fence,
+    has_passed,
+    is_from_another_server,
+)
+from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
+from usage.services.partitions import (
+    LOCK_MILLISECONDS,
+    RAW_TABLES,
+    TRIES,
+    leaf_name,
+    partition_days,
+)
+from usage.services.refresh import refresh_now
+from usage.services.sealing import DAY_ZERO, move_forward
+
+logger = logging.getLogger(__name__)
+
+FENCE_SECONDS = 10.0
+
+
+@dataclass
+class PruneReport:
+    """What a prune did, or with dry_run would do."""
+
+    first_kept_day: date | None = None
+    partitions_dropped: list[str] = field(default_factory=list)
+    partitions_left: list[str] = field(default_factory=list)
+    strays_deleted: int = 0
+    totals_deleted: int = 0
+    waits_for: list[Blocker] = field(default_factory=list)
+
+
+def prune(*, dry_run: bool = False) -> PruneReport:
+    """Drop raw records older than USAGE_RAW_RETENTION_DAYS, and totals older than
+    USAGE_TOTALS_RETENTION_DAYS.
+
+    Raises RefreshRunningError while a refresh is on; the next call goes on where this one stopped.
+    """
+    report = PruneReport(first_kept_day=_first_kept_day())
+    if report.first_kept_day is not None:
+        if dry_run:
+            report.partitions_dropped = _partitions_before(report.first_kept_day)
+        else:
+            _prune_raw(report)
+    if (days := settings.USAGE_TOTALS_RETENTION_DAYS) is not None:
+        _prune_totals(report, days, dry_run=dry_run)
+    return report
+
+
+def _first_kept_day() -> date | None:
+    """The first day whose raw records are to be kept; None while every day is."""
+    state = UsageState.objects.get()
+    if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
+        return None
+    wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
+    return min(wanted, state.sealed_before)
+
+
+def _prune_raw(report: PruneReport) -> None:
+    assert report.first_kept_day is not None  # noqa: S101 - the caller checked
+    first_kept = _close(report.first_kept_day)
+    report.first_kept_day = first_kept
+    if first_kept > (UsageState.objects.get().raw_kept_from or date.min):
+        report.waits_for = _wait_for_fence()
+        if report.waits_for:
+            return
+        _empty(first_kept, report)
+    _drop_closed_partitions(report)
+
+
+def _close(first_kept: date) -> date:
+    """Refuse writers of days before first_kept, then draw the fence; returns the day closed up to.
+
+    A closing under way is not renewed: its fence would never pass.
+    """
+    with transaction.atomic(durable=True):
+        take_refresh_lock()
+        state = UsageState.objects.get()
+        closed_until = _closed_until()
+        is_pending = closed_until > (state.raw_kept_from or DAY_ZERO)
+        if is_pending and not is_from_another_server(state.raw_fence):
+            return closed_until
+        if not is_pending and first_kept <= (state.raw_kept_from or date.min):
+            return state.raw_kept_from or first_kept
+        move_forward("usage_raw_kept_from", first_kept)
+    with transaction.atomic(durable=True):
+        take_refresh_lock()
+        UsageState.objects.update(raw_fence=draw_fence())
+    return max(first_kept, closed_until)
+
+
+def _closed_until() -> date:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM usage_raw_kept_from")
+        (number,) = cursor.fetchone()
+    return DAY_ZERO + timedelta(number)
+
+
+def _wait_for_fence() -> list[Blocker]:
+    """Wait a little for the fence; return what it still waits for, or nothing when it passed."""
+    deadline = time.monotonic() + FENCE_SECONDS
+    while True:
+        with transaction.atomic():
+            fence = UsageState.objects.values_list("raw_fence", flat=True).get()
+            if has_passed(fence):
+                return []
+            waits_for = blockers(fence or 0)
+        if time.monotonic() > deadline:
+            return waits_for
+        time.sleep(0.1)
+
+
+def _empty(first_kept: date, report: PruneReport) -> None:
+    """Repair what was written before the days closed, then empty them in one transaction.
+
+    From its commit on no repair, rebuild, audit or live view looks at these days.
+    """
+    refresh_now(RefreshRun.Trigger.RETENTION)
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        take_refresh_lock()
+        cursor.execute("SET LOCAL lock_timeout = '5s'")
+        for leaf in _partitions_before(first_kept):
+            cursor.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(leaf))
+            )
+        if _late_keys_before(first_kept):
+            # A TRUNCATE of a whole table logged keys after the repair: take them up first.
+            raise RefreshRunningError(
+                "Keys of the days to drop changed a moment ago. Run prune_usage again."
+            )
+        for leaf in _partitions_before(first_kept):
+            cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(leaf)))
+        for table in RAW_TABLES:
+            # Straight from the partition: no trigger takes it for a correction.
+            cursor.execute(
+                sql.SQL("DELETE FROM {} WHERE usage_day(usage_date) < %s").format(
+                    sql.Identifier(f"{table}_default")
+                ),
+                [first_kept],
+            )
+            report.strays_deleted += cursor.rowcount
+        UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
+
+
+def _late_keys_before(first_kept: date) -> bool:
+    state = UsageState.objects.get()
+    return LateKey.objects.filter(
+        day__lt=first_kept, day__gte=state.raw_kept_from or date.min
+    ).exists()
+
+
+def _drop_closed_partitions(report: PruneReport) -> None:
+    """Drop the empty partitions; one that stays locked is left to the next run."""
+    raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
+    for leaf in _partitions_before(raw_kept_from or date.min):
+        (report.partitions_dropped if _drop(leaf) else report.partitions_left).append(leaf)
+
+
+def _drop(leaf: str) -> bool:
+    for _ in range(TRIES):
+        try:
+            with transaction.atomic(durable=True), connection.cursor() as cursor:
+                take_refresh_lock()
+                # DROP stops writers while it waits for readers, so it waits for a moment only.
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
+                cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(leaf)))
+        except OperationalError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            time.sleep(LOCK_MILLISECONDS / 1000)
+        else:
+            return True
+    logger.warning("The empty partition %s stayed locked; the next prune drops it.", leaf)
+    return False
+
+
+def _partitions_before(day: date) -> list[str]:
+    return [
+        leaf_name(table, leaf_day)
+        for table in RAW_TABLES
+        for leaf_day in partition_days(table)
+        if leaf_day < day
+    ]
+
+
+def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
+    end = clock.today() - timedelta(days - 1)
+    raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
+    # Totals whose raw records are still there would come back with the next repair.
+    end = min(end, raw_kept_from or date.min)
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        if not dry_run:
+            take_refresh_lock()
+        statement = "SELECT count(*) FROM" if dry_run else "DELETE FROM"
+        cursor.execute(f"{statement} usage_daily_sealed WHERE day < %s", [end])
+        report.totals_deleted = cursor.fetchone()[0] if dry_run else cursor.rowcount

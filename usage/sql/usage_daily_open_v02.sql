@@ -1,0 +1,117 @@
+-- One row per subscription, day and usage type, over the raw records of days not sealed yet.
+-- Sources: usage_datausagerecord, usage_voiceusagerecord, usage_state (sealed_before).
+-- Why: a refresh reads the open days only, so its cost does not grow with history.
+
+CREATE MATERIALIZED VIEW usage_daily_open AS
+-- As a single value the bound lets the server skip the partitions of sealed days. A bound only
+-- narrows the search, usage_day() decides. NULL: no day was ever sealed, every day is open.
+WITH bounds AS (
+    SELECT
+        coalesce(sealed_before, '-infinity'::date) AS open_from,
+        coalesce(usage_day_start(sealed_before), '-infinity'::timestamptz) AS usage_from
+    FROM usage_state
+),
+
+data_records AS (
+    SELECT
+        subscription_id,
+        usage_day(usage_date) AS day,
+        price,
+        kilobytes_used,
+        usage_date
+    FROM usage_datausagerecord
+    WHERE
+        usage_date >= (SELECT bounds.usage_from FROM bounds)
+        AND usage_day(usage_date) >= (SELECT bounds.open_from FROM bounds)
+),
+
+voice_records AS (
+    SELECT
+        subscription_id,
+        usage_day(usage_date) AS day,
+        price,
+        seconds_used,
+        usage_date
+    FROM usage_voiceusagerecord
+    WHERE
+        usage_date >= (SELECT bounds.usage_from FROM bounds)
+        AND usage_day(usage_date) >= (SELECT bounds.open_from FROM bounds)
+),
+
+data_daily AS (
+    SELECT
+        subscription_id,
+        day,
+        sum(price) AS total_price,
+        sum(kilobytes_used)::bigint AS total_usage,
+        count(*) AS record_count,
+        max(usage_date) AS last_usage_at
+    FROM data_records
+    GROUP BY subscription_id, day
+),
+
+voice_daily AS (
+    SELECT
+        subscription_id,
+        day,
+        sum(price) AS total_price,
+        sum(seconds_used)::bigint AS total_usage,
+        count(*) AS record_count,
+        max(usage_date) AS last_usage_at
+    FROM voice_records
+    GROUP BY subscription_id, day
+)
+
+SELECT
+    subscription_id,
+    day,
+    'data'::text AS usage_type,
+    total_price,
+    total_usage,
+    record_count,
+    last_usage_at,
+    -- The concurrent refresh looks for duplicates among rows without a NULL, which costs more
+    -- than the rest of it; the unique index refuses real ones all the same.
+    NULL::boolean AS always_null
+FROM data_daily
+UNION ALL
+SELECT
+    subscription_id,
+    day,
+    'voice'::text AS usage_type,
+    total_price,
+    total_usage,
+    record_count,
+    last_usage_at,
+    NULL::boolean AS always_null
+FROM voice_daily;
+
+CREATE UNIQUE INDEX usage_daily_open_key
+ON usage_daily_open (subscription_id, day, usage_type);
+
+COMMENT ON MATERIALIZED VIEW usage_daily_open IS
+'Totals by subscription, day and usage type of the days still being written. Read usage_daily.';
+COMMENT ON COLUMN usage_daily_open.subscription_id IS
+'The subscription (usage_subscription.id).';
+COMMENT ON COLUMN usage_daily_open.day IS
+'The day of usage in the time zone of the deployment.';
+COMMENT ON COLUMN usage_daily_open.usage_type IS
+'data or voice.';
+COMMENT ON COLUMN usage_daily_open.total_price IS
+'Sum of prices, exact, in the currency of the deployment.';
+COMMENT ON COLUMN usage_daily_open.total_usage IS
+'Sum of quantities: kilobytes for data, seconds for voice.';
+COMMENT ON COLUMN usage_daily_open.record_count IS
+'How many raw records the totals are made of.';
+COMMENT ON COLUMN usage_daily_open.last_usage_at IS
+'When the last of these records took place.';
+COMMENT ON COLUMN usage_daily_open.always_null IS
+'Always NULL: it spares the concurrent refresh its check for duplicate rows.';
+
+DO $do$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_analyst') THEN
+        GRANT SELECT ON usage_daily_open TO usage_analyst;
+    END IF;
+END
+$do$;

@@ -1,0 +1,50 @@
+-- One row per subscription, day and usage type: what every reader reads.
+-- Sources: usage_daily_sealed (days that are over), usage_daily_open (days still being written).
+-- Why: the two never overlap, so a plain UNION ALL is exact, runs in parallel and lets every
+-- condition through to the indexes below.
+
+CREATE OR REPLACE VIEW usage_daily AS
+SELECT
+    subscription_id,
+    day,
+    usage_type,
+    total_price,
+    total_usage,
+    record_count,
+    last_usage_at
+FROM usage_daily_sealed
+UNION ALL
+SELECT
+    subscription_id,
+    day,
+    usage_type,
+    total_price,
+    total_usage,
+    record_count,
+    last_usage_at
+FROM usage_daily_open;
+
+COMMENT ON VIEW usage_daily IS
+'Totals by subscription, day and usage type, as of usage_state.as_of; no usage, no row.';
+COMMENT ON COLUMN usage_daily.subscription_id IS
+'The subscription (usage_subscription.id).';
+COMMENT ON COLUMN usage_daily.day IS
+'The day of usage in the time zone of the deployment.';
+COMMENT ON COLUMN usage_daily.usage_type IS
+'data or voice.';
+COMMENT ON COLUMN usage_daily.total_price IS
+'Sum of prices, exact, in the currency of the deployment.';
+COMMENT ON COLUMN usage_daily.total_usage IS
+'Sum of quantities: kilobytes for data, seconds for voice.';
+COMMENT ON COLUMN usage_daily.record_count IS
+'How many raw records the totals are made of.';
+COMMENT ON COLUMN usage_daily.last_usage_at IS
+'When the last of these records took place.';
+
+DO $do$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_analyst') THEN
+        GRANT SELECT ON usage_daily TO usage_analyst;
+    END IF;
+END
+$do$;
