@@ -23,7 +23,7 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services import clock, partitions, sealing
+from usage.services import clock, partitions, repair
 from usage.services.audit import rebuild, verify
 from usage.services.retention import prune
 
@@ -92,7 +92,7 @@ def test_key_without_records_disappears(move_clock: Callable[[str], None]) -> No
 def test_whole_day_is_read_when_many_keys_are_late(
     move_clock: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealing, "WHOLE_DAY_KEYS", 1)
+    monkeypatch.setattr(repair, "WHOLE_DAY_KEYS", 1)
     subscription, other = make_subscription(), make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
     gone = data_record(other, "2026-11-01T12:00:00Z", price="1")

@@ -12,6 +12,7 @@ from usage.models import RefreshRun, UsageState
 from usage.services import sealing
 from usage.services.locks import take_refresh_lock
 from usage.services.refresh import refresh_now
+from usage.services.repair import reseal
 from usage.services.startup import compare_time_zone
 
 # A report names this many differing keys; the count goes on.
@@ -141,7 +142,7 @@ def rebuild(
             state = UsageState.objects.get()
             compare_time_zone(state.time_zone)
             if day >= (state.raw_kept_from or date.min):
-                changed += sealing.reseal(day)
+                changed += reseal(day)
         progress(day)
     run = refresh_now(RefreshRun.Trigger.COMMAND)
     return changed + (run.rows_changed or 0)

@@ -15,7 +15,7 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import RefreshRun, UsageState
-from usage.services import runs, sealing
+from usage.services import repair, runs, sealing
 from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate, take_refresh_lock
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_time_zone
@@ -104,7 +104,7 @@ def _refresh(
                 "Run: manage.py resume_refresh"
             )
         with timed(phases, "repair"):
-            run.keys_repaired += sealing.repair(state)
+            run.keys_repaired += repair.repair_late_keys(state)
         with timed(phases, "seal"):
             run.days_sealed += sealing.seal(state)
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
