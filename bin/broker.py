@@ -38,6 +38,7 @@ class Valkey:
     name = "Valkey"
 
     def __init__(self, place: Path, log: Path, password: str) -> None:
+        self.place = place.resolve()
         self.log = log
         self.account = places.server_account()
         self.program = programs.valkey_program(place, self.account)
@@ -52,8 +53,8 @@ class Valkey:
 
     @property
     def command(self) -> list[str]:
-        """The command line: it holds no password, which other users could read in it."""
-        return [str(self.program), "-"]
+        """Ours alone, by its directory; without the password, which other users could read."""
+        return [str(self.program), "-", "--dir", str(self.place)]
 
     def start(self) -> None:
         """Start, at the first time at a port that is free, and return once it answers."""
@@ -85,7 +86,7 @@ class Valkey:
         with self.log.open("ab") as output:
             self.process = spawn.spawn(
                 self.command,
-                directory=Path("/"),
+                directory=self.place,
                 output=output,
                 account=self.account,
                 environment={},

@@ -15,6 +15,7 @@ from psycopg2 import sql
 
 from bin import place as places
 from bin import programs, spawn
+from bin.server_settings import LASTING, THROWN_AWAY
 from bin.spawn import LauncherError
 
 SUPERUSER = "postgres"
@@ -24,33 +25,6 @@ NO_PROCESS = 2_147_483_647
 RETRY_SECONDS = 10
 RECOVERY_SECONDS = 600
 FAST_THEN_IMMEDIATE = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
-
-COMMON = {
-    "listen_addresses": "",
-    "unix_socket_permissions": "0700",
-    "timezone": "UTC",
-    "log_checkpoints": "off",
-    "logging_collector": "off",
-}
-LASTING = {
-    "max_connections": "60",
-    "max_prepared_transactions": "0",
-    "shared_buffers": "256MB",
-    "effective_cache_size": "1GB",
-    "maintenance_work_mem": "256MB",
-    "work_mem": "32MB",
-    "max_wal_size": "4GB",
-    "checkpoint_timeout": "15min",
-    "random_page_cost": "1.1",
-}
-THROWN_AWAY = {
-    "max_connections": "100",
-    "max_prepared_transactions": "20",
-    "shared_buffers": "128MB",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-}
 
 
 class PostgreSQL:
@@ -69,7 +43,7 @@ class PostgreSQL:
         self.programs = programs.postgres_programs(place, self.account)
         self.version = programs.version(self.programs)
         self.socket = places.socket_directory(place.resolve(), self.account)
-        self.settings = COMMON | (THROWN_AWAY if thrown_away else LASTING)
+        self.settings = THROWN_AWAY if thrown_away else LASTING
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, role: str = "usage") -> str:

@@ -6,13 +6,13 @@ bin/serve runs them, docker-compose.yml repeats them, and a test compares the tw
 from collections.abc import Sequence
 
 
-def web(address: str) -> list[str]:
+def web(address: str, name: str = "usage") -> list[str]:
     """Gunicorn with threads, so that a slow client holds a thread and not a process."""
     return [
-        *("gunicorn", "config.wsgi", "--bind", address),
+        *("gunicorn", "config.wsgi", "--name", name, "--bind", address),
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "30", "--graceful-timeout", "20", "--max-requests", "10000"),
-        *("--max-requests-jitter", "1000"),
+        *("--max-requests-jitter", "1000", "--no-control-socket"),
     ]
 
 

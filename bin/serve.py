@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bin import answers, place, processes, spawn
@@ -19,10 +20,10 @@ from bin.instance import AlreadyRunsError, Instance
 from bin.interrupt import Interrupted, ignore_interrupts, raise_interrupted
 from bin.spawn import LauncherError
 from bin.supervisor import Process, Supervisor
+from bin.welcome import welcome
 
 ROOT = Path(__file__).resolve().parent.parent
 ANALYST = "demo_analyst"
-QUESTION = "SELECT * FROM usage_daily ORDER BY total_price DESC LIMIT 5"
 # A worker lets its tasks end at SIGTERM and drops them at SIGQUIT: a refresh is one transaction.
 WORKER_STOPS = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 10.0))
 
@@ -34,6 +35,9 @@ class Serve:
         self.options = options
         self.local = local
         self.instance = instance
+        # By these names processes that a kill left behind are known as ours.
+        self.name = "usage-" + hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
+        self.worker_name = f"{self.name}@localhost"
         self.logs = local / "log"
         self.supervisor = Supervisor(local / "processes.json")
         self.database: PostgreSQL | None = None
@@ -89,34 +93,32 @@ class Serve:
         if self.database:
             self.database.make_analyst(ANALYST)
 
-    def _worker_name(self) -> str:
-        tree = hashlib.sha256(os.fsencode(self.local)).hexdigest()[:12]
-        return f"usage-{tree}@localhost"
-
     def _start_processes(self, port: int) -> None:
         print("Starting the web server, the worker and beat ...", flush=True)
-        quit_at_once = signal.SIGQUIT
-        for name, command, steps, on_parent_death in [
-            ("web", processes.web(f"{ADDRESS}:{port}"), ((signal.SIGTERM, 25.0),), signal.SIGTERM),
-            ("worker", processes.worker(self._worker_name()), WORKER_STOPS, quit_at_once),
-            (
-                "beat",
-                processes.beat(str(self.local / "beat")),
-                ((signal.SIGTERM, 10.0),),
-                signal.SIGTERM,
-            ),
-        ]:
-            self.supervisor.start(
-                Process(
-                    name,
-                    processes.under(sys.executable, command),
-                    directory=ROOT,
-                    log=self.logs / f"{name}.log",
-                    environment=self.environment,
-                    stop_steps=steps,
-                    on_parent_death=on_parent_death,
-                )
+        worker = processes.worker(self.worker_name)
+        self._start("web", processes.web(f"{ADDRESS}:{port}", self.name))
+        self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGQUIT)
+        self._start("beat", processes.beat(str(self.local / "beat")))
+
+    def _start(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        stop: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 25.0),),
+        on_parent_death: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.supervisor.start(
+            Process(
+                name,
+                processes.under(sys.executable, command),
+                directory=ROOT,
+                log=self.logs / f"{name}.log",
+                environment=self.environment,
+                stop_steps=stop,
+                on_parent_death=on_parent_death,
             )
+        )
 
     def _wait_until_all_answer(self, port: int) -> None:
         token = (self.local / "demo_token").read_text().strip()
@@ -126,7 +128,7 @@ class Serve:
             self.supervisor.check()
             web_answers = web_answers or answers.web_answers(port, token)
             worker_answers = worker_answers or answers.worker_answers(
-                self._worker_name(), self.environment, ROOT
+                self.worker_name, self.environment, ROOT
             )
             if time.monotonic() > deadline:
                 silent = "worker" if web_answers else "web"
@@ -138,25 +140,7 @@ class Serve:
 
     def _tell(self, port: int) -> None:
         token = (self.local / "demo_token").read_text().strip()
-        psql = self._psql()
-        print(
-            f"""
-Usage answers at http://{ADDRESS}:{port}/ as the operator `demo`
-(password in {self.local / "demo_password"}, logs in {self.logs}).
-
-API token:  {token}
-
-Who has spent 10 or more?
-  curl -H 'Authorization: Token {token}' \\
-    'http://{ADDRESS}:{port}{answers.QUESTION}'
-
-The same data in SQL:
-  {psql} \\
-    -c '{QUESTION}'
-
-Ctrl-C stops everything.""",
-            flush=True,
-        )
+        print(welcome(local=self.local, port=port, token=token, psql=self._psql()), flush=True)
 
     def _psql(self) -> str:
         if self.database is None:

@@ -49,8 +49,8 @@ class Process:
         directory: Path,
         log: Path,
         environment: Mapping[str, str],
-        stop_steps: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 30.0),),
-        on_parent_death: signal.Signals = signal.SIGTERM,
+        stop_steps: Sequence[tuple[signal.Signals, float]],
+        on_parent_death: signal.Signals,
     ) -> None:
         self.name = name
         self.log = log

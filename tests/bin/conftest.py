@@ -1,0 +1,35 @@
+"""Places and processes for tests that start real servers."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bin import place as places
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the account of the servers may enter, with a path short enough."""
+    made = places.passing_place(places.server_account())
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def open_directory() -> Iterator[Path]:
+    """A directory that every account may enter: pytest's own is closed to others."""
+    made = Path(tempfile.mkdtemp(prefix="usage-", dir="/tmp")).resolve()
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def own_servers() -> dict[str, str]:
+    """The environment without the names of servers, so that own ones are started."""
+    named = {"DATABASE_URL", "REDIS_URL", "DJANGO_SECRET_KEY", "DJANGO_SETTINGS_MODULE"}
+    return {name: value for name, value in os.environ.items() if name not in named}

@@ -1,0 +1,118 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small tree with our scripts and no requirements."""
+    shutil.copytree(ROOT / "bin", tmp_path / "tree" / "bin")
+    (tmp_path / "tree" / "requirements-dev.txt").write_text("# nothing\n")
+    return tmp_path / "tree"
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def start(tree: Path, path: str) -> "subprocess.CompletedProcess[str]":
+    """Run what bin/serve and bin/test begin with, with a PATH that holds only what is given."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'. "{tree}/bin/environment.sh"', f"{tree}/bin/serve"],
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+def tools(tmp_path: Path) -> Path:
+    """A PATH without any Python."""
+    made = tmp_path / "tools"
+    made.mkdir()
+    for name in ("dirname", "sh"):
+        found = shutil.which(name)
+        assert found
+        (made / name).symlink_to(found)
+    return made
+
+
+def test_older_python_is_named(tree: Path, tmp_path: Path) -> None:
+    path = tools(tmp_path)
+    program(path / "python3", "echo old 3.10.4")
+    answer = start(tree, str(path))
+    assert answer.returncode == 1
+    assert "needs Python 3.11 or newer; python3 is 3.10.4." in answer.stderr
+
+
+def test_missing_python_is_named(tree: Path, tmp_path: Path) -> None:
+    answer = start(tree, str(tools(tmp_path)))
+    assert answer.returncode == 1
+    assert "no python3 was found" in answer.stderr
+
+
+def test_missing_venv_is_named(tree: Path, tmp_path: Path) -> None:
+    path = tools(tmp_path)
+    program(
+        path / "python3",
+        f'case $2 in *ensurepip*) exit 1 ;; *) echo "{path}/python3" ;; esac',
+    )
+    answer = start(tree, str(path))
+    assert answer.returncode == 1
+    assert "has no venv or no pip" in answer.stderr
+    assert "python3-venv" in answer.stderr
+
+
+def test_newer_python_beside_an_older_one_replaces_an_environment_without_python(
+    tree: Path, tmp_path: Path
+) -> None:
+    (tree / ".venv" / "bin").mkdir(parents=True)
+    (tree / ".venv" / "bin" / "python").symlink_to("/nowhere/python3")
+    path = tools(tmp_path)
+    program(path / "python3", "echo old 3.9.2")
+    program(path / "python3.12", f'exec "{sys.executable}" "$@"')
+    answer = start(tree, str(path))
+    assert answer.returncode == 0, answer.stderr
+    python = tree / ".venv" / "bin" / "python"
+    assert subprocess.run([python, "-m", "pip", "--version"]).returncode == 0
+
+
+def test_environment_is_made_once_and_again_when_it_must(tree: Path) -> None:
+    def install() -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "bin/install.py"], cwd=tree, text=True, stdout=subprocess.PIPE
+        )
+
+    both = [install(), install()]
+    said = [one.communicate()[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0]
+    assert sum("Installing the requirements" in text for text in said) == 1
+
+    environment = tree / ".venv"
+    planted = environment / "planted"
+    planted.touch()
+    assert install().communicate()[0] == "", "a second run has nothing to do"
+
+    (tree / "requirements-dev.txt").write_text("# changed\n")
+    assert "Installing the requirements" in install().communicate()[0]
+    assert planted.exists(), "a change installs into the same environment"
+
+    (environment / "installation-unfinished").touch()
+    assert "Installing the requirements" in install().communicate()[0]
+    assert not planted.exists(), "an interrupted one is made anew"
+
+
+@pytest.mark.parametrize("script", ["bin/serve", "bin/test", "bin/environment.sh"])
+def test_script_is_posix_shell(script: str) -> None:
+    assert subprocess.run(["/bin/sh", "-n", ROOT / script]).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["bin/serve", "bin/test", ".ci/run"])
+def test_script_is_executable(script: str) -> None:
+    assert os.access(ROOT / script, os.X_OK)

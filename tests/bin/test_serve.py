@@ -1,0 +1,228 @@
+"""bin/serve for real: each test goes on where the one before it left off."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bin import spawn
+
+ROOT = Path(__file__).resolve().parents[2]
+UP = "Ctrl-C stops everything."
+
+
+class Serving:
+    """Runs of bin/serve over the same .local, and what they print."""
+
+    def __init__(self, local: Path, environment: dict[str, str], port: int) -> None:
+        self.local = local
+        self.environment = environment
+        self.port = port
+        self.output = local.parent / "output"
+        self.run: subprocess.Popen[bytes] | None = None
+
+    def launch(self) -> "subprocess.Popen[bytes]":
+        sample = ["--subscriptions", "20", "--days", "5", "--records", "2000"]
+        where = ["--local", str(self.local), "--port", str(self.port)]
+        with self.output.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "bin.serve", *where, *sample],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def start(self) -> None:
+        self.run = self.launch()
+        wait_until(lambda: UP in self.said() or self.ended(), 90)
+        assert UP in self.said(), self.said()
+
+    def ended(self) -> bool:
+        return self.run is None or self.run.poll() is not None
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def line(self, program: str) -> str:
+        """The command that was printed for this program, with the line that continues it."""
+        found = re.search(rf"^  (\S*{program}.*\\\n.*)$", self.said(), re.MULTILINE)
+        assert found, self.said()
+        return found.group(1)
+
+    def token(self) -> str:
+        return (self.local / "demo_token").read_text().strip()
+
+    def pid(self, word: str) -> int:
+        """The process in the record whose command line has this word."""
+        recorded = json.loads((self.local / "processes.json").read_text())
+        (found,) = [entry["pid"] for entry in recorded if word in entry["command"]]
+        return int(found)
+
+    def pids(self) -> list[int]:
+        """Every process that these runs started and that still runs, children included."""
+        run = [self.run.pid] if self.run else []
+        commands = [spawn.command_of(pid) for pid in run]
+        record = self.local / "processes.json"
+        if record.exists():
+            commands += [entry["command"] for entry in json.loads(record.read_text())]
+        found = []
+        for pid in spawn.process_ids():
+            command = spawn.command_of(pid)
+            if command and (
+                command in commands or any(str(self.local) in word for word in command)
+            ):
+                found.append(pid)
+        return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def shell(command: str) -> str:
+    return subprocess.run(
+        ["/bin/sh", "-c", command], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def records(serving: Serving) -> str:
+    query = "SELECT 'records', sum(record_count) FROM usage_daily"
+    return shell(re.sub(r"-c '.*'", f'-At -c "{query}"', serving.line("psql")))
+
+
+@pytest.fixture(scope="module")
+def serving(open_directory: Path, own_servers: dict[str, str]) -> Iterator[Serving]:
+    """A running bin/serve whose first port is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        made = Serving(open_directory / ".local", own_servers, taken.getsockname()[1])
+        try:
+            made.start()
+            yield made
+        finally:
+            if made.run is not None:
+                made.run.terminate()
+                made.run.wait(60)
+
+
+def test_printed_curl_line_answers(serving: Serving) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    answer = json.loads(shell(f"{serving.line('curl')} --silent"))
+    assert answer["as_of"]
+    assert answer["currency"] == "USD"
+
+
+def test_printed_psql_line_answers(serving: Serving) -> None:
+    assert "total_price" in shell(serving.line("psql"))
+    assert "(5 rows)" in shell(serving.line("psql"))
+    assert records(serving) == "records|2000\n"
+
+
+def test_analyst_reads_nothing_but_totals(serving: Serving) -> None:
+    forbidden = re.sub(r"-c '.*'", "-c 'SELECT * FROM usage_datausagerecord'", serving.line("psql"))
+    answer = subprocess.run(["/bin/sh", "-c", forbidden], capture_output=True, text=True)
+    assert "permission denied" in answer.stderr
+
+
+def test_taken_port_was_stepped_over(serving: Serving) -> None:
+    found = re.search(r"answers at http://127\.0\.0\.1:(\d+)/", serving.said())
+    assert found
+    assert int(found.group(1)) > serving.port
+
+
+def test_secrets_are_for_their_owner_alone(serving: Serving) -> None:
+    for name in ("secret_key", "demo_password", "demo_token", "broker_password"):
+        secret = serving.local / name
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert len(secret.read_text().strip()) >= 40
+    assert (serving.local / "demo_password").read_text() not in serving.said()
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists sockets so")
+def test_nothing_listens_beyond_this_machine(serving: Serving) -> None:
+    listening = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for row in Path(table).read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == "0A":
+                listening[f"socket:[{fields[9]}]"] = fields[1].split(":")[0]
+    held = set()
+    for pid in serving.pids():
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            if handle.is_symlink() and (name := str(handle.readlink())) in listening:
+                held.add(listening[name])
+    assert held == {"0100007F"}
+
+
+def test_second_one_is_refused_and_says_where_the_first_answers(serving: Serving) -> None:
+    kept = serving.said()
+    second = serving.launch()
+    assert second.wait(20) == 1
+    said = serving.said()
+    serving.output.write_text(kept)
+    assert re.fullmatch(
+        r"Another bin/serve runs at http://127\.0\.0\.1:\d+/ \(process \d+\)\.\n", said
+    )
+
+
+def test_killed_worker_is_started_again(serving: Serving) -> None:
+    before = serving.pid("worker")
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: serving.pid("worker") != before)
+    assert "worker ended with code -9; starting it again" in serving.said()
+
+
+def test_killed_supervisor_takes_everything_with_it(serving: Serving) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a child of the death of its parent")
+    assert serving.run is not None
+    serving.run.kill()
+    serving.run.wait()
+    wait_until(lambda: not serving.pids())
+
+
+def test_starts_again_with_the_same_data_and_token(serving: Serving) -> None:
+    token = serving.token()
+    serving.start()
+    assert serving.token() == token
+    assert token in serving.line("curl")
+    assert records(serving) == "records|2000\n"
+    assert "Loading" not in serving.said()
+
+
+def test_starts_again_after_everything_was_killed(serving: Serving) -> None:
+    assert serving.run is not None
+    for pid in serving.pids():
+        os.kill(pid, signal.SIGKILL)
+    serving.run.wait()
+    serving.start()
+    assert records(serving) == "records|2000\n"
+
+
+def test_stops_cleanly_when_told(serving: Serving) -> None:
+    assert serving.run is not None
+    worker = serving.pid("worker")
+    serving.run.send_signal(signal.SIGINT)
+    assert serving.run.wait(60) == 0
+    assert serving.said().endswith("Stopping ...\nStopped.\n")
+    serving.run = None
+    assert serving.pids() == []
+    assert spawn.command_of(worker) == []
+    assert not list((serving.local / "socket").iterdir())
+    assert "shutdown" in (serving.local / "log" / "worker.log").read_text().lower()
