@@ -1,0 +1,186 @@
+"""The formats that can be imported: how a line becomes a record."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from usage.errors import ImportFileError
+from usage.models import UsageType
+from usage.services.import_columns import (
+    IGNORED,
+    Column,
+    LinePattern,
+    LineRejectedError,
+    text_column,
+)
+from usage.services.import_lines import Lines
+from usage.services.import_values import (
+    EARLIEST,
+    LATEST,
+    MOST_QUANTITY,
+    SEPARATOR,
+    local_moment,
+    pence_to_units,
+    record_id_maker,
+)
+
+# usage_type; external_id; usage_date, quantity, price and id as COPY reads them, each after a
+# tab; usage_date as seconds since 1970
+Parsed = tuple[str, str, str, float]
+
+QUANTITY = Column("quantity", r"\d{1,13}", f"a whole number from 0 to {MOST_QUANTITY}")
+RECORD_COLUMNS = [
+    Column("usage_type", "data|voice", "data or voice"),
+    text_column("external_id", 100),
+    Column(
+        "usage_date",
+        r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
+        r"(?:Z|[+-](?:0\d|1[0-5])(?::?[0-5]\d)?)?",
+        "a moment such as 2026-11-15T21:00:00+00:00",
+    ),
+    Column(
+        "price",
+        r"-?\d{1,12}(?:\.\d{1,8})?",
+        "a plain decimal number with at most 12 digits before the point and 8 behind it",
+    ),
+    QUANTITY,
+    text_column("record_key", 200),
+]
+
+DAY, A_DAY = r"\d\d/\d\d/\d{4}", "a day such as 15/11/2026"
+TIME, A_TIME = r"\d\d:\d\d:\d\d", "a time such as 21:00:00"
+CALL_COLUMNS = [
+    text_column("call_id", 50),
+    text_column("phone_number", 100),
+    text_column("line", 50),
+    text_column("destination_number", 100),
+    Column("start_date", DAY, A_DAY),
+    Column("end_date", DAY, A_DAY),
+    Column("start_time", TIME, A_TIME),
+    Column("end_time", TIME, A_TIME),
+    text_column("call_type", 50),
+    Column(
+        "cost",
+        r"-?\d{1,14}(?:\.\d{1,6})?",
+        "pence with at most 14 digits before the point and 6 behind it",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class LineFormat:
+    """The names of the columns, and the function that gives the record a line holds or raises
+    LineRejectedError with the reason."""
+
+    header: str
+    parse: Callable[[str], Parsed]
+
+
+def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
+    """Our own CSV: a header, the RECORD_COLUMNS in any order, others ignored."""
+    _, header = next(iter(lines), (0, ""))
+    header = header.rstrip("\r")
+    names = [name.strip().strip('"') for name in header.split(",")]
+    wanted = [column.name for column in RECORD_COLUMNS]
+    missing = [name for name in wanted if name not in names]
+    if missing or len(set(names)) < len(names):
+        raise ImportFileError(
+            f"{lines.name}: line 1 must name each column once: {', '.join(wanted)}. "
+            f"{'Missing: ' + ', '.join(missing) if missing else 'One is named twice'}."
+        )
+    columns = [RECORD_COLUMNS[wanted.index(name)] if name in wanted else IGNORED for name in names]
+    pattern = LinePattern(columns)
+    groups = [column.name for column in columns if column is not IGNORED]
+    order = [groups.index(name) for name in wanted]
+    in_match = tuple(position + 1 for position in order)
+    match, record_id = pattern.match, record_id_maker(source)
+
+    def parse(text: str) -> Parsed:
+        if found := match(text):
+            values = found.group(*in_match)
+        else:
+            read = pattern.read(text)
+            values = tuple(read[position] for position in order)
+        usage_type, external_id, usage_date, price, quantity, record_key = values
+        if int(quantity) > MOST_QUANTITY:
+            raise LineRejectedError(f"quantity {quantity!r} is not {QUANTITY.meaning}")
+        try:
+            moment = datetime.fromisoformat(usage_date)
+        except ValueError as error:
+            raise LineRejectedError(f"usage_date {usage_date!r} is not in the calendar") from error
+        if moment.tzinfo is None:
+            if zone is None:
+                raise LineRejectedError(
+                    f"usage_date {usage_date!r} has no offset, and no --zone was given"
+                )
+            moment = local_moment(moment, zone)
+            usage_date = moment.isoformat()
+        stamp = moment.timestamp()
+        if not EARLIEST <= stamp < LATEST:
+            raise LineRejectedError(f"usage_date {usage_date!r} is not from 2000 up to 2100")
+        stored = f"\t{usage_date}\t{quantity}\t{price}\t{record_id(record_key)}"
+        return usage_type, external_id, stored, stamp
+
+    return LineFormat(header, parse)
+
+
+def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
+    """Call records without a header, in local time.
+
+    A call id comes again in a file, so a call is known by its id, numbers, line and start.
+    """
+    if zone is None:
+        raise ImportFileError("Call records carry local times: say where with --zone.")
+    header = ",".join(column.name for column in CALL_COLUMNS)
+    first = lines.peek()
+    if first and first.count(",") != len(CALL_COLUMNS) - 1:
+        raise ImportFileError(
+            f"{lines.name}: line 1 must hold {len(CALL_COLUMNS)} columns: {header}."
+        )
+    pattern, record_id = LinePattern(CALL_COLUMNS), record_id_maker(source)
+
+    @lru_cache(maxsize=65_536)
+    def moment_of(day: str, time: str) -> tuple[datetime, str, float]:
+        moment = call_moment(day, time, zone)
+        return moment, moment.isoformat(), moment.timestamp()
+
+    def parse(text: str) -> Parsed:
+        found = pattern.match(text)
+        values = found.groups() if found else pattern.read(text)
+        call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
+        _, usage_date, start = moment_of(start_day, start_time)
+        end_moment, _, end = moment_of(end_day, end_time)
+        if end < start:  # clocks went back during the call: it ended in the repeated hour
+            end = end_moment.replace(fold=1).timestamp()
+        if end < start:
+            raise LineRejectedError(
+                f"the call ends at {end_day} {end_time}, before it starts at"
+                f" {start_day} {start_time}"
+            )
+        key = SEPARATOR.join((call_id, number, line, destination, start_day, start_time))
+        price = pence_to_units(values[9])
+        stored = f"\t{usage_date}\t{end - start:.0f}\t{price}\t{record_id(key)}"
+        return UsageType.VOICE.value, number, stored, start
+
+    return LineFormat(header, parse)
+
+
+RECORDS, CALLS = "records", "calls"
+FORMATS: dict[str, Callable[[Lines, str, ZoneInfo | None], LineFormat]] = {
+    RECORDS: records_format,
+    CALLS: calls_format,
+}
+
+
+def call_moment(day: str, time: str, zone: ZoneInfo) -> datetime:
+    """The moment of 15/11/2026 21:00:00 in a zone; see local_moment."""
+    try:
+        local = datetime.fromisoformat(f"{day[6:]}-{day[3:5]}-{day[:2]}T{time}")
+    except ValueError as error:
+        raise LineRejectedError(f"{day} {time} is not in the calendar") from error
+    moment = local_moment(local, zone)
+    if not EARLIEST <= moment.timestamp() < LATEST:
+        raise LineRejectedError(f"{day} {time} is not from 2000 up to 2100")
+    return moment

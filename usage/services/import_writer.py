@@ -1,0 +1,121 @@
+"""Writes batches of imported records into the raw tables, one transaction a batch."""
+
+import hashlib
+import re
+import time
+from collections.abc import Collection
+from datetime import date
+from typing import Any
+
+from django.db import DatabaseError, OperationalError, connection, transaction
+
+from usage.errors import RefreshRunningError
+from usage.services.import_batches import QUARTER_SECONDS, Batch
+from usage.services.import_ways import ABOUT_A_ROW, WAYS, Way, Written
+from usage.services.locks import sqlstate
+from usage.services.partitions import make_partitions
+
+DEADLOCK, SERIALIZATION_FAILURE = "40P01", "40001"  # with writers that are not importers
+RETRIES = 4
+MOST_DAYS = 1_100  # that one import makes partitions for; later days go to the default partition
+PATIENCE_SECONDS = 10.0  # with a refresh that is on, before the default partition takes the records
+
+
+class BatchWriter:
+    """Writes the batches of one source, each in the fastest way that works.
+
+    A batch begins with the way that did for the one before it.
+    """
+
+    def __init__(self, source: str) -> None:
+        digest = hashlib.sha1(
+            source.encode(errors="surrogateescape"), usedforsecurity=False
+        ).digest()
+        self._source_lock = int.from_bytes(digest[:8], signed=True)
+        self._first_way = 0
+        self._days: set[date] = set()
+        self._patience = PATIENCE_SECONDS
+
+    def write(self, batch: Batch) -> Written:
+        """Commit a batch. Raises DatabaseError; then nothing of the batch was written."""
+        self._make_partitions(batch.quarters)
+        for _ in range(RETRIES):
+            try:
+                return self._write(batch)
+            except OperationalError as error:
+                if sqlstate(error) not in {DEADLOCK, SERIALIZATION_FAILURE}:
+                    raise
+        return self._write(batch)
+
+    def _write(self, batch: Batch) -> Written:
+        for way in WAYS[self._first_way :]:
+            try:
+                written = self._transact(way, batch)
+            except DatabaseError as error:
+                if way is WAYS[-1] or not re.match(ABOUT_A_ROW, sqlstate(error) or ""):
+                    raise
+            else:
+                break
+        self._first_way = 1 if written.already_known or written.refused else 0
+        return written
+
+    def _transact(self, way: Way, batch: Batch) -> Written:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # Only records of one source can be the same. Its imports take turns, batch by batch,
+            # so that they never wait for each other crosswise.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [self._source_lock])
+            subscriptions = _lock_or_make_subscriptions(cursor, batch.external_ids)
+            return sum(
+                (
+                    way(cursor, usage_type, records, subscriptions)
+                    for usage_type, records in batch.records.items()
+                    if records
+                ),
+                Written(),
+            )
+
+    def _make_partitions(self, quarters: Collection[float]) -> None:
+        days = _days_of(quarters) - self._days
+        if not days or len(self._days) + len(days) > MOST_DAYS:
+            return
+        patient_until = time.monotonic() + self._patience
+        while True:
+            try:
+                make_partitions(days)
+                break
+            except RefreshRunningError:
+                if time.monotonic() > patient_until:
+                    self._patience = 0.0  # paused, perhaps: don't wait again
+                    break
+                time.sleep(0.1)
+        self._days |= days
+
+
+def _days_of(quarters: Collection[float]) -> set[date]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT usage_day(to_timestamp(quarter * %s))"
+            " FROM unnest(%s::float8[]) AS quarters (quarter)",
+            [QUARTER_SECONDS, list(quarters)],
+        )
+        return {day for (day,) in cursor}
+
+
+def _lock_or_make_subscriptions(cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
+    """Ids by external id. FOR KEY SHARE keeps them from being deleted until the batch commits."""
+    found: dict[str, int] = {}
+    while missing := sorted(set(external_ids) - found.keys()):
+        cursor.execute(
+            "SELECT external_id, id FROM usage_subscription"
+            " WHERE external_id = ANY(%s) FOR KEY SHARE",
+            [missing],
+        )
+        found.update(cursor.fetchall())
+        if unknown := [external_id for external_id in missing if external_id not in found]:
+            # In one order everywhere, so that two imports never wait for each other crosswise.
+            cursor.execute(
+                "INSERT INTO usage_subscription (external_id) SELECT unnest(%s)"
+                " ON CONFLICT (external_id) DO NOTHING",
+                [unknown],
+            )
+    return found
