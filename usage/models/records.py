@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.postgres.functions import RandomUUID
 from django.db import connections, models, router, transaction
@@ -28,7 +28,8 @@ def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
     FOR KEY SHARE, the lock of a foreign key, lets writers of the same subscription pass.
     Raises UnknownSubscriptionError for ids that don't exist.
     """
-    wanted = {pk for pk in subscription_ids if pk is not None}
+    to_id = Subscription._meta.pk.to_python
+    wanted = {to_id(pk) for pk in subscription_ids if pk is not None}
     with connections[using].cursor() as cursor:
         cursor.execute(
             "SELECT id FROM usage_subscription WHERE id = ANY(%s) FOR KEY SHARE", [list(wanted)]
@@ -54,6 +55,8 @@ class UsageRecordQuerySet(models.QuerySet):
         moved_to = kwargs.get("subscription", kwargs.get("subscription_id"))
         if moved_to is None:
             return super().update(**kwargs)
+        if hasattr(moved_to, "resolve_expression"):
+            raise TypeError("Name the subscription or its id: an expression can't be locked.")
         with transaction.atomic(using=self.db):
             lock_subscriptions([getattr(moved_to, "pk", moved_to)], self.db)
             return super().update(**kwargs)
@@ -70,14 +73,32 @@ class UsageRecord(models.Model):
 
     objects = UsageRecordQuerySet.as_manager()
 
+    _stored_pk: tuple[Any, ...] | None = None
+
     class Meta:
         abstract = True
 
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        record = super().from_db(*args, **kwargs)
+        record._stored_pk = record.pk
+        return record
+
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the record; one whose subscription, moment or id was changed is moved there.
+
+        Django alone would leave the record where it was and store a second one.
+        """
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
+        is_copy = self._state.adding or kwargs.get("force_insert")
         with transaction.atomic(using=using):
             lock_subscriptions([self.subscription_id], using)
+            if not is_copy and self._stored_pk not in (None, self.pk):
+                type(self)._base_manager.using(using).filter(pk=self._stored_pk).update(
+                    subscription_id=self.subscription_id, usage_date=self.usage_date, id=self.id
+                )
             super().save(*args, **kwargs)
+        self._stored_pk = self.pk
 
 
 class DataUsageRecord(UsageRecord):
