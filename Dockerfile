@@ -1,0 +1,25 @@
+# The application: one image for web, worker, beat and migrate. docker-compose.yml starts it.
+FROM python:3.13-slim
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin usage
+
+WORKDIR /app
+
+# Before the code, so that a change of the code installs nothing again.
+COPY requirements.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+
+COPY manage.py .
+COPY config config
+COPY usage usage
+COPY worker worker
+RUN python -m compileall -q config usage worker
+
+USER 10001:10001
+EXPOSE 8000
+
+# As bin/processes.py has it; tests/test_compose.py compares.
+CMD ["gunicorn", "config.wsgi", "--name", "usage", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--timeout", "30", "--graceful-timeout", "20", "--max-requests", "10000", "--max-requests-jitter", "1000", "--no-control-socket"]

@@ -1,0 +1,153 @@
+"""The deployment says the same as the settings and as bin/serve, which are tried for real."""
+
+import ast
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bin import processes
+from bin.server_settings import COMMON, LASTING
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+APPLICATION = ("migrate", "web", "worker", "beat")
+ONE_SHOT = ("migrate", "proxy-storage")
+ANY_ADDRESS = "0.0.0.0:8000"
+
+
+def names_read_by_settings() -> set[str]:
+    """The environment variables that config/settings.py asks for."""
+    tree = ast.parse((ROOT / "config" / "settings.py").read_text())
+    return {
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "environment"
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    }
+
+
+@pytest.mark.parametrize("service", APPLICATION)
+def test_every_setting_reaches_every_process(service: str) -> None:
+    given = set(SERVICES[service]["environment"]) - {"FORWARDED_ALLOW_IPS"}
+    assert given == names_read_by_settings() - {"DJANGO_DEBUG"}
+
+
+def test_commands_are_those_of_bin_serve() -> None:
+    assert SERVICES["web"]["command"] == processes.web(ANY_ADDRESS)
+    assert SERVICES["worker"]["command"] == processes.worker()
+    assert SERVICES["beat"]["command"] == processes.beat("/tmp/beat")  # noqa: S108
+    assert SERVICES["migrate"]["command"] == processes.migrate()
+
+
+def test_image_starts_the_web_server_as_an_unprivileged_user() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (command,) = [line.removeprefix("CMD ") for line in lines if line.startswith("CMD ")]
+    assert ast.literal_eval(command) == processes.web(ANY_ADDRESS)
+    (user,) = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert user == SERVICES["web"]["user"]
+    assert not any("requirements-dev" in line for line in lines)
+
+
+def test_image_holds_every_package_of_the_application() -> None:
+    copied = set(re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    assert copied == {"requirements.txt", "manage.py", "config", "usage", "worker"}
+
+
+def test_database_is_set_as_the_embedded_one() -> None:
+    settings = {name: value for name, value in LASTING.items() if name not in COMMON}
+    named = [word for item in settings.items() for word in ("-c", "=".join(item))]
+    assert SERVICES["db"]["command"] == ["postgres", *named]
+    locale = "--locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
+    assert SERVICES["db"]["environment"]["POSTGRES_INITDB_ARGS"] == locale
+    assert locale.split() == shlex.split(locale)
+
+
+def test_one_worker_and_one_beat() -> None:
+    running = [service.get("command", []) for service in SERVICES.values()]
+    for role in ("worker", "beat"):
+        assert sum(role in command and "celery" in command for command in running) == 1
+        assert "container_name" in SERVICES[role], "a fixed name cannot be scaled"
+
+
+def test_only_the_proxy_publishes_ports_and_it_reaches_only_the_web_server() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["proxy"]
+    on_front = {
+        name for name, service in SERVICES.items() if "front" in service.get("networks", [])
+    }
+    assert on_front == {"proxy", "web"}
+    assert SERVICES["proxy"]["networks"] == ["front"]
+    assert COMPOSE["networks"]["back"] == {"internal": True}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_is_confined(service: str) -> None:
+    said = SERVICES[service]
+    assert said["cap_drop"] == ["ALL"]
+    # Compose copies the content of a config into the container, which must take it then.
+    assert said.get("read_only", False) is ("configs" not in said)
+    assert said["security_opt"] == ["no-new-privileges:true"]
+    assert set(said["deploy"]["resources"]["limits"]) == {"memory", "pids"}
+    if service in ONE_SHOT:
+        assert said["restart"] == "no"
+    else:
+        assert said["restart"] == "unless-stopped"
+        assert said["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+    if service != "proxy-storage":
+        assert said["user"] not in {"root", "0", "0:0"}
+
+
+def test_nothing_starts_before_what_it_needs() -> None:
+    for service in ("web", "worker", "beat"):
+        assert SERVICES[service]["depends_on"] == {
+            "migrate": {"condition": "service_completed_successfully"},
+            "db": {"condition": "service_healthy"},
+            "broker": {"condition": "service_healthy"},
+        }
+    assert SERVICES["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
+
+
+def test_secrets_come_from_the_environment_alone() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    asked = {
+        "DJANGO_SECRET_KEY",
+        "DATABASE_PASSWORD",
+        "DATABASE_ADMIN_PASSWORD",
+        "BROKER_PASSWORD",
+    }
+    assert set(re.findall(r"\$\{(\w+):\?", text)) == asked
+    for name in asked:
+        assert not re.search(rf"\$\{{{name}(\}}|:-)", text), f"{name} must not have a default"
+
+
+def test_health_checks_written_in_python_are_python() -> None:
+    for service in SERVICES.values():
+        test = service.get("healthcheck", {}).get("test", [])
+        if "-c" in test:
+            compile(test[-1], "healthcheck", "exec")
+
+
+def test_compose_accepts_the_file() -> None:
+    try:
+        found = subprocess.run(["docker", "compose", "version"], capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no docker on this machine")
+    if found.returncode != 0:
+        pytest.skip("no docker compose on this machine")
+    secrets = re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text())
+    answer = subprocess.run(
+        ["docker", "compose", "--file", ROOT / "docker-compose.yml", "config", "--quiet"],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", **dict.fromkeys(secrets, "x" * 50)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr
