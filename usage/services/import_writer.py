@@ -2,18 +2,16 @@
 
 import hashlib
 import re
-import time
 from collections.abc import Collection
 from datetime import date
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from usage.errors import RefreshRunningError
 from usage.services.import_batches import QUARTER_SECONDS, Batch
 from usage.services.import_ways import ABOUT_A_ROW, WAYS, Way, Written
 from usage.services.locks import sqlstate
-from usage.services.partitions import make_partitions
+from usage.services.partition_patience import try_to_make_partitions
 
 DEADLOCK, SERIALIZATION_FAILURE = "40P01", "40001"  # with writers that are not importers
 RETRIES = 4
@@ -78,16 +76,8 @@ class BatchWriter:
         days = _days_of(quarters) - self._days
         if not days or len(self._days) + len(days) > MOST_DAYS:
             return
-        patient_until = time.monotonic() + self._patience
-        while True:
-            try:
-                make_partitions(days)
-                break
-            except RefreshRunningError:
-                if time.monotonic() > patient_until:
-                    self._patience = 0.0  # paused, perhaps: don't wait again
-                    break
-                time.sleep(0.1)
+        if not try_to_make_partitions(days, seconds=self._patience):
+            self._patience = 0.0  # refreshes are paused, perhaps: don't wait again
         self._days |= days
 
 

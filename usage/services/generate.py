@@ -1,0 +1,154 @@
+"""Makes up usage, for demonstrations and measurements, inside PostgreSQL.
+
+Every record is a function of the arguments and its row number alone: the same arguments make the
+same records, and making them again adds nothing.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import accumulate
+
+from django.db import connection, transaction
+
+from usage.errors import UsageError
+from usage.services import clock
+from usage.services.generate_sql import (
+    LOCK_SUBSCRIPTIONS,
+    MAKE_RECORDS,
+    MAKE_SUBSCRIPTIONS,
+    NUMBER_SUBSCRIPTIONS,
+    TARGETS,
+)
+from usage.services.partition_patience import try_to_make_partitions
+
+MOST_SUBSCRIPTIONS = 1_000_000
+MOST_DAYS = 3_660
+MOST_RECORDS = 1_000_000_000
+FIRST_DAY = date(2000, 1, 2)  # the first that lies within 2000 in every zone
+STEP_RECORDS = 250_000
+PATIENCE_SECONDS = 10.0
+
+# Of a thousand records of a day, how many fall into each hour; and the days of a week compared.
+WORKDAY_HOURS = [
+    *(14, 9, 6, 4, 4, 7, 18, 35, 48, 52, 54, 56),
+    *(60, 56, 52, 52, 55, 62, 68, 74, 76, 68, 46, 24),
+]
+WEEKEND_HOURS = [
+    *(26, 20, 14, 8, 5, 5, 8, 14, 26, 42, 54, 60),
+    *(62, 60, 58, 56, 56, 58, 62, 68, 72, 68, 56, 42),
+]
+WEEK = [100, 102, 103, 105, 112, 84, 72]  # Monday first
+
+
+class GenerateArgumentError(UsageError):
+    """An argument of generate_usage is out of bounds."""
+
+
+@dataclass(frozen=True)
+class GenerateReport:
+    """What was made: records of whole days in the time zone of the deployment."""
+
+    added: int
+    already_known: int
+    first_day: date
+    last_day: date
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.added:,} records added, {self.already_known:,} already known, from "
+            f"{self.first_day} to {self.last_day} in {self.seconds:.1f} s"
+        )
+
+
+def generate_usage(
+    *,
+    subscriptions: int,
+    days: int,
+    records: int,
+    seed: int = 1,
+    until: date | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> GenerateReport:
+    """Make records of the days before `until` (today unless given), so none is of the future.
+
+    `on_progress` is told how many records each step dealt with. Must not be called in a
+    transaction: each step is one. Raises GenerateArgumentError.
+    """
+    started = time.monotonic()
+    today = clock.today()
+    until = until or today
+    _refuse_out_of_bounds("--subscriptions", subscriptions, MOST_SUBSCRIPTIONS)
+    _refuse_out_of_bounds("--days", days, MOST_DAYS)
+    _refuse_out_of_bounds("--records", records, MOST_RECORDS)
+    if until > today or (until - FIRST_DAY).days < days:
+        raise GenerateArgumentError(
+            f"--until {until} --days {days}: the days before must lie between {FIRST_DAY} and "
+            f"{today}, which is today."
+        )
+    first_day = until - timedelta(days=days)
+    try_to_make_partitions(
+        [first_day + timedelta(days=number) for number in range(days)], seconds=PATIENCE_SECONDS
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(MAKE_SUBSCRIPTIONS, {"subscriptions": subscriptions})
+        cursor.execute(NUMBER_SUBSCRIPTIONS, {"subscriptions": subscriptions})
+    seeds = _seeds(seed, subscriptions, days, records, until)
+    added = 0
+    for day, first, last in _steps(first_day, days, records):
+        added += _make_records(day, first, last, subscriptions, seeds)
+        if on_progress:
+            on_progress(last - first + 1)
+    return GenerateReport(
+        added, records - added, first_day, until - timedelta(1), time.monotonic() - started
+    )
+
+
+def _make_records(day: date, first: int, last: int, subscriptions: int, seeds: list[int]) -> int:
+    hours = WEEKEND_HOURS if day.weekday() >= 5 else WORKDAY_HOURS
+    starts = [0, *accumulate(hours)]
+    added = 0
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK_SUBSCRIPTIONS)
+        for target in TARGETS:
+            cursor.execute(
+                MAKE_RECORDS.format(**target),
+                {
+                    "day": day,
+                    "first": first,
+                    "last": last,
+                    "subscriptions": subscriptions,
+                    "seed": seeds[0],
+                    "other_seed": seeds[1],
+                    "starts": [start / starts[-1] for start in starts[:-1]],
+                    "widths": [width / starts[-1] for width in hours],
+                },
+            )
+            added += cursor.rowcount
+    return added
+
+
+def _seeds(*arguments: object) -> list[int]:
+    """Two numbers of 64 bits. Other arguments give others, so that two runs share no record."""
+    digest = hashlib.sha256(repr([str(argument) for argument in arguments]).encode()).digest()
+    return [int.from_bytes(part, signed=True) for part in (digest[:8], digest[8:16])]
+
+
+def _steps(first_day: date, days: int, records: int) -> Iterator[tuple[date, int, int]]:
+    """Day, first and last row number of each step; a day has as many rows as its weight asks."""
+    weights = [WEEK[(first_day + timedelta(days=number)).weekday()] for number in range(days)]
+    total = sum(weights)
+    begin = 0
+    for number, weight_so_far in enumerate(accumulate(weights)):
+        end = records * weight_so_far // total
+        for first in range(begin, end, STEP_RECORDS):
+            yield first_day + timedelta(days=number), first, min(first + STEP_RECORDS, end) - 1
+        begin = end
+
+
+def _refuse_out_of_bounds(option: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise GenerateArgumentError(f"{option} must be from 1 to {most:,}, not {value:,}.")
