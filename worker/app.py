@@ -30,6 +30,11 @@ app.autodiscover_tasks(["worker"])
 @worker_init.connect
 @beat_init.connect
 def refuse_another_time_zone(**_kwargs: object) -> None:
+    from usage.errors import TimeZoneChangedError
     from usage.services.startup import refuse_another_time_zone
 
-    refuse_another_time_zone()
+    try:
+        refuse_another_time_zone()
+    except TimeZoneChangedError as error:
+        # Celery logs an exception of a signal handler and starts all the same.
+        raise SystemExit(str(error)) from error

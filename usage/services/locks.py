@@ -26,3 +26,16 @@ def take_refresh_lock() -> None:
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise RefreshRunningError from error
         raise
+
+
+def refresh_is_on() -> bool:
+    """Whether somebody holds the refresh lock at this moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks INNER JOIN pg_database"
+            " ON pg_database.oid = pg_locks.database"
+            " WHERE datname = current_database() AND relation = 'usage_refresh_lock'::regclass"
+            " AND mode = 'ShareUpdateExclusiveLock' AND granted)"
+        )
+        (is_on,) = cursor.fetchone()
+    return is_on

@@ -6,6 +6,7 @@ from django.db.models import Max
 from django.db.models.functions import Now
 
 from usage.models import RefreshRun
+from usage.services.locks import refresh_is_on
 
 KEEP_DAYS = 90
 KEEP_RUNS = 100_000
@@ -25,17 +26,18 @@ def finish(
 def prune() -> int:
     """Delete runs older than 90 days or beyond the newest 100,000; return how many.
 
-    A run that is still `running` although it no longer holds the lock lost its process: it is
-    marked failed. A run younger than a minute may be about to say that it was skipped.
+    A run that is still `running` although nobody holds the lock lost its process: it is marked
+    failed. A run younger than a minute may be about to say that it was skipped.
     """
-    RefreshRun.objects.filter(
-        status=RefreshRun.Status.RUNNING, started_at__lt=Now() - timedelta(minutes=1)
-    ).update(
-        status=RefreshRun.Status.FAILED,
-        finished_at=Now(),
-        error="The process ended before the run did. Its totals were rolled back; see the log of "
-        "the worker and of the database.",
-    )
+    if not refresh_is_on():
+        RefreshRun.objects.filter(
+            status=RefreshRun.Status.RUNNING, started_at__lt=Now() - timedelta(minutes=1)
+        ).update(
+            status=RefreshRun.Status.FAILED,
+            finished_at=Now(),
+            error="The process ended before the run did. Its totals were rolled back; see the log "
+            "of the worker and of the database.",
+        )
     newest = RefreshRun.objects.aggregate(newest=Max("pk"))["newest"] or 0
     old, _ = RefreshRun.objects.filter(started_at__lt=Now() - timedelta(days=KEEP_DAYS)).delete()
     surplus, _ = RefreshRun.objects.filter(pk__lte=newest - KEEP_RUNS).delete()
