@@ -21,6 +21,7 @@ def worker(name: str = "usage@%h") -> list[str]:
     return [
         *("celery", "-A", "worker.app", "worker", "--hostname", name),
         *("--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle"),
+        "--without-heartbeat",
     ]
 
 

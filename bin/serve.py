@@ -97,7 +97,9 @@ class Serve:
         print("Starting the web server, the worker and beat ...", flush=True)
         worker = processes.worker(self.worker_name)
         self._start("web", processes.web(f"{ADDRESS}:{port}", self.name))
-        self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGQUIT)
+        # Without its broker, which ends at the same moment, a worker waits for ever to tell that it
+        # stops. The processes below it end with it.
+        self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGKILL)
         self._start("beat", processes.beat(str(self.local / "beat")))
 
     def _start(
