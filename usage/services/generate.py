@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import accumulate
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from usage.errors import UsageError
 from usage.services import clock
@@ -99,7 +99,10 @@ def generate_usage(
     seeds = _seeds(seed, subscriptions, days, records, until)
     added = 0
     for day, first, last in _steps(first_day, days, records):
-        added += _make_records(day, first, last, subscriptions, seeds)
+        try:
+            added += _make_records(day, first, last, subscriptions, seeds)
+        except IntegrityError as error:  # retention has closed the day
+            raise GenerateArgumentError(f"--days {days}: {error}") from error
         if on_progress:
             on_progress(last - first + 1)
     return GenerateReport(

@@ -1,0 +1,58 @@
+"""python -m benchmarks NAME: each module of this package with a `run` is a benchmark."""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+import django
+
+import benchmarks
+
+
+def modules() -> dict[str, ModuleType]:
+    """The benchmarks by name. One has add_arguments(parser) and run(options) -> dict; what its
+    dict holds is printed in order, so ratios come first."""
+    found = {}
+    for info in pkgutil.iter_modules(benchmarks.__path__):
+        if info.name != "__main__":
+            module = importlib.import_module(f"benchmarks.{info.name}")
+            if hasattr(module, "run"):
+                found[info.name] = module
+    return found
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    django.setup()
+    from benchmarks.machine import describe
+    from benchmarks.throwaway import throwaway_database
+
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure on a database of its own, made on the server of DATABASE_URL and "
+        "dropped afterwards. Example: python -m benchmarks imports --json imports.json",
+    )
+    commands = parser.add_subparsers(dest="name", required=True)
+    known = modules()
+    for name, module in known.items():
+        command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
+        command.add_argument("--rounds", type=int, default=5, help="of which medians are taken")
+        command.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
+        module.add_arguments(command)
+    options = parser.parse_args()
+    with throwaway_database():
+        result = {"machine": describe(), options.name: known[options.name].run(options)}
+    for part, figures in result.items():
+        print(f"{part}:")
+        for name, value in figures.items():
+            print(f"  {name}: {value}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Importing call records: local times, durations over a change of clocks, pence."""
+
+import csv
+import gzip
+from collections import defaultdict
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.factories import refresh_totals
+from tests.usage.importing import counts, imported, stored, write
+from usage.errors import ImportFileError
+from usage.models import DailyUsage
+from usage.services.imports import ImportReport
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions")
+
+CALLS = Path(__file__).parents[1] / "data" / "cdr_calls.csv.gz"
+LONDON = ZoneInfo("Europe/London")
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def import_calls(*lines: str) -> ImportReport:
+    return imported(write(Path("calls.csv"), *lines), format="calls", zone=LONDON)
+
+
+def call(start: str, end: str, cost: str = "10", number: str = "1") -> str:
+    (start_day, start_time), (end_day, end_time) = start.split(), end.split()
+    return f"{number},01,1,02,{start_day},{end_day},{start_time},{end_time},Local,{cost}"
+
+
+def test_totals_are_those_of_the_file() -> None:
+    report = imported(CALLS, format="calls", zone=LONDON)
+    assert counts(report) == (88_394, 88_394, 0, 0)
+    refresh_totals()
+    got = {
+        (number, day): (price, seconds, calls)
+        for number, day, price, seconds, calls in DailyUsage.objects.filter(
+            usage_type="voice"
+        ).values_list(
+            "subscription__external_id", "day", "total_price", "total_usage", "record_count"
+        )
+    }
+    assert got == totals_computed_from_the_file()
+    assert DailyUsage.objects.filter(usage_type="data").count() == 0
+    assert counts(imported(CALLS, format="calls", zone=LONDON)) == (88_394, 0, 88_394, 0)
+
+
+def totals_computed_from_the_file() -> dict[tuple[str, date], tuple[Decimal, int, int]]:
+    """By number and UTC day. London was an hour ahead of UTC until 25 October 2026, 02:00."""
+    back = datetime(2026, 10, 25, 2)  # noqa: DTZ001 - local time
+    totals: dict[tuple[str, date], tuple[Decimal, int, int]] = defaultdict(
+        lambda: (Decimal(0), 0, 0)
+    )
+    with gzip.open(CALLS, "rt", newline="") as file:
+        for _, number, _, _, start_day, end_day, start_time, end_time, _, pence in csv.reader(file):
+            start, end = (
+                datetime.strptime(f"{day} {time}", "%d/%m/%Y %H:%M:%S")  # noqa: DTZ007
+                for day, time in ((start_day, start_time), (end_day, end_time))
+            )
+            # the earlier of two readings: summer time before two o'clock
+            start -= timedelta(hours=start < back)
+            end -= timedelta(hours=end < back)
+            price, seconds, calls = totals[number, start.date()]
+            totals[number, start.date()] = (
+                price + Decimal(pence) / 100,
+                seconds + int((end - start).total_seconds()),
+                calls + 1,
+            )
+    return dict(totals)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "moment", "seconds"),
+    [
+        ("01/07/2026 12:00:00", "01/07/2026 12:01:05", "2026-07-01 11:00:00.000", 65),
+        ("01/12/2026 23:59:00", "02/12/2026 00:01:00", "2026-12-01 23:59:00.000", 120),
+        # clocks go back from 02:00 to 01:00: half past one is the earlier one
+        ("25/10/2026 00:30:00", "25/10/2026 01:30:00", "2026-10-24 23:30:00.000", 3_600),
+        ("25/10/2026 01:30:00", "25/10/2026 01:45:00", "2026-10-25 00:30:00.000", 900),
+        ("25/10/2026 01:55:00", "25/10/2026 02:05:00", "2026-10-25 00:55:00.000", 4_200),
+        ("25/10/2026 01:50:00", "25/10/2026 01:10:00", "2026-10-25 00:50:00.000", 1_200),
+        # clocks go forward from 01:00 to 02:00
+        ("29/03/2026 00:50:00", "29/03/2026 02:10:00", "2026-03-29 00:50:00.000", 1_200),
+    ],
+)
+def test_duration_is_the_time_that_went_by(start: str, end: str, moment: str, seconds: int) -> None:
+    import_calls(call(start, end))
+    assert stored() == [("voice", "01", moment, "0.10", seconds)]
+
+
+@pytest.mark.parametrize(
+    ("pence", "price"),
+    [
+        ("315.0", "3.150"),
+        ("0.0", "0.000"),
+        ("1", "0.01"),
+        ("0.000001", "0.00000001"),
+        ("-12.5", "-0.125"),
+        ("99999999999999.999999", "999999999999.99999999"),
+    ],
+)
+def test_pence_become_units_to_the_last_digit(pence: str, price: str) -> None:
+    import_calls(call("01/12/2026 12:00:00", "01/12/2026 12:00:00", pence))
+    assert [(row[3], row[4]) for row in stored()] == [(price, 0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            call("29/03/2026 01:30:00", "29/03/2026 02:30:00"),
+            "2026-03-29 01:30:00 does not exist in Europe/London: clocks went forward over it",
+        ),
+        (
+            call("01/12/2026 12:00:01", "01/12/2026 12:00:00"),
+            "the call ends at 01/12/2026 12:00:00, before it starts at 01/12/2026 12:00:01",
+        ),
+        (
+            call("31/11/2026 12:00:00", "01/12/2026 12:00:00"),
+            "31/11/2026 12:00:00 is not in the calendar",
+        ),
+        (
+            call("01/12/2026 24:00:00", "02/12/2026 12:00:00"),
+            "01/12/2026 24:00:00 is not in the calendar",
+        ),
+        (
+            call("2026-12-01 12:00:00", "01/12/2026 12:00:00"),
+            "start_date '2026-12-01' is not a day such as 15/11/2026",
+        ),
+        (
+            call("31/12/1999 12:00:00", "31/12/1999 12:00:00"),
+            "31/12/1999 12:00:00 is not from 2000 up to 2100",
+        ),
+        (
+            call("01/12/2026 12:00:00", "01/12/2026 12:00:00", "1.2345678"),
+            "cost '1.2345678' is not pence with at most 14 digits before the point and 6 behind it",
+        ),
+        ("1,01,1,02,01/12/2026", "5 columns instead of 10"),
+    ],
+)
+def test_a_bad_call_is_rejected_alone(line: str, reason: str) -> None:
+    good = call("01/12/2026 12:00:00", "01/12/2026 12:00:00")
+    report = import_calls(good, line)
+    assert counts(report) == (2, 1, 0, 1)
+    assert report.first_rejections == [(2, reason, line)]
+
+
+def test_a_call_id_may_come_again() -> None:
+    report = import_calls(
+        call("01/12/2026 12:00:00", "01/12/2026 12:01:00"),
+        call("01/12/2026 13:00:00", "01/12/2026 13:01:00"),
+        call("01/12/2026 12:00:00", "01/12/2026 12:01:00").replace("01,1,02", "01,2,02"),
+        call("01/12/2026 12:00:00", "01/12/2026 12:01:00").replace("01,1,02", "01,1,03"),
+        # the same call, corrected
+        call("01/12/2026 12:00:00", "01/12/2026 12:02:00", cost="20"),
+    )
+    assert counts(report) == (5, 4, 1, 0)
+
+
+def test_other_files_are_told_apart_from_call_records(directory: Path) -> None:
+    path = write(directory / "calls.csv", "usage_type,external_id", "data,a")
+    with pytest.raises(ImportFileError, match=r"line 1 must hold 10 columns: call_id,phone_numb"):
+        imported(path, format="calls", zone=LONDON)
+    assert counts(imported(write(path), format="calls", zone=LONDON)) == (0, 0, 0, 0)

@@ -1,0 +1,248 @@
+"""Lines and files that can't be imported: what is said of them and what is kept."""
+
+import gzip
+import stat
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.connections import run_sql
+from tests.usage.importing import (
+    HEADER,
+    counts,
+    imported,
+    stored,
+    stored_count,
+    write,
+    write_records,
+)
+from usage.errors import ImportFileError
+from usage.models import Subscription
+from usage.services.imports import ImportOptions, check_files
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions")
+
+GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
+PRICE = "is not a plain decimal number with at most 12 digits before the point and 8 behind it"
+QUANTITY = "is not a whole number from 0 to 1099511627776"
+TEXT = "characters without control characters or blanks around it"
+MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sms,a,2026-11-15T21:00:00Z,1,1,k", "usage_type 'sms' is not data or voice"),
+        ("DATA,a,2026-11-15T21:00:00Z,1,1,k", "usage_type 'DATA' is not data or voice"),
+        (",a,2026-11-15T21:00:00Z,1,1,k", "usage_type is empty"),
+        ("data,,2026-11-15T21:00:00Z,1,1,k", "external_id is empty"),
+        (
+            "data, a,2026-11-15T21:00:00Z,1,1,k",
+            f"external_id ' a' is not text of at most 100 {TEXT}",
+        ),
+        (
+            f"data,{'x' * 101},2026-11-15T21:00:00Z,1,1,k",
+            f"external_id '{'x' * 60}...' is not text of at most 100 {TEXT}",
+        ),
+        (
+            "data,a\tb,2026-11-15T21:00:00Z,1,1,k",
+            f"external_id 'a\\tb' is not text of at most 100 {TEXT}",
+        ),
+        ("data,a,2026-11-15T21:00:00Z,1,1,", "record_key is empty"),
+        ("data,a,,1,1,k", "usage_date is empty"),
+        ("data,a,yesterday,1,1,k", f"usage_date 'yesterday' {MOMENT}"),
+        ("data,a,2026-11-15,1,1,k", f"usage_date '2026-11-15' {MOMENT}"),
+        ("data,a,infinity,1,1,k", f"usage_date 'infinity' {MOMENT}"),
+        (
+            "data,a,2026-11-15T21:00:00.1234567Z,1,1,k",
+            f"usage_date '2026-11-15T21:00:00.1234567Z' {MOMENT}",
+        ),
+        (
+            "data,a,2026-11-15T21:00:00+16:00,1,1,k",
+            f"usage_date '2026-11-15T21:00:00+16:00' {MOMENT}",
+        ),
+        (
+            "data,a,2026-02-30T21:00:00Z,1,1,k",
+            "usage_date '2026-02-30T21:00:00Z' is not in the calendar",
+        ),
+        (
+            "data,a,2026-11-15T21:00:00,1,1,k",
+            "usage_date '2026-11-15T21:00:00' has no offset, and no --zone was given",
+        ),
+        (
+            "data,a,1999-12-31T23:59:59.999999Z,1,1,k",
+            "usage_date '1999-12-31T23:59:59.999999Z' is not from 2000 up to 2100",
+        ),
+        (
+            "data,a,2000-01-01T00:00:00+01:00,1,1,k",
+            "usage_date '2000-01-01T00:00:00+01:00' is not from 2000 up to 2100",
+        ),
+        (
+            "data,a,2100-01-01T00:00:00Z,1,1,k",
+            "usage_date '2100-01-01T00:00:00Z' is not from 2000 up to 2100",
+        ),
+        ("data,a,2026-11-15T21:00:00Z,,1,k", "price is empty"),
+        ("data,a,2026-11-15T21:00:00Z,0.123456789,1,k", f"price '0.123456789' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,1000000000000,1,k", f"price '1000000000000' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,NaN,1,k", f"price 'NaN' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,Infinity,1,k", f"price 'Infinity' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,1e3,1,k", f"price '1e3' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,€1,1,k", f"price '€1' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,٣,1,k", f"price '٣' {PRICE}"),
+        ("data,a,2026-11-15T21:00:00Z,1,-1,k", f"quantity '-1' {QUANTITY}"),
+        ("data,a,2026-11-15T21:00:00Z,1,1.5,k", f"quantity '1.5' {QUANTITY}"),
+        ("data,a,2026-11-15T21:00:00Z,1,1099511627777,k", f"quantity '1099511627777' {QUANTITY}"),
+        ("data,a,2026-11-15T21:00:00Z,1", "4 columns instead of 6"),
+        ("data,a,2026-11-15T21:00:00Z,1,1,k,", "7 columns instead of 6"),
+        ('data,"a,2026-11-15T21:00:00Z,1,1,k', "not a line of CSV: unexpected end of data"),
+    ],
+)
+def test_a_bad_line_is_rejected_alone(directory: Path, line: str, reason: str) -> None:
+    report = imported(write_records(directory / "usage.csv", GOOD, line, f"{GOOD}2"))
+    assert counts(report) == (3, 2, 0, 1)
+    assert report.first_rejections == [(3, reason, line)]
+    assert stored_count() == 2
+
+
+def test_rejected_lines_go_to_a_file_that_can_be_mended_and_imported(directory: Path) -> None:
+    path = write_records(
+        directory / "usage.csv",
+        GOOD,
+        "data,a,2026-11-15T21:00:00Z,free,1,k2",
+        '"voice","b, c",2026-11-15T21:00:00Z,1,"1,5",k3',
+    )
+    report = imported(path)
+    rejects = directory / "usage.csv.rejects.csv"
+    assert report.rejects == rejects
+    assert rejects.read_text() == (
+        f"line,reason,{HEADER}\n"
+        f"3,price 'free' {PRICE},data,a,2026-11-15T21:00:00Z,free,1,k2\n"
+        f"4,\"quantity '1,5' {QUANTITY}\","
+        '"voice","b, c",2026-11-15T21:00:00Z,1,"1,5",k3\n'
+    )
+    assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
+    rejects.write_text(rejects.read_text().replace(",free,", ",0,").replace(',"1,5",', ",1,"))
+    assert counts(imported(rejects, source="usage.csv")) == (2, 2, 0, 0)
+    path.write_text(path.read_text().replace(",free,", ",0,").replace(',"1,5",', ",1,"))
+    assert counts(imported(path)) == (3, 0, 3, 0)
+    assert ("voice", "b, c", "2026-11-15 21:00:00.000", "1", 1) in stored()
+
+
+def test_the_file_of_rejects_is_made_only_when_needed(directory: Path) -> None:
+    assert imported(write_records(directory / "usage.csv", GOOD)).rejects is None
+    assert not (directory / "usage.csv.rejects.csv").exists()
+    chosen = directory / "elsewhere.csv"
+    chosen.write_text("of an earlier run\n")
+    chosen.chmod(0o644)
+    imported(write_records(directory / "usage.csv", GOOD, "bad"), rejects=chosen)
+    assert chosen.read_text() == f"line,reason,{HEADER}\n3,1 columns instead of 6,bad\n"
+    assert stat.S_IMODE(chosen.stat().st_mode) == 0o600
+
+
+def test_rejected_lines_are_not_written_through_a_link(directory: Path) -> None:
+    victim = directory / "victim"
+    victim.write_text("precious\n")
+    (directory / "usage.csv.rejects.csv").symlink_to(victim)
+    with pytest.raises(ImportFileError, match=r"usage.csv.rejects.csv cannot be written"):
+        imported(write_records(directory / "usage.csv", GOOD, "bad"))
+    assert victim.read_text() == "precious\n"
+
+
+def test_only_the_first_rejections_are_kept_in_memory(directory: Path) -> None:
+    report = imported(write_records(directory / "usage.csv", *["bad"] * 100))
+    assert counts(report) == (100, 0, 0, 100)
+    assert [line for line, _, _ in report.first_rejections] == list(range(2, 12))
+    assert len((directory / "usage.csv.rejects.csv").read_text().splitlines()) == 101
+
+
+def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path) -> None:
+    kept_from = (date(2026, 11, 2) - date(2000, 1, 1)).days
+    run_sql("SELECT setval('usage_logging_before', %s)", [kept_from])
+    run_sql("SELECT setval('usage_raw_kept_from', %s)", [kept_from])
+    report = imported(
+        write_records(
+            directory / "usage.csv",
+            "data,a,2026-11-01T12:00:00Z,1,1,k1",
+            "data,a,2026-11-02T12:00:00Z,2,1,k2",
+            "voice,a,2026-11-02T12:00:00Z,3,1,k3",
+            "voice,a,2026-11-02T12:00:00Z,3,1,k3",
+            "data,a,nonsense,1,1,k4",
+            "voice,a,2026-10-31T12:00:00Z,4,1,k5",
+        )
+    )
+    assert counts(report) == (6, 2, 1, 3)
+    assert [(line, reason) for line, reason, _ in report.first_rejections] == [
+        (2, "the day 2026-11-01 is closed: raw records are kept from 2026-11-02"),
+        (6, f"usage_date 'nonsense' {MOMENT}"),
+        (7, "the day 2026-10-31 is closed: raw records are kept from 2026-11-02"),
+    ]
+    assert [row[:4] for row in stored()] == [
+        ("data", "a", "2026-11-02 12:00:00.000", "2"),
+        ("voice", "a", "2026-11-02 12:00:00.000", "3"),
+    ]
+
+
+GZIPPED = gzip.compress(f"{HEADER}\n{GOOD}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "reason"),
+    [
+        ("usage.csv", b"", {}, "line 1 must name each column once"),
+        (
+            "usage.csv",
+            b"usage_type,external_id,usage_date,price,quantity\n",
+            {},
+            "Missing: record_key",
+        ),
+        ("usage.csv", HEADER.encode() + b",price\n", {}, "One is named twice"),
+        ("usage.csv", HEADER.replace(",", ";").encode(), {}, "Missing: usage_type, external_id"),
+        ("usage.csv", HEADER.encode() + b"\n\xff\n", {}, "not a text file: line 2 is not UTF-8"),
+        ("usage.csv", HEADER.encode() + b"\na\nb\0\n", {}, "line 3 holds a NUL byte"),
+        ("usage.csv", HEADER.encode("utf-16"), {}, "line 1 is not UTF-8"),
+        ("usage.csv", b"\x7fELF\x02\x01\x01\0\0\0", {}, "line 1 holds a NUL byte"),
+        ("usage.csv", b"x" * 2_000_000, {}, "line 1 is longer than 65536 bytes"),
+        ("usage.csv.gz", HEADER.encode(), {}, "not gzip although its name says so"),
+        ("usage.csv.gz", GZIPPED[:30], {}, "gzip data is damaged or cut off at or after line 1"),
+        ("usage.csv.gz", GZIPPED[:-4], {}, "gzip data is damaged or cut off"),
+        ("usage.csv", HEADER.encode(), {"format": "xml"}, "'xml' is not a format. Use one of: rec"),
+        ("calls.csv", b"", {"format": "calls"}, "say where with --zone"),
+        ("missing", None, {}, "missing cannot be read: No such file or directory"),
+        (".", None, {}, "cannot be read: Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_import_stops_before_anything_is_written(
+    directory: Path, name: str, content: bytes | None, options: dict[str, Any], reason: str
+) -> None:
+    path = directory / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ImportFileError) as stopped:
+        imported(path, **options)
+    assert reason in str(stopped.value)
+    assert str(stopped.value).endswith("Nothing was written.")
+    assert stored_count() == 0
+    assert Subscription.objects.count() == 0
+
+
+def test_every_file_is_looked_at_before_the_first_is_imported(directory: Path) -> None:
+    good = str(write_records(directory / "good.csv", GOOD))
+    bad = str(write(directory / "bad.csv", "a,b"))
+    with pytest.raises(ImportFileError, match=r"bad.csv: line 1 must name each column"):
+        check_files([good, bad], ImportOptions())
+    with pytest.raises(ImportFileError, match="Standard input can be read only once"):
+        check_files(["-", "-"], ImportOptions())
+    with pytest.raises(ImportFileError, match="is the file to import"):
+        check_files([good], ImportOptions(rejects=Path(good)))
+    with pytest.raises(ImportFileError, match="takes the lines of one file"):
+        check_files([good, bad], ImportOptions(rejects=directory / "rejects"))
+    with pytest.raises(ImportFileError, match="cannot be written"):
+        check_files([good], ImportOptions(rejects=directory / "no" / "rejects"))
