@@ -1,0 +1,161 @@
+"""The commands around the refresh say what happened and exit so that scripts can tell."""
+
+import json
+import re
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command, load_command_class
+from django.test import override_settings
+from django.utils import timezone
+
+from tests.connections import ask, run_sql, second_session
+from tests.factories import refresh_totals
+from tests.given import given
+from usage.errors import RefreshFailedError
+from usage.management import commands
+from usage.models import RefreshRun, UsageState
+from usage.services import locks
+from usage.services.refresh import refresh
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions")
+
+COMMANDS = sorted(
+    file.stem for file in Path(commands.__path__[0]).glob("*.py") if file.stem != "__init__"
+)
+
+
+def run(command: str, *arguments: str) -> str:
+    output = StringIO()
+    call_command(command, *arguments, stdout=output)
+    return output.getvalue()
+
+
+def run_and_exit(command: str, *arguments: str) -> tuple[int, str]:
+    output = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command(command, *arguments, stdout=output)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, output.getvalue()
+
+
+def status() -> dict[str, Any]:
+    return json.loads(run("usage_status", "--json"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(command: str) -> None:
+    text = load_command_class("usage", command).create_parser("manage.py", command).format_help()
+    assert re.search(rf"Examples?: manage\.py {command}", " ".join(text.split()))
+
+
+def test_refresh_prints_how_it_went() -> None:
+    given("data  A  2026-11-01T10:00:00Z  1  10")
+    said = run("refresh_usage")
+    assert said.startswith("Refreshed in ")
+    assert ": 1 open rows, as of 2" in said
+    assert RefreshRun.objects.get().trigger == "command"
+
+
+def test_refresh_exits_when_it_was_skipped() -> None:
+    with second_session() as session:
+        ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match=r"^Skipped\. .* is running"):
+            run("refresh_usage")
+
+
+def test_refresh_exits_when_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.1)
+    with second_session() as session:
+        ask(session, "LOCK TABLE usage_datausagerecord")
+        with pytest.raises(CommandError, match=r"earlier totals stay.*stayed locked"):
+            run("refresh_usage")
+
+
+def test_status_of_fresh_totals() -> None:
+    given("data  A  2026-11-01T10:00:00Z  1  10")
+    run("make_partitions")
+    run("refresh_usage")
+    said = run("usage_status")
+    assert "fresh (at most 180 s)" in said
+    assert "success in " in said
+    assert "by command, 1 open rows" in said
+    assert "usage_datausagerecord: 15 days, " in said
+    answer = status()
+    assert answer["fresh"] is True
+    assert answer["populated"] is True
+    assert 0 <= answer["age_seconds"] < 60
+    assert answer["max_age_seconds"] == 180
+    assert answer["time_zone"] == "UTC"
+    assert answer["last_run"]["status"] == answer["last_success"]["status"] == "success"
+    assert answer["last_failure"] is None
+    for table in ["usage_datausagerecord", "usage_voiceusagerecord"]:
+        assert answer["partitions"][table]["count"] == 15
+    assert min(answer["sizes"].values()) > 0
+
+
+def test_status_of_old_totals_exits_one() -> None:
+    UsageState.objects.update(as_of=timezone.now() - timedelta(seconds=200))
+    code, said = run_and_exit("usage_status")
+    assert code == 1
+    assert "TOO OLD (at most 180 s)" in said
+    code, said = run_and_exit("usage_status", "--json")
+    assert code == 1
+    assert json.loads(said)["fresh"] is False
+    with override_settings(USAGE_MAX_AGE_SECONDS=300):
+        assert "fresh (at most 300 s)" in run("usage_status")
+
+
+def test_status_of_totals_that_were_never_filled_exits_one() -> None:
+    run_sql("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
+    code, said = run_and_exit("usage_status")
+    assert code == 1
+    assert "never filled. Run: manage.py refresh_usage" in said
+    run("refresh_usage")
+    assert "fresh" in run("usage_status")
+
+
+def test_status_shows_the_last_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.1)
+    with second_session() as session:
+        ask(session, "LOCK TABLE usage_datausagerecord")
+        with pytest.raises(RefreshFailedError):
+            refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+    refresh_totals()
+    answer = status()
+    assert answer["last_run"]["status"] == "success"
+    assert answer["last_failure"]["trigger"] == "schedule"
+    assert "stayed locked" in answer["last_failure"]["error"]
+    assert "stayed locked" in run("usage_status")
+
+
+def test_paused_refreshes_are_skipped_until_resumed() -> None:
+    assert "paused since" in run("pause_refresh")
+    paused_at = UsageState.objects.get().paused_at
+    assert paused_at is not None
+    with pytest.raises(CommandError, match="resume_refresh"):
+        run("refresh_usage")
+    assert "paused" in run("usage_status")
+    assert status()["paused_at"] is not None
+    run("pause_refresh")
+    assert UsageState.objects.get().paused_at == paused_at
+    assert run("resume_refresh") == "Refreshes run again with the next interval.\n"
+    assert run("resume_refresh") == "They were not paused.\n"
+    run("refresh_usage")
+
+
+@pytest.mark.parametrize("command", ["pause_refresh", "resume_refresh", "make_partitions"])
+def test_command_gives_way_to_a_running_refresh(command: str) -> None:
+    with second_session() as session:
+        ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(CommandError, match="is running"):
+            run(command)
+
+
+def test_make_partitions_names_the_days() -> None:
+    [(today,)] = run_sql("SELECT usage_day(clock_timestamp())::text")
+    assert run("make_partitions").startswith(f"Made partitions for {today}, ")
+    assert run("make_partitions") == "Made partitions for no day.\n"
