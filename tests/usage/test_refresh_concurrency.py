@@ -13,6 +13,7 @@ from tests.factories import refresh_totals
 from tests.given import expect, given, stored_totals
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, UsageState
+from usage.services import locks
 from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 
@@ -156,7 +157,7 @@ def test_readers_see_old_or_new_totals_during_twenty_refreshes() -> None:
 def test_open_truncate_makes_the_refresh_fail_and_the_totals_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(refreshing, "RAW_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.2)
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     totals, as_of = stored_totals(), UsageState.objects.get().as_of

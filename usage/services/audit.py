@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from usage.models import RefreshRun, UsageState
 from usage.services import sealing
-from usage.services.locks import take_refresh_lock
+from usage.services.locks import begin_totals
 from usage.services.refresh import refresh_now
 from usage.services.repair import reseal
 from usage.services.startup import compare_time_zone
@@ -132,13 +132,8 @@ def rebuild(
     """
     changed = 0
     for day in _sealed_days(from_date, to_date):
-        with transaction.atomic(durable=True), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("SET LOCAL jit = off")
-            take_refresh_lock()
-            cursor.execute(
-                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
-            )
+        with transaction.atomic(durable=True):
+            begin_totals()
             state = UsageState.objects.get()
             compare_time_zone(state.time_zone)
             if day >= (state.raw_kept_from or date.min):

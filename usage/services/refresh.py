@@ -15,16 +15,16 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import RefreshRun, UsageState
-from usage.services import repair, runs, sealing
-from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate, take_refresh_lock
+from usage.services import locks, repair, runs, sealing
+from usage.services.locks import (
+    LOCK_NOT_AVAILABLE,
+    QUERY_CANCELED,
+    begin_totals,
+    sqlstate,
+    take_refresh_lock,
+)
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_time_zone
-
-# How long a refresh waits for a TRUNCATE or a change of a raw table to let it read.
-RAW_LOCK_SECONDS = 5
-
-# Enough to add up a day of 500,000 subscriptions without a temporary file.
-WORK_MEM_MEGABYTES = 128
 
 
 def refresh(
@@ -57,8 +57,10 @@ def refresh(
         ) from error
     with timed(phases, "vacuum"), connection.cursor() as cursor:
         # A concurrent refresh leaves the old version of every changed row behind, and the log is
-        # emptied by every run.
-        cursor.execute("VACUUM (SKIP_LOCKED) usage_daily_open, usage_late_key, usage_state")
+        # emptied by every run. Giving pages back would wait seconds for an idle reader's lock.
+        cursor.execute(
+            "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) usage_daily_open, usage_late_key, usage_state"
+        )
     runs.prune()
     return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
 
@@ -81,18 +83,8 @@ def _refresh(
     Returns whether days are left to seal.
     """
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
-        cursor.execute(f"SET LOCAL statement_timeout = '{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s'")
-        cursor.execute(f"SET LOCAL work_mem = '{WORK_MEM_MEGABYTES}MB'")
-        # Compiling a plan over dozens of partitions takes longer than running it.
-        cursor.execute("SET LOCAL jit = off")
         with timed(phases, "lock"):
-            take_refresh_lock()
-            # A TRUNCATE must not slip in behind the snapshot: it would show an empty past.
-            cursor.execute(
-                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
-            )
+            begin_totals()
         # The first query takes the snapshot, and Now() is the moment the server received the
         # query, which is before it: whatever was committed by as_of is in the snapshot.
         state = UsageState.objects.annotate(read_at=Now()).get()
@@ -192,8 +184,8 @@ def _explain(error: Exception) -> str:
             )
         case code if code == LOCK_NOT_AVAILABLE:
             return (
-                f"A raw table stayed locked for {RAW_LOCK_SECONDS} s: {first_line}. A TRUNCATE or "
-                "ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
+                f"A raw table stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. A "
+                "TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
             )
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
