@@ -185,7 +185,8 @@ def _explain(error: Exception) -> str:
         case code if code == LOCK_NOT_AVAILABLE:
             return (
                 f"A raw table stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. A "
-                "TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
+                "TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the next run tries "
+                "again."
             )
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
