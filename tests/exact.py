@@ -1,0 +1,38 @@
+"""The totals as they should be: a plain GROUP BY over the raw records, written independently."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.connections import run_sql
+from tests.histories import DATA, QUANTITIES, VOICE
+
+Rows = list[tuple[Any, ...]]
+Ask = Callable[[str], Rows]
+
+
+def plain_totals(ask: Ask = run_sql, zone: str = "UTC") -> Rows:
+    """Totals by subscription, day and usage type of the raw records a session sees."""
+
+    def of(table: str, usage_type: str) -> str:
+        return (
+            f"SELECT subscription_id, (usage_date AT TIME ZONE '{zone}')::date, '{usage_type}',"
+            f" sum(price), sum({QUANTITIES[table]})::bigint, count(*), max(usage_date)"
+            f" FROM {table} GROUP BY 1, 2"
+        )
+
+    return ask(f"{of(DATA, 'data')} UNION ALL {of(VOICE, 'voice')} ORDER BY 1, 2, 3")
+
+
+def totals_of(relation: str, ask: Ask = run_sql) -> Rows:
+    """Totals as usage_daily, usage_daily_live or another daily relation says them."""
+    return ask(
+        "SELECT subscription_id, day, usage_type, total_price, total_usage, record_count,"
+        f" last_usage_at FROM {relation} ORDER BY 1, 2, 3"
+    )
+
+
+def assert_exact() -> None:
+    """Published and live totals equal the plain ones; call it after a refresh."""
+    expected = plain_totals()
+    assert totals_of("usage_daily") == expected
+    assert totals_of("usage_daily_live") == expected

@@ -1,0 +1,92 @@
+"""A seal that stops at every step, and writers of every kind to act between two of them.
+
+0  before the seal            3  after the fence was drawn
+1  just before setval         4  in the refresh, after its snapshot was taken
+2  after setval, no fence     5  after the day was sealed
+"""
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+
+from tests.connections import ask, run_sql
+from tests.factories import data_record, make_subscription, refresh_totals
+from usage.models import UsageState
+from usage.services import fences, repair, sealing
+
+READ_COMMITTED, REPEATABLE_READ = "READ COMMITTED", "REPEATABLE READ"
+STEPS = 6
+TODAY = "2026-11-04"
+SEALED_BEFORE = date(2026, 11, 3)
+
+
+def give_usage() -> None:
+    """A record of 2026-11-01 for subscription 1 and for 2."""
+    for pk in (1, 2):
+        data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price="1.5", kilobytes=10)
+
+
+class SteppedSeal:
+    """Seals a day and calls `act` at every step on the way, with the number of the step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.act: Callable[[int], object] = lambda _step: None
+        move_forward = sealing.move_forward
+        draw_fence, repair_keys = fences.draw_fence, repair.repair_late_keys
+        self.passed: set[int] = set()
+
+        def setval(sequence: str, day: date) -> None:
+            self.step(1)
+            move_forward(sequence, day)
+
+        def fence() -> int:
+            assert run_sql("SELECT pg_current_xact_id_if_assigned()") == [(None,)]
+            self.step(2)
+            return draw_fence()
+
+        def after_snapshot(state: UsageState) -> int:
+            self.step(4)
+            return repair_keys(state)
+
+        monkeypatch.setattr(sealing, "move_forward", setval)
+        monkeypatch.setattr(sealing, "draw_fence", fence)
+        monkeypatch.setattr(repair, "repair_late_keys", after_snapshot)
+
+    def step(self, number: int) -> None:
+        if number not in self.passed:
+            self.passed.add(number)
+            self.act(number)
+
+    def run(self, act: Callable[[int], object]) -> None:
+        """Every step but the last: whether the day is sealed then depends on who is open."""
+        self.act = act
+        self.step(0)
+        sealing.prepare()
+        self.step(3)
+        refresh_totals()
+
+
+def begin(session: Connection, level: str) -> None:
+    """Begin a transaction and look around, which takes the snapshot of a REPEATABLE READ one."""
+    ask(session, f"BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM usage_datausagerecord")
+
+
+def write(session: Connection) -> None:
+    """A new, a changed, a moved and a deleted record, after a savepoint that is rolled back."""
+    insert = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+    ask(session, f"SAVEPOINT one; {insert} VALUES (3, '2026-11-02 12:00+00', 1)")
+    ask(session, "ROLLBACK TO SAVEPOINT one")
+    ask(session, f"SAVEPOINT two; {insert} VALUES (4, '2026-11-02 12:00+00', 2)")
+    ask(
+        session,
+        f"{insert} VALUES (5, '2026-11-02 12:00+00', 4), (6, '2026-11-04 12:00+00', 8);"
+        " UPDATE usage_datausagerecord SET subscription_id = 7 WHERE subscription_id = 1;"
+        " DELETE FROM usage_datausagerecord WHERE subscription_id IN (2, 5)",
+    )
+    ask(session, "RELEASE SAVEPOINT two")
+
+
+def is_sealed() -> bool:
+    return UsageState.objects.get().sealed_before == SEALED_BEFORE
