@@ -6,7 +6,9 @@ what is allowed.
 
 import os
 import zoneinfo
+from typing import Any
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -69,3 +71,28 @@ def currency(name: str, default: str) -> str:
     raise ImproperlyConfigured(
         f"{name}={value!r} is not an ISO 4217 code. Use three capital letters such as USD."
     )
+
+
+def database(name: str) -> dict[str, Any]:
+    """The connection to a PostgreSQL server; it may hold a password, so no message repeats it."""
+    value = text(name)
+    try:
+        address = dj_database_url.parse(value, conn_max_age=60, conn_health_checks=True)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} is no address of a database. Use postgresql://user:password@host:port/name "
+            "and write special characters as %2F."
+        ) from error
+    if address["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(f"{name} must name a PostgreSQL server: postgresql://...")
+    return {**address}
+
+
+def broker(name: str) -> str:
+    """The address of a Redis or Valkey server, with its password if any."""
+    value = text(name)
+    if value.partition("://")[0] not in {"redis", "rediss", "redis+socket", "sentinel"}:
+        raise ImproperlyConfigured(
+            f"{name} must name a Redis or Valkey server. Use redis://:password@host:port/0."
+        )
+    return value

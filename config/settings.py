@@ -1,6 +1,5 @@
 """Settings of the project. Every value that differs between deployments is read here."""
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
 from config import environment
@@ -74,15 +73,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 
-DATABASES = {
-    "default": dj_database_url.parse(
-        environment.text("DATABASE_URL"),
-        conn_max_age=60,
-        conn_health_checks=True,
-    )
-}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server: postgresql://...")
+DATABASES = {"default": environment.database("DATABASE_URL")}
 
 # Seconds a single statement of a web request may take.
 WEB_STATEMENT_TIMEOUT_SECONDS = 15
@@ -92,7 +83,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
 
-REDIS_URL = environment.text("REDIS_URL")
+REDIS_URL = environment.broker("REDIS_URL")
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.permissions.KeyAuthentication"],
