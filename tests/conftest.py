@@ -8,6 +8,8 @@ from django.db import connection
 from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from usage.services.partitions import RAW_TABLES, leaf_name, partition_days
+
 
 @pytest.fixture
 def state(transactional_db: None) -> Iterator[None]:
@@ -18,6 +20,21 @@ def state(transactional_db: None) -> Iterator[None]:
     _start_over()
     yield
     _start_over()
+
+
+@pytest.fixture
+def only_default_partitions(state: None) -> Iterator[None]:
+    """Raw tables that begin and end the test with their default partition alone."""
+    _drop_partitions()
+    yield
+    _drop_partitions()
+
+
+def _drop_partitions() -> None:
+    with connection.cursor() as cursor:
+        for table in RAW_TABLES:
+            for day in partition_days(table):
+                cursor.execute(f"DROP TABLE {leaf_name(table, day)}")
 
 
 def _start_over() -> None:

@@ -1,22 +1,12 @@
 """Fixtures for tests of the read model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 
 import pytest
 from django.conf import LazySettings
 
-from tests.connections import run_sql
 from usage.services import clock
-from usage.services.partitions import RAW_TABLES, partition_days
-
-
-@pytest.fixture
-def only_default_partitions(state: None) -> Iterator[None]:
-    """Raw tables that begin and end the test with their default partition alone."""
-    _drop_partitions()
-    yield
-    _drop_partitions()
 
 
 @pytest.fixture
@@ -29,9 +19,3 @@ def set_today(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callab
         monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
 
     return set_it
-
-
-def _drop_partitions() -> None:
-    for table in RAW_TABLES:
-        for day in partition_days(table):
-            run_sql(f"DROP TABLE {table}_p{day:%Y%m%d}")

@@ -1,0 +1,161 @@
+"""The worker and beat for real: what they send, when, and what a worker does that was away."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+from celery.schedules import crontab
+from django.conf import settings
+from django.test import override_settings
+from rest_framework.test import APIClient
+
+from bin import processes
+from tests.connections import wait_until
+from tests.factories import data_record, make_subscription
+from tests.processes import ROOT, database_url
+from usage.models import RefreshRun, UsageState
+from usage.services.partitions import RAW_TABLES, partition_days
+from worker.app import app
+from worker.schedule import beat_schedule
+
+QUEUE = "usage"
+
+
+@pytest.fixture
+def broker() -> Iterator[redis.Redis]:
+    """An empty database of the broker's server that nobody else uses, empty again afterwards."""
+    server = urlsplit(settings.REDIS_URL)
+    for number in range(15, 0, -1):
+        client = redis.Redis.from_url(server._replace(path=f"/{number}").geturl())
+        if not client.dbsize() and client.set("taken by a test", os.getpid(), nx=True, ex=600):
+            yield client
+            client.flushdb()
+            return
+    raise AssertionError(f"no database of {server.hostname} is empty: none to test in")
+
+
+@contextmanager
+def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None]:
+    """A process of the project with a refresh every second; ended with SIGTERM at the end."""
+    number = broker.get_connection_kwargs()["db"]
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url(),
+        "REDIS_URL": urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl(),
+        "USAGE_REFRESH_SECONDS": "1",
+        "USAGE_TIME_ZONE": settings.USAGE_TIME_ZONE,
+    }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            processes.under(sys.executable, command),
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.usefixtures("only_default_partitions")
+def test_scheduled_refresh_brings_new_usage_to_the_api(
+    broker: redis.Redis, client_with_token: APIClient, tmp_path: Path
+) -> None:
+    subscription = make_subscription("A")
+
+    def results() -> list[dict[str, object]]:
+        response = client_with_token.get(
+            "/api/v1/usage/daily/", {"subscription_id": subscription.pk}
+        )
+        assert response.status_code == 200, response.content
+        return response.json()["results"]
+
+    log = tmp_path / "log"
+    with (
+        started(processes.worker("test@%h"), broker, log),
+        started(processes.beat(str(tmp_path / "schedule")), broker, log),
+    ):
+        data_record(subscription, "2026-11-01T10:00:00Z", "1.25", 10)
+        [first] = wait_until(results, seconds=30, what="the first usage in the API")
+        assert first["total_price"] in {"1.25", "1.25000000"}
+        assert first["day"] == "2026-11-01"
+        data_record(subscription, "2026-11-01T11:00:00Z", "0.25", 10)
+        wait_until(
+            lambda: results()[0]["record_count"] == 2, seconds=15, what="more usage in the API"
+        )
+        wait_until(
+            lambda: all(len(partition_days(table)) == 15 for table in RAW_TABLES),
+            seconds=15,
+            what="the partitions a new worker makes",
+        )
+        before = RefreshRun.objects.filter(status="success").count()
+        wait_until(
+            lambda: RefreshRun.objects.filter(status="success").count() > before,
+            what="another refresh of beat",
+        )
+    assert set(RefreshRun.objects.values_list("trigger", flat=True)) == {"schedule"}
+    assert RefreshRun.objects.filter(status="failed").count() == 0
+    assert UsageState.objects.get().as_of is not None
+
+
+@pytest.mark.usefixtures("only_default_partitions")
+def test_worker_that_was_away_finds_no_queue_of_refreshes(
+    broker: redis.Redis, tmp_path: Path
+) -> None:
+    """Fails when messages don't expire: each of them is then a refresh."""
+    log = tmp_path / "log"
+    with started(processes.beat(str(tmp_path / "schedule")), broker, log):
+        wait_until(lambda: broker.llen(QUEUE) >= 3, seconds=30, what="beat to send refreshes")
+    expired = broker.llen(QUEUE)
+    subprocess.run(["sleep", "1.1"], check=True)
+    with started(processes.worker("test@%h"), broker, log):
+        # The partitions a new worker asks for stand behind what waited before it came.
+        wait_until(
+            lambda: all(len(partition_days(table)) == 15 for table in RAW_TABLES),
+            seconds=30,
+            what="the worker to reach its own message",
+        )
+        wait_until(lambda: broker.llen(QUEUE) == 0, what="the queue to be empty")
+    assert expired >= 3
+    assert RefreshRun.objects.count() == 0
+
+
+@override_settings(USAGE_REFRESH_SECONDS=7)
+def test_schedule_follows_the_settings() -> None:
+    schedule = beat_schedule()
+    assert schedule["refresh"] == {
+        "task": "worker.tasks.refresh",
+        "schedule": 7.0,
+        "options": {"expires": 7},
+    }
+    assert schedule["partitions"]["schedule"] == crontab(hour="0", minute="15")
+
+
+def test_everything_scheduled_is_a_task_and_expires() -> None:
+    app.loader.import_default_modules()
+    for name, entry in beat_schedule().items():
+        assert entry["task"] in app.tasks, name
+        assert 0 < entry["options"]["expires"] <= 3600, name
+
+
+def test_messages_are_json_and_times_are_utc() -> None:
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_serializer == "json"
+    assert (app.conf.timezone, app.conf.enable_utc) == ("UTC", True)
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.task_ignore_result is True
