@@ -7,8 +7,10 @@ dropped. Each step can be cut off and is taken up by the next run.
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
@@ -86,7 +88,12 @@ def _prune_raw(report: PruneReport) -> None:
         report.waits_for = _wait_for_fence()
         if report.waits_for:
             return
-        _empty(first_kept, report)
+        # Repair what was written before the days closed.
+        refresh_now(RefreshRun.Trigger.RETENTION)
+        if not _retry_locked(lambda: _empty(first_kept, report)):
+            report.partitions_left = _partitions_before(first_kept)
+            logger.warning("The days to drop stayed locked; the next prune drops them.")
+            return
     _drop_closed_partitions(report)
 
 
@@ -124,29 +131,35 @@ def _wait_for_fence() -> list[Blocker]:
     while True:
         with transaction.atomic():
             fence = UsageState.objects.values_list("raw_fence", flat=True).get()
-            if has_passed(fence):
+            # None: another prune was here first.
+            if fence is None or has_passed(fence):
                 return []
-            waits_for = blockers(fence or 0)
+            waits_for = blockers(fence)
         if time.monotonic() > deadline:
             return waits_for
         time.sleep(0.1)
 
 
 def _empty(first_kept: date, report: PruneReport) -> None:
-    """Repair what was written before the days closed, then empty them in one transaction.
+    """Empty the closed days in one transaction.
 
     From its commit on no repair, rebuild, audit or live view looks at these days.
     """
-    refresh_now(RefreshRun.Trigger.RETENTION)
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        take_refresh_lock()
-        cursor.execute("SET LOCAL lock_timeout = '5s'")
+    state = UsageState.objects.get()
+    if state.raw_fence is None or first_kept <= (state.raw_kept_from or date.min):
+        return  # another prune was here first
+    strays_deleted = 0
+    with connection.cursor() as cursor:
+        # A TRUNCATE of a whole table may be under way: its keys must be seen below.
+        cursor.execute(
+            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
+        )
         for leaf in _partitions_before(first_kept):
             cursor.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(leaf))
             )
         if _late_keys_before(first_kept):
-            # A TRUNCATE of a whole table logged keys after the repair: take them up first.
+            # It logged keys after the repair: take them up first.
             raise RefreshRunningError(
                 "Keys of the days to drop changed a moment ago. Run prune_usage again."
             )
@@ -160,8 +173,9 @@ def _empty(first_kept: date, report: PruneReport) -> None:
                 ),
                 [first_kept],
             )
-            report.strays_deleted += cursor.rowcount
+            strays_deleted += cursor.rowcount
         UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
+    report.strays_deleted = strays_deleted
 
 
 def _late_keys_before(first_kept: date) -> bool:
@@ -175,24 +189,36 @@ def _drop_closed_partitions(report: PruneReport) -> None:
     """Drop the empty partitions; one that stays locked is left to the next run."""
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     for leaf in _partitions_before(raw_kept_from or date.min):
-        (report.partitions_dropped if _drop(leaf) else report.partitions_left).append(leaf)
+        if _retry_locked(partial(_drop, leaf)):
+            report.partitions_dropped.append(leaf)
+        else:
+            report.partitions_left.append(leaf)
+            logger.warning("The empty partition %s stayed locked; the next prune drops it.", leaf)
 
 
-def _drop(leaf: str) -> bool:
+def _drop(leaf: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(leaf)))
+
+
+def _retry_locked(work: Callable[[], None]) -> bool:
+    """Do the work in a transaction under the refresh lock; False when a table stayed locked.
+
+    An exclusive lock stops others while it waits for readers, so each try waits for a moment
+    only: less than the server takes to find a deadlock and end one of its parties.
+    """
     for _ in range(TRIES):
         try:
             with transaction.atomic(durable=True), connection.cursor() as cursor:
                 take_refresh_lock()
-                # DROP stops writers while it waits for readers, so it waits for a moment only.
                 cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
-                cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(leaf)))
+                work()
         except OperationalError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
             time.sleep(LOCK_MILLISECONDS / 1000)
         else:
             return True
-    logger.warning("The empty partition %s stayed locked; the next prune drops it.", leaf)
     return False
 
 

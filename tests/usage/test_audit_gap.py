@@ -1,0 +1,48 @@
+"""An audit names what differs, whatever else waits for repair or is closed meanwhile."""
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+
+from tests.connections import run_sql
+from tests.factories import data_record, make_subscription, refresh_and_seal
+from usage.models import LateKey
+from usage.services import audit
+from usage.services.audit import verify
+from usage.services.retention import prune
+
+pytestmark = pytest.mark.usefixtures("state")
+
+
+@pytest.fixture(autouse=True)
+def a_sealed_day(state: None, set_today: Callable[[str], None]) -> None:
+    set_today("2026-11-04")
+    for pk in (1, 2):
+        data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price="1")
+    refresh_and_seal()
+
+
+def test_key_that_waits_for_repair_hides_no_other_key() -> None:
+    """Fails when the columns of the late keys are compared with themselves."""
+    data_record(make_subscription(id=3), "2026-11-01T12:00:00Z", price="1")
+    run_sql("UPDATE usage_daily_sealed SET total_price = 9 WHERE subscription_id = 1")
+    assert LateKey.objects.count() == 1
+    assert [found.subscription_id for found in verify().differences] == [1]
+
+
+def test_day_closed_on_the_way_to_it_does_not_differ(
+    set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when an audit compares days whose raw records were dropped since it began."""
+    compare = audit._compare
+
+    def prune_then_compare(*arguments: object) -> None:
+        set_today("2026-11-09")
+        refresh_and_seal()
+        prune()
+        compare(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(audit, "_compare", prune_then_compare)
+    assert verify(to_date=date(2026, 11, 1)).differing == 0
+    assert run_sql("SELECT count(*) FROM usage_datausagerecord") == [(0,)]
