@@ -22,5 +22,6 @@ class Command(BaseCommand):
             raise CommandError(f"Skipped. {run.error}")
         self.stdout.write(
             f"Refreshed in {run.seconds:.2f} s: {run.open_rows} open rows, "
+            f"{run.keys_repaired} late keys repaired, {run.days_sealed} days sealed, "
             f"as of {run.as_of:%Y-%m-%d %H:%M:%S} UTC."
         )

@@ -60,6 +60,6 @@ class Command(BaseCommand):
             )
         subscriptions = "all" if report.subscriptions is None else report.subscriptions
         self.stdout.write(
-            f"Compared {subscriptions} subscriptions, {report.first_day} to {report.last_day}: "
-            f"{report.differing} keys differ{', repaired' if report.repaired else ''}."
+            f"Compared {subscriptions} subscriptions on {report.sealed_days} sealed days and the "
+            f"open ones: {report.differing} keys differ{', repaired' if report.repaired else ''}."
         )
