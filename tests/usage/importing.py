@@ -9,14 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
-
 from tests.connections import run_sql
+from tests.processes import ROOT, database_url
 from usage.services.imports import ImportOptions, ImportReport, import_file
 
 HEADER = "usage_type,external_id,usage_date,price,quantity,record_key"
-ROOT = Path(__file__).resolve().parents[2]
-
 Process = subprocess.Popen[str]
 
 
@@ -73,25 +70,27 @@ def stored_count() -> int:
     return count
 
 
-def start_command(*arguments: str | Path, cwd: Path, stdin: int | None = None) -> Process:
+def start_command(*arguments: str | Path, cwd: Path, **streams: int) -> Process:
     """A manage.py command in a process of its own, on the test database."""
-    return start_python(ROOT / "manage.py", *arguments, cwd=cwd, stdin=stdin)
+    return start_python(ROOT / "manage.py", *arguments, cwd=cwd, **streams)
 
 
-def start_python(*arguments: str | Path, cwd: Path, stdin: int | None = None) -> Process:
+def start_python(
+    *arguments: str | Path, cwd: Path, stdin: int | None = None, stderr: int = subprocess.PIPE
+) -> Process:
     """Python in a process of its own, with the settings and the test database."""
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
         env={
             **os.environ,
-            "DATABASE_URL": _url_of_test_database(),
+            "DATABASE_URL": database_url(),
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PYTHONPATH": str(ROOT),
         },
         stdin=stdin,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -106,8 +105,7 @@ def finished(processes: Iterable[Process]) -> list[tuple[int, str, str]]:
     ]
 
 
-def _url_of_test_database() -> str:
-    url = os.environ["DATABASE_URL"]
-    base, _, query = url.partition("?")
-    name = connection.settings_dict["NAME"]
-    return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+def call(start: str, end: str, cost: str = "10", number: str = "1") -> str:
+    """A line of call records; start and end like 15/11/2026 21:00:00."""
+    (start_day, start_time), (end_day, end_time) = start.split(), end.split()
+    return f"{number},01,1,02,{start_day},{end_day},{start_time},{end_time},Local,{cost}"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.factories import refresh_totals
-from tests.usage.importing import counts, imported, stored, write
+from tests.usage.importing import call, counts, imported, stored, write
 from usage.errors import ImportFileError
 from usage.models import DailyUsage
 from usage.services.imports import ImportReport
@@ -30,11 +30,6 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def import_calls(*lines: str) -> ImportReport:
     return imported(write(Path("calls.csv"), *lines), format="calls", zone=LONDON)
-
-
-def call(start: str, end: str, cost: str = "10", number: str = "1") -> str:
-    (start_day, start_time), (end_day, end_time) = start.split(), end.split()
-    return f"{number},01,1,02,{start_day},{end_day},{start_time},{end_time},Local,{cost}"
 
 
 def test_totals_are_those_of_the_file() -> None:
@@ -111,47 +106,6 @@ def test_duration_is_the_time_that_went_by(start: str, end: str, moment: str, se
 def test_pence_become_units_to_the_last_digit(pence: str, price: str) -> None:
     import_calls(call("01/12/2026 12:00:00", "01/12/2026 12:00:00", pence))
     assert [(row[3], row[4]) for row in stored()] == [(price, 0)]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (
-            call("29/03/2026 01:30:00", "29/03/2026 02:30:00"),
-            "2026-03-29 01:30:00 does not exist in Europe/London: clocks went forward over it",
-        ),
-        (
-            call("01/12/2026 12:00:01", "01/12/2026 12:00:00"),
-            "the call ends at 01/12/2026 12:00:00, before it starts at 01/12/2026 12:00:01",
-        ),
-        (
-            call("31/11/2026 12:00:00", "01/12/2026 12:00:00"),
-            "31/11/2026 12:00:00 is not in the calendar",
-        ),
-        (
-            call("01/12/2026 24:00:00", "02/12/2026 12:00:00"),
-            "01/12/2026 24:00:00 is not in the calendar",
-        ),
-        (
-            call("2026-12-01 12:00:00", "01/12/2026 12:00:00"),
-            "start_date '2026-12-01' is not a day such as 15/11/2026",
-        ),
-        (
-            call("31/12/1999 12:00:00", "31/12/1999 12:00:00"),
-            "31/12/1999 12:00:00 is not from 2000 up to 2100",
-        ),
-        (
-            call("01/12/2026 12:00:00", "01/12/2026 12:00:00", "1.2345678"),
-            "cost '1.2345678' is not pence with at most 14 digits before the point and 6 behind it",
-        ),
-        ("1,01,1,02,01/12/2026", "5 columns instead of 10"),
-    ],
-)
-def test_a_bad_call_is_rejected_alone(line: str, reason: str) -> None:
-    good = call("01/12/2026 12:00:00", "01/12/2026 12:00:00")
-    report = import_calls(good, line)
-    assert counts(report) == (2, 1, 0, 1)
-    assert report.first_rejections == [(2, reason, line)]
 
 
 def test_a_call_id_may_come_again() -> None:

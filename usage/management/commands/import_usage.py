@@ -76,12 +76,17 @@ class Command(BaseCommand):
         except ImportFileError as error:
             raise CommandError(str(error), returncode=CANNOT_BE_IMPORTED) from error
         if rejected := sum(report.rejected for report in reports):
-            raise CommandError(f"{rejected:,} lines were rejected.", returncode=1)
+            were = "line was" if rejected == 1 else "lines were"
+            raise CommandError(f"{rejected:,} {were} rejected.", returncode=1)
 
     def _import(self, path: str, options: ImportOptions) -> ImportReport:
         size = None if path == STANDARD_INPUT else Path(path).stat().st_size
         with tqdm(
-            total=size, desc=path, unit="B", unit_scale=True, disable=not self.stderr.isatty()
+            total=size,
+            desc=Path(path).name,
+            unit="B",
+            unit_scale=True,
+            disable=not self.stderr.isatty(),
         ) as bar:
 
             def show(so_far: ImportReport, position: int) -> None:
