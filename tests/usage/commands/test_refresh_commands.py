@@ -56,7 +56,7 @@ def test_refresh_prints_how_it_went() -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
     said = run("refresh_usage")
     assert said.startswith("Refreshed in ")
-    assert ": 1 open rows, as of 2" in said
+    assert ": 1 open rows, 0 late keys repaired, 0 days sealed, as of 2" in said
     assert RefreshRun.objects.get().trigger == "command"
 
 
