@@ -1,0 +1,56 @@
+"""Modules import downwards only: the contract of pyproject.toml holds and leaves nothing out."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.processes import ROOT
+
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+LAYERS = next(each for each in CONTRACTS["contracts"] if each["type"] == "layers")
+
+
+def check(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_no_module_imports_upwards() -> None:
+    checked = check(ROOT)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_module_has_its_layer() -> None:
+    """The order of the style guide, the highest first."""
+    assert LAYERS["containers"] == ["usage"]
+    assert LAYERS["exhaustive"] is True
+    names = [name.strip(" ()") for line in LAYERS["layers"] for name in line.split("|")]
+    order = [names.index(name) for name in ["api", "services", "selectors", "models", "errors"]]
+    assert order == sorted(order)
+
+
+def test_upward_import_is_found(tmp_path: Path) -> None:
+    """Guards the guard: a contract that names no module of ours would always hold."""
+    for name in ["config", "usage", "worker", "pyproject.toml"]:
+        (tmp_path / name).symlink_to(ROOT / name)
+    assert check(tmp_path).returncode == 0
+    (tmp_path / "usage").unlink()
+    copy = tmp_path / "usage"
+    for file in (ROOT / "usage").rglob("*.py"):
+        target = copy / file.relative_to(ROOT / "usage")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(file.read_text())
+    for upward in ["usage.services.refresh", "worker.tasks", "config.settings"]:
+        models = copy / "models" / "runs.py"
+        original = models.read_text()
+        models.write_text(f"{original}\nimport {upward}\n")
+        checked = check(tmp_path)
+        assert checked.returncode == 1, upward
+        assert upward.partition(".")[0] in checked.stdout
+        models.write_text(original)
