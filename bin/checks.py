@@ -23,11 +23,13 @@ from bin.spawn import LauncherError
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
+# The program lint-imports names the place where .venv was made; the tree may have moved.
+LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 CHECKS = {
     "ruff format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "ruff check": [PYTHON, "-m", "ruff", "check", "."],
     "mypy": [PYTHON, "-m", "mypy"],
-    "import-linter": [str(Path(PYTHON).with_name("lint-imports"))],
+    "import-linter": [PYTHON, "-c", LINT_IMPORTS],
     "sqlfluff": [PYTHON, "-m", "sqlfluff", "lint", "usage/sql"],
     "makemigrations": [PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"],
     "check": [PYTHON, "manage.py", "check"],

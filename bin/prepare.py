@@ -7,6 +7,7 @@ token. Safe to run again, also after a kill in the middle.
 import argparse
 import os
 import sys
+from datetime import date
 from pathlib import Path
 
 import django
@@ -16,28 +17,51 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402 - after django.setup()
+from django.db import connection  # noqa: E402
 from rest_framework.authtoken.models import Token  # noqa: E402
 
 from bin import place  # noqa: E402
 from usage.models import DataUsageRecord, VoiceUsageRecord  # noqa: E402
+from usage.services import clock  # noqa: E402
 
 OPERATOR = "demo"
-SEED = 1
 
 
-def load_sample(*, subscriptions: int, days: int, records: int) -> None:
-    """Fill an empty database, the first time only: until there is an operator."""
-    has_records = DataUsageRecord.objects.exists() or VoiceUsageRecord.objects.exists()
+def load_sample(local: Path, *, subscriptions: int, days: int, records: int) -> None:
+    """Fill an empty database, the first time only: until there is an operator.
+
+    The day it began with is noted, so that after a kill in the middle, on whatever day, the same
+    records are made to the end.
+    """
     if get_user_model().objects.filter(username=OPERATOR).exists():
         return
-    if not has_records:
+    note = local / f"sample-of-{database_identity()}"
+    if not (DataUsageRecord.objects.exists() or VoiceUsageRecord.objects.exists()):
+        place.keep(note, clock.today().isoformat())
+    if note.exists():
         print(
             f"Loading {records:,} sample records of {subscriptions} subscriptions ...", flush=True
         )
+        until = date.fromisoformat(note.read_text().strip())
         call_command(
-            "generate_usage", subscriptions=subscriptions, days=days, records=records, seed=SEED
+            "generate_usage", subscriptions=subscriptions, days=days, records=records, until=until
         )
     call_command("refresh_usage")
+
+
+def forget_sample(local: Path) -> None:
+    """Once there is an operator, no sample is loaded into this database again."""
+    (local / f"sample-of-{database_identity()}").unlink(missing_ok=True)
+
+
+def database_identity() -> str:
+    """Tells this database from every other, also where it is reached by another address."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT system_identifier, oid FROM pg_control_system(), pg_database"
+            " WHERE datname = current_database()"
+        )
+        return "-".join(str(number) for number in cursor.fetchone())
 
 
 def make_operator(local: Path) -> str:
@@ -64,11 +88,13 @@ def main() -> None:
     options = parser.parse_args()
     call_command("migrate", interactive=False, verbosity=0)
     load_sample(
+        options.local,
         subscriptions=options.sample_subscriptions,
         days=options.sample_days,
         records=options.sample_records,
     )
     place.keep(options.local / "demo_token", make_operator(options.local))
+    forget_sample(options.local)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Serving:
         self.run: subprocess.Popen[bytes] | None = None
 
     def launch(self) -> "subprocess.Popen[bytes]":
-        sample = ["--subscriptions", "20", "--days", "5", "--records", "2000"]
+        sample = ["--subscriptions", "20", "--days", "5", "--records", "20000"]
         where = ["--local", str(self.local), "--port", str(self.port)]
         with self.output.open("wb") as output:
             return subprocess.Popen(
@@ -106,18 +106,28 @@ def records(serving: Serving) -> str:
 
 @pytest.fixture(scope="module")
 def serving(open_directory: Path, own_servers: dict[str, str]) -> Iterator[Serving]:
-    """A running bin/serve whose first port is taken."""
+    """A running bin/serve whose first port is taken; its first start was killed half-way."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         made = Serving(open_directory / ".local", own_servers, taken.getsockname()[1])
         try:
+            made.run = made.launch()
+            wait_until(lambda: "Loading 20,000 sample records" in made.said(), 60)
+            time.sleep(0.1)
+            made.run.kill()
+            made.run.wait()
             made.start()
             yield made
         finally:
             if made.run is not None:
                 made.run.terminate()
                 made.run.wait(60)
+
+
+def test_kill_while_the_sample_was_loaded_is_mended_by_the_next_start(serving: Serving) -> None:
+    assert records(serving) == "records|20000\n"
+    assert not list(serving.local.glob("sample-of-*"))
 
 
 def test_printed_curl_line_answers(serving: Serving) -> None:
@@ -131,7 +141,7 @@ def test_printed_curl_line_answers(serving: Serving) -> None:
 def test_printed_psql_line_answers(serving: Serving) -> None:
     assert "total_price" in shell(serving.line("psql"))
     assert "(5 rows)" in shell(serving.line("psql"))
-    assert records(serving) == "records|2000\n"
+    assert records(serving) == "records|20000\n"
 
 
 def test_analyst_reads_nothing_but_totals(serving: Serving) -> None:
@@ -202,7 +212,7 @@ def test_starts_again_with_the_same_data_and_token(serving: Serving) -> None:
     serving.start()
     assert serving.token() == token
     assert token in serving.line("curl")
-    assert records(serving) == "records|2000\n"
+    assert records(serving) == "records|20000\n"
     assert "Loading" not in serving.said()
 
 
@@ -212,7 +222,7 @@ def test_starts_again_after_everything_was_killed(serving: Serving) -> None:
         os.kill(pid, signal.SIGKILL)
     serving.run.wait()
     serving.start()
-    assert records(serving) == "records|2000\n"
+    assert records(serving) == "records|20000\n"
 
 
 def test_stops_cleanly_when_told(serving: Serving) -> None:
