@@ -19,6 +19,15 @@ class TotalsNotFilledError(UsageError):
     """The totals were never filled. Run: manage.py refresh_usage"""
 
 
+class StaleTotalsError(UsageError):
+    """The totals are older than the question allows. Ask again after the next refresh, allow older
+    totals, or name subscriptions (subscription_id, external_id) for a live answer."""
+
+
+class RecordsDroppedError(UsageError):
+    """The raw records of that day are dropped. Its daily totals stay."""
+
+
 class TimeZoneChangedError(UsageError):
     """USAGE_TIME_ZONE differs from the zone the daily totals are cut in."""
 

@@ -1,11 +1,14 @@
 """Every question asked of the totals, as querysets.
 
-A question about totals takes `daily`, the daily totals it is to be answered from, already
-narrowed to the days, types and subscriptions that are meant. Money is Decimal in the currency of
-the deployment, quantities are kilobytes (data) or seconds (voice).
+A question about totals takes `daily`, the daily totals it is to be answered from (refreshed_daily
+or live_daily), already narrowed to the days, types and subscriptions that are meant. Money is
+Decimal in the currency of the deployment, quantities are kilobytes (data) or seconds (voice).
 """
 
-from datetime import date
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
@@ -21,12 +24,14 @@ from django.db.models import (
     Sum,
     Value,
 )
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Now
 
-from usage.errors import TotalsNotFilledError
+from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
+from usage.live import LiveTable
 from usage.models import (
     DailyUsage,
     DataUsageRecord,
+    LiveDailyUsage,
     Subscription,
     UsageState,
     UsageType,
@@ -35,6 +40,9 @@ from usage.models import (
 
 # Rows as dictionaries, from QuerySet.values().
 Rows: TypeAlias = QuerySet[Any, Any]
+
+# What a question about totals may be answered from.
+DailySource: TypeAlias = QuerySet[DailyUsage] | QuerySet[LiveDailyUsage]
 
 
 class UsageDay(Func):
@@ -61,19 +69,81 @@ class UsageDayEnd(Func):
     output_field = DateTimeField()
 
 
-def totals_state() -> UsageState:
+@dataclass(frozen=True)
+class TotalsState:
+    """What the totals are as of, seen at read_at; both by the clock of the database."""
+
+    as_of: datetime
+    read_at: datetime
+    time_zone: str
+    raw_kept_from: date | None
+
+    @property
+    def age(self) -> timedelta:
+        """How old the totals are."""
+        return self.read_at - self.as_of
+
+
+def totals_state() -> TotalsState:
     """What the totals are as of and the zone their days are cut in.
 
-    Read before the totals, it is never later than the truth. Raises TotalsNotFilledError when
-    there are no totals yet.
+    Read before the totals, as_of is never later than the truth; read before live totals, read_at
+    is not. Raises TotalsNotFilledError when there are no totals yet.
     """
-    state = UsageState.objects.first()
+    # Now() is the moment the server received the query, which is before it takes the snapshot.
+    state = UsageState.objects.annotate(read_at=Now()).first()
     if state is None or state.as_of is None:
         raise TotalsNotFilledError
-    return state
+    return TotalsState(state.as_of, state.read_at, state.time_zone, state.raw_kept_from)
 
 
-def daily_rows(*, daily: QuerySet[DailyUsage]) -> Rows:
+def is_answered_live(
+    *, state: TotalsState, live: bool, max_staleness: int | None, is_named: bool
+) -> bool:
+    """Whether a question is answered from live totals instead of those of the last refresh.
+
+    It is when `live` was asked for, or when the totals are older than max_staleness seconds and
+    the question names its subscriptions. Raises StaleTotalsError when it names none.
+    """
+    if live or max_staleness is None or state.age <= timedelta(seconds=max_staleness):
+        return live
+    if is_named:
+        return True
+    raise StaleTotalsError(
+        f"The totals are {math.ceil(state.age.total_seconds())} seconds old, "
+        f"max_staleness is {max_staleness}. Ask again after the next refresh, allow older totals, "
+        "or name subscriptions (subscription_id, external_id) for a live answer."
+    )
+
+
+def refreshed_daily() -> QuerySet[DailyUsage]:
+    """The daily totals of the last refresh."""
+    return DailyUsage.objects.all()
+
+
+def live_daily(
+    *,
+    subscription_ids: Sequence[int] | None = None,
+    external_ids: Sequence[str] | None = None,
+    from_date: date | None = None,
+    to_date: date | None = None,
+) -> QuerySet[LiveDailyUsage]:
+    """Daily totals exact at the snapshot of the statement, at least those of the subscriptions
+    and days named here: the caller narrows. Naming subscriptions makes it quick."""
+    daily = LiveDailyUsage.objects.all()
+    if subscription_ids is not None or external_ids is not None:
+        daily.query.join(
+            LiveTable(
+                subscription_ids=subscription_ids,
+                external_ids=external_ids,
+                first_day=from_date or date.min,
+                last_day=to_date or date.max,
+            )
+        )
+    return daily
+
+
+def daily_rows(*, daily: DailySource) -> Rows:
     """The daily totals as they stand, one row per subscription, day and usage type."""
     return daily.values(
         "subscription_id",
@@ -86,7 +156,7 @@ def daily_rows(*, daily: QuerySet[DailyUsage]) -> Rows:
     )
 
 
-def type_totals(*, daily: QuerySet[DailyUsage]) -> Rows:
+def type_totals(*, daily: DailySource) -> Rows:
     """One row per subscription and usage type that had usage, added up over its days."""
     return daily.values("subscription_id", "usage_type").annotate(
         price=Sum("total_price"),
@@ -97,7 +167,7 @@ def type_totals(*, daily: QuerySet[DailyUsage]) -> Rows:
     )
 
 
-def over_limit(*, daily: QuerySet[DailyUsage], price_limit: Decimal) -> Rows:
+def over_limit(*, daily: DailySource, price_limit: Decimal) -> Rows:
     """One row per subscription with a usage type whose price, added up, reached the limit.
 
     Each row has subscription_id, `<type>_price` for every type (None without usage of that type)
@@ -115,11 +185,19 @@ def over_limit(*, daily: QuerySet[DailyUsage], price_limit: Decimal) -> Rows:
     )
 
 
-def day_records(*, subscription_id: int, usage_type: UsageType, day: date) -> Rows:
+def day_records(
+    *, subscription_id: int, usage_type: UsageType, day: date, kept_from: date | None
+) -> Rows:
     """The raw records behind one daily total: id, usage_date, price and quantity.
 
+    Raises RecordsDroppedError for a day before kept_from, the first day whose records are kept.
     The bounds on usage_date only spare the other partitions; usage_day decides.
     """
+    if kept_from is not None and day < kept_from:
+        raise RecordsDroppedError(
+            f"The raw records of {day} are dropped: {kept_from} is the first day whose records are "
+            "kept. The daily total of the day stays."
+        )
     records: QuerySet[Any]
     if usage_type == UsageType.DATA:
         records, quantity = DataUsageRecord.objects.all(), "kilobytes_used"

@@ -1,6 +1,6 @@
 """Questions asked of the totals, without HTTP: Decimals out, None where there was no usage."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -9,7 +9,7 @@ from django.db import connection
 from tests.factories import make_subscription
 from tests.given import given
 from usage import selectors
-from usage.errors import TotalsNotFilledError
+from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
 from usage.models import DailyUsage, Subscription, UsageState, UsageType
 
 
@@ -79,7 +79,7 @@ def test_totals_by_subscription_agree_with_the_daily_rows(usage: None) -> None:
 
 def test_day_records_are_those_behind_the_daily_total(usage: None) -> None:
     [row] = selectors.day_records(
-        subscription_id=1, usage_type=UsageType.VOICE, day=date(2026, 11, 2)
+        subscription_id=1, usage_type=UsageType.VOICE, day=date(2026, 11, 2), kept_from=None
     )
     assert row["usage_date"] == datetime(2026, 11, 2, 11, tzinfo=UTC)
     assert (row["price"], row["quantity"]) == (Decimal("0.05"), 60)
@@ -97,3 +97,49 @@ def test_totals_that_were_never_filled_say_how_to_fill_them(db: None, state: str
         UsageState.objects.create(time_zone="UTC", as_of=None)
     with pytest.raises(TotalsNotFilledError, match="refresh_usage"):
         selectors.totals_state()
+
+
+def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
+    read_at = datetime(2026, 11, 4, 12, tzinfo=UTC)
+
+    def is_live(age: timedelta, *, is_named: bool = True, live: bool = False) -> bool:
+        return selectors.is_answered_live(
+            state=selectors.TotalsState(read_at - age, read_at, "UTC", None),
+            live=live,
+            max_staleness=60,
+            is_named=is_named,
+        )
+
+    minute, moment = timedelta(minutes=1), timedelta(microseconds=1)
+    assert not is_live(minute)
+    assert not is_live(-minute)
+    assert is_live(minute + moment)
+    assert is_live(minute, live=True)
+    assert not is_live(minute, is_named=False)
+    assert is_live(minute + moment, is_named=False, live=True)
+    with pytest.raises(StaleTotalsError, match="are 61 seconds old, max_staleness is 60"):
+        is_live(minute + moment, is_named=False)
+
+
+def test_totals_of_any_age_do_when_no_age_is_asked() -> None:
+    state = selectors.TotalsState(
+        datetime(2000, 1, 1, tzinfo=UTC), datetime(2026, 11, 4, tzinfo=UTC), "UTC", None
+    )
+    for live in (False, True):
+        assert live is selectors.is_answered_live(
+            state=state, live=live, max_staleness=None, is_named=False
+        )
+
+
+def test_records_before_the_first_kept_day_are_gone(usage: None) -> None:
+    def records(day: int, kept_from: date | None) -> int:
+        return selectors.day_records(
+            subscription_id=1,
+            usage_type=UsageType.DATA,
+            day=date(2026, 11, day),
+            kept_from=kept_from,
+        ).count()
+
+    assert records(1, None) == records(2, date(2026, 11, 2)) == 1
+    with pytest.raises(RecordsDroppedError, match="of 2026-11-01 are dropped: 2026-11-02 is the"):
+        records(1, date(2026, 11, 2))

@@ -16,7 +16,7 @@ from usage import selectors
 from usage.api import filters, results
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url
 from usage.api.permissions import MayReadUsage
-from usage.selectors import Rows
+from usage.selectors import DailySource, Rows, TotalsState
 
 SUBSCRIPTION = Key("subscription_id")
 DAY = Key("day", date.fromisoformat)
@@ -52,11 +52,13 @@ class ListEndpoint(APIView):
         )
         # Before the rows: a refresh in between makes the answer newer than it says, never older.
         state = selectors.totals_state()
-        rows, cursor = pager.page(self.rows(query))
+        live = self.is_live(query.asked, state)
+        rows, cursor = pager.page(self.rows(query, state, live=live))
         from_date, to_date = self.days(query.asked)
         return Response(
             {
-                "as_of": state.as_of,
+                "as_of": state.read_at if live else state.as_of,
+                "live": live,
                 "time_zone": state.time_zone,
                 "currency": settings.USAGE_CURRENCY,
                 "from_date": from_date,
@@ -66,8 +68,13 @@ class ListEndpoint(APIView):
             }
         )
 
+    def is_live(self, asked: dict[str, Any], state: TotalsState) -> bool:
+        """Whether the rows are read as they are now, as they always are unless totals are asked
+        for. What is read now is never too old."""
+        return True
+
     @abstractmethod
-    def rows(self, query: filters.QueryFilter) -> Rows:
+    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
         """The rows that answer the query."""
 
     @abstractmethod
@@ -83,13 +90,41 @@ class ListEndpoint(APIView):
         return asked.get("from_date"), asked.get("to_date")
 
 
-class OverLimit(ListEndpoint):
+class TotalsEndpoint(ListEndpoint):
+    """An answer from the totals of the last refresh, or from live ones."""
+
+    def is_live(self, asked: dict[str, Any], state: TotalsState) -> bool:
+        return selectors.is_answered_live(
+            state=state,
+            live=bool(asked["live"]),
+            max_staleness=asked["max_staleness"],
+            is_named=any(asked[name] is not None for name in filters.NAMES),
+        )
+
+    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
+        asked = query.asked
+        daily: DailySource = selectors.refreshed_daily()
+        if live:
+            daily = selectors.live_daily(
+                subscription_ids=asked["subscription_id"],
+                external_ids=asked["external_id"],
+                from_date=asked["from_date"],
+                to_date=asked["to_date"],
+            )
+        return self.summary(query.narrowed(daily), asked)
+
+    @abstractmethod
+    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+        """The rows that these daily totals come to."""
+
+
+class OverLimit(TotalsEndpoint):
     """Subscriptions whose price in the days reached a limit, the largest total first."""
 
     filterset_class = filters.OverLimitFilter
 
-    def rows(self, query: filters.QueryFilter) -> Rows:
-        return selectors.over_limit(daily=query.qs, price_limit=query.asked["price_limit"])
+    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+        return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
 
     def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
         return [Key("largest_price", Decimal, descending=True), SUBSCRIPTION]
@@ -98,13 +133,13 @@ class OverLimit(ListEndpoint):
         return results.exceeded(row, asked["price_limit"])
 
 
-class Totals(ListEndpoint):
+class Totals(TotalsEndpoint):
     """Totals by subscription and usage type over the days."""
 
     filterset_class = filters.TotalsFilter
 
-    def rows(self, query: filters.QueryFilter) -> Rows:
-        return selectors.type_totals(daily=query.qs)
+    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+        return selectors.type_totals(daily=daily)
 
     def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
         return [SUBSCRIPTION, USAGE_TYPE]
@@ -113,13 +148,13 @@ class Totals(ListEndpoint):
         return results.type_total(row)
 
 
-class Daily(ListEndpoint):
+class Daily(TotalsEndpoint):
     """Totals by subscription, day and usage type."""
 
     filterset_class = filters.DailyFilter
 
-    def rows(self, query: filters.QueryFilter) -> Rows:
-        return selectors.daily_rows(daily=query.qs)
+    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+        return selectors.daily_rows(daily=daily)
 
     def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
         return DAILY_KEYS[asked["ordering"] or filters.DAILY_ORDERINGS[0]]
@@ -133,11 +168,12 @@ class Records(ListEndpoint):
 
     filterset_class = filters.RecordFilter
 
-    def rows(self, query: filters.QueryFilter) -> Rows:
+    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
         return selectors.day_records(
             subscription_id=query.asked["subscription_id"],
             usage_type=query.asked["usage_type"],
             day=query.asked["day"],
+            kept_from=state.raw_kept_from,
         )
 
     def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
@@ -155,7 +191,7 @@ class Subscriptions(ListEndpoint):
 
     filterset_class = filters.SubscriptionFilter
 
-    def rows(self, query: filters.QueryFilter) -> Rows:
+    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
         return selectors.subscription_rows(subscriptions=query.qs)
 
     def keys(self, asked: dict[str, Any]) -> Sequence[Key]:

@@ -15,7 +15,7 @@ from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 
-from usage.errors import TotalsNotFilledError
+from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
 from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 
 NOT_POPULATED = "55000"
@@ -33,6 +33,12 @@ class Unavailable(APIException):
         self.wait = wait
 
 
+class Gone(APIException):
+    """What was asked for was there and will not come back."""
+
+    status_code = 410
+
+
 def handle(error: Exception, context: Any) -> Response | None:
     """The EXCEPTION_HANDLER of REST_FRAMEWORK."""
     return Handler(error, context).run()
@@ -45,6 +51,11 @@ class Handler(ExceptionHandler):
         match exc:
             case TotalsNotFilledError():
                 return _totals_not_filled(str(exc))
+            case StaleTotalsError():
+                wait = settings.USAGE_REFRESH_SECONDS
+                return Unavailable(str(exc), code="totals_too_old", wait=wait)
+            case RecordsDroppedError():
+                return Gone(str(exc), code="records_dropped")
             case OperationalError() | InterfaceError():
                 return _database_fault(exc)
             case SuspiciousOperation() | BadRequest():

@@ -16,6 +16,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from usage.api import parameters
 from usage.models import DailyUsage, DataUsageRecord, Subscription
 
+NAMES = ("subscription_id", "external_id")
 DAILY_ORDERINGS = ("subscription_id", "day", "-day", "total_price", "-total_price")
 
 
@@ -52,13 +53,12 @@ class QueryForm(forms.Form):
             self.cleaned_data["to_date"] = month.replace(day=monthrange(*month.timetuple()[:2])[1])
 
     def _ids_are_few(self) -> None:
-        names = ("subscription_id", "external_id")
-        given = [self.cleaned_data.get(name) for name in names]
+        given = [self.cleaned_data.get(name) for name in NAMES]
         if not all(isinstance(values, list) for values in given):
             return
         count = sum(len(values) for values in given if values)
         if count > parameters.MOST_IDS:
-            for name in names:
+            for name in NAMES:
                 self.add_error(name, self._fault(name, f"{count} values", code="too_many"))
 
     def _fault(self, name: str, problem: str, code: str = "invalid") -> FormError:
@@ -67,11 +67,22 @@ class QueryForm(forms.Form):
         return field.fault(problem, code=code)
 
 
+class NamedLiveForm(QueryForm):
+    """Lists of everybody are not live: each of many pages would read all open raw records."""
+
+    def clean(self) -> None:
+        super().clean()
+        if self.cleaned_data.get("live") and not any(name in self.data for name in NAMES):
+            fault = "Name subscriptions (subscription_id, external_id) for a live answer."
+            self.add_error("live", FormError(fault, code="required"))
+
+
 class QueryFilter(django_filters.FilterSet):
     """What every list understands. A parameter it doesn't know is a fault."""
 
     page_size = Parameter(parameters.PageSizeField)
     cursor = Parameter(parameters.CursorField)
+    max_staleness = Parameter(parameters.MaxStalenessField)
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -91,15 +102,21 @@ class QueryFilter(django_filters.FilterSet):
             raise ValidationError(faults)
         return self.form.cleaned_data
 
+    def narrowed(self, queryset: QuerySet) -> QuerySet:
+        """The rows of this queryset that the query asks for."""
+        _ = self.asked
+        return self.filter_queryset(queryset)
+
     def digest(self, *, endpoint: str, columns: Sequence[str]) -> str:
         """Names the query: the same for the same question in the same order, however written.
 
-        Pages of one query may differ in size.
+        Pages of one query may differ in size and in how old they may be.
         """
+        not_asked = {"page_size", "cursor", "max_staleness", "month"}
         question = {
             name: value
             for name, value in self.asked.items()
-            if value is not None and name not in {"page_size", "cursor", "month"}
+            if value is not None and value is not False and name not in not_asked
         }
         query = json.dumps([endpoint, columns, question], default=str, sort_keys=True)
         return hashlib.sha256(query.encode()).hexdigest()[:32]
@@ -115,11 +132,12 @@ class TotalsFilter(QueryFilter):
     from_date = Parameter(parameters.DayField, narrows="day__gte")
     to_date = Parameter(parameters.DayField, narrows="day__lte")
     month = Parameter(parameters.MonthField)
+    live = Parameter(parameters.TrueFalseField)
 
     class Meta:
         model = DailyUsage
         fields: list[str] = []
-        form = QueryForm
+        form: type[QueryForm] = NamedLiveForm
 
 
 class DailyFilter(TotalsFilter):
@@ -128,6 +146,10 @@ class DailyFilter(TotalsFilter):
 
 class OverLimitFilter(TotalsFilter):
     price_limit = Parameter(parameters.PriceLimitField, required=True)
+
+    class Meta(TotalsFilter.Meta):
+        # Whoever reached a limit is worth one look at all open raw records.
+        form = QueryForm
 
 
 class RecordFilter(QueryFilter):

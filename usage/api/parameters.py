@@ -16,6 +16,7 @@ FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 LARGEST_ID = 2**63 - 1
 MOST_IDS = 200
 LONGEST_EXTERNAL_ID = 100
+LARGEST_STALENESS = 7 * 24 * 60 * 60
 
 
 def shown(value: str) -> str:
@@ -168,6 +169,20 @@ class PageSizeField(ParameterField):
 
     def read(self, value: str) -> int | None:
         return whole_number(value, least=1, most=LARGEST_PAGE_SIZE)
+
+
+class TrueFalseField(ParameterField):
+    allowed = "true or false"
+
+    def read(self, value: str) -> bool | None:
+        return {"true": True, "false": False}.get(value)
+
+
+class MaxStalenessField(ParameterField):
+    allowed = f"a whole number of seconds from 0 to {LARGEST_STALENESS}"
+
+    def read(self, value: str) -> int | None:
+        return whole_number(value, least=0, most=LARGEST_STALENESS)
 
 
 class CursorField(ParameterField):

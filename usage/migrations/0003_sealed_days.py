@@ -220,5 +220,10 @@ class Migration(migrations.Migration):
             drop="DROP FUNCTION usage_totals_of_key(bigint, date, text)",
         ),
         SQLObject("usage_daily_live", to=1, drop="DROP VIEW usage_daily_live"),
+        SQLObject(
+            "usage_daily_live_of",
+            to=1,
+            drop="DROP FUNCTION usage_daily_live_of(bigint[], date, date)",
+        ),
         migrations.RunPython(migrations.RunPython.noop, refuse_to_lose_totals),
     ]

@@ -61,6 +61,10 @@ QUERIES = [
     ("usage/daily", "ordering=-total_price&subscription_id=1,2,3"),
     ("usage/records", "subscription_id=1&usage_type=data&day=2026-11-05"),
     ("subscriptions", ""),
+    ("usage/over-limit", "price_limit=3&live=true"),
+    ("usage/totals", "live=true&subscription_id=1,2,3,4,5,6,7,8"),
+    ("usage/daily", "live=true&ordering=-day&external_id=twin%201,twin%202,twin%203"),
+    ("usage/daily", "live=true&ordering=total_price&subscription_id=1,2,3"),
 ]
 
 

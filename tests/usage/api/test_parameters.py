@@ -222,8 +222,8 @@ def test_each_fault_says_what_is_allowed(client_with_token: APIClient) -> None:
     assert {error["attr"]: error["detail"] for error in body["errors"]} == {
         "ordering": "'name' is not allowed. Give one of subscription_id, day, -day, total_price, "
         "-total_price.",
-        "colour": "Unknown parameter. Allowed are cursor, external_id, from_date, month, ordering, "
-        "page_size, subscription_id, to_date, usage_type.",
+        "colour": "Unknown parameter. Allowed are cursor, external_id, from_date, live, "
+        "max_staleness, month, ordering, page_size, subscription_id, to_date, usage_type.",
     }
 
 

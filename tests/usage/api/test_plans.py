@@ -38,7 +38,7 @@ def many(db: None) -> None:
 
 def test_records_of_a_day_scan_its_partition_and_the_default(many: None) -> None:
     rows = selectors.day_records(
-        subscription_id=7, usage_type=UsageType.DATA, day=date(2026, 11, 2)
+        subscription_id=7, usage_type=UsageType.DATA, day=date(2026, 11, 2), kept_from=None
     )
     found = plan(rows.order_by("usage_date", "id")[:101])
     assert "a_2" in found
@@ -60,7 +60,9 @@ def test_a_page_by_subscription_is_a_range_of_the_index(
 ) -> None:
     query = endpoint.filterset_class(QueryDict())
     keys = endpoint.keys(query.asked)
-    rows = endpoint.rows(query).filter(rows_after(list(zip(keys, position, strict=True))))
+    rows = endpoint.rows(query, selectors.totals_state(), live=False).filter(
+        rows_after(list(zip(keys, position, strict=True)))
+    )
     found = plan(rows.order_by(*[key.column for key in keys])[:101])
     assert "Index Cond: (subscription_id >= 10000)" in found
     assert "Seq Scan" not in found

@@ -7,7 +7,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from tests.factories import data_record, make_subscription, voice_record
-from tests.usage.api.asking import AS_OF, answer, fill_totals, results
+from tests.usage.api.asking import answer, fill_totals, results
 from usage import sql
 from usage.models import DataUsageRecord
 
@@ -29,8 +29,8 @@ QUERY = "subscription_id=1&usage_type={}&day=2026-11-01"
 
 def test_records_of_one_day_and_type_by_moment(anna: None, client_with_token: APIClient) -> None:
     found = answer(client_with_token, "usage/records", QUERY.format("data"))
-    assert (found["as_of"], found["from_date"], found["to_date"], found["next"]) == (
-        AS_OF,
+    assert (found["live"], found["from_date"], found["to_date"], found["next"]) == (
+        True,
         "2026-11-01",
         "2026-11-01",
         None,
@@ -104,6 +104,7 @@ def test_subscriptions_by_id_with_the_envelope_of_every_list(
     found = answer(client_with_token, "subscriptions")
     assert list(found) == [
         "as_of",
+        "live",
         "time_zone",
         "currency",
         "from_date",
@@ -111,7 +112,7 @@ def test_subscriptions_by_id_with_the_envelope_of_every_list(
         "next",
         "results",
     ]
-    assert (found["as_of"], found["from_date"], found["to_date"]) == (AS_OF, None, None)
+    assert (found["live"], found["from_date"], found["to_date"]) == (True, None, None)
     assert [list(row) for row in found["results"]] == [
         ["subscription_id", "external_id", "created_at"]
     ] * 2

@@ -30,6 +30,7 @@ def test_totals_of_a_month_by_type_without_adding_units(
 ) -> None:
     assert answer(client_with_token, "usage/totals", "month=2026-11") == {
         "as_of": AS_OF,
+        "live": False,
         "time_zone": "UTC",
         "currency": "USD",
         "from_date": "2026-11-01",

@@ -1,0 +1,214 @@
+"""Property 6: live totals equal a plain GROUP BY over the raw records the reader sees.
+
+Guards against a late key taken from the sealed table, a key shown that lost its last record, open
+days that end at today, and bounds that leave out a partition.
+"""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.connections import run_sql
+from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from usage import selectors
+from usage.models import LateKey, UsageState
+from usage.services import clock
+from usage.services.partitions import make_partitions
+
+TABLES = {
+    "data": ("usage_datausagerecord", "kilobytes_used"),
+    "voice": ("usage_voiceusagerecord", "seconds_used"),
+}
+COLUMNS = (
+    "subscription_id",
+    "day",
+    "usage_type",
+    "total_price",
+    "total_usage",
+    "record_count",
+    "last_usage_at",
+)
+
+
+@pytest.fixture
+def sealed(
+    only_default_partitions: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """Three subscriptions with a record of both types on 2026-10-31 and the six days after it.
+    Days before 2026-11-03 are sealed, and those from 2026-11-02 to 2026-11-05 have partitions."""
+    settings.USAGE_OPEN_DAYS = 2
+    monkeypatch.setattr(clock, "today", lambda: date(2026, 11, 4))
+    make_partitions(date(2026, 11, day) for day in (2, 3, 4, 5))
+    for number in (1, 2, 3):
+        subscription = make_subscription(f"line {number}", id=number)
+        for day in (date(2026, 10, 31) + timedelta(later) for later in range(7)):
+            data_record(subscription, f"{day}T12:00:00Z", price="1.5", kilobytes=10)
+            voice_record(subscription, f"{day}T23:59:59.999999Z", price="0.01", seconds=60)
+    refresh_and_seal()
+    assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
+
+
+def live(
+    ids: list[int] | None = None, first: date | None = None, last: date | None = None
+) -> list[tuple[Any, ...]]:
+    """The live totals as a caller asks for them: named, then narrowed to the same."""
+    narrow = {"subscription_id__in": ids, "day__gte": first, "day__lte": last}
+    return list(
+        selectors.live_daily(subscription_ids=ids, from_date=first, to_date=last)
+        .filter(**{name: value for name, value in narrow.items() if value is not None})
+        .order_by("subscription_id", "day", "usage_type")
+        .values_list(*COLUMNS)
+    )
+
+
+def plain_group_by() -> list[tuple[Any, ...]]:
+    def of(usage_type: str) -> str:
+        table, quantity = TABLES[usage_type]
+        return (
+            f"SELECT subscription_id, (usage_date AT TIME ZONE 'UTC')::date, '{usage_type}',"
+            f" sum(price), sum({quantity})::bigint, count(*), max(usage_date)"
+            f" FROM {table} GROUP BY 1, 2"
+        )
+
+    return run_sql(f"{of('data')} UNION ALL {of('voice')} ORDER BY 1, 2, 3")
+
+
+days = st.dates(date(2026, 10, 29), date(2026, 11, 8))
+keys = st.tuples(st.sampled_from(sorted(TABLES)), st.integers(1, 4), days)
+writes = st.one_of(
+    st.tuples(st.just("insert"), keys, st.decimals(-5, 5, places=8)),
+    st.tuples(st.just("delete"), keys, st.none()),
+    st.tuples(st.just("move"), keys, keys),
+)
+
+
+def write(kind: str, key: tuple[str, int, date], what: Any) -> None:
+    usage_type, subscription_id, day = key
+    table, quantity = TABLES[usage_type]
+    of_key = f"subscription_id = {subscription_id} AND usage_day(usage_date) = '{day}'"
+    match kind:
+        case "insert":
+            run_sql(
+                f"INSERT INTO {table} (subscription_id, usage_date, price, {quantity})"
+                " VALUES (%s, %s::date + interval '1 hour', %s, 7)",
+                [subscription_id, day, what],
+            )
+        case "delete":
+            run_sql(f"DELETE FROM {table} WHERE {of_key}")
+        case "move":
+            _, other, other_day = what
+            run_sql(
+                f"UPDATE {table} SET subscription_id = %s,"
+                f" usage_date = usage_date + (%s::date - '{day}'::date) * interval '1 day',"
+                f" id = gen_random_uuid() WHERE {of_key}",
+                [other, other_day],
+            )
+
+
+@pytest.mark.usefixtures("sealed")
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    history=st.lists(writes, max_size=8),
+    ids=st.lists(st.integers(1, 5), min_size=1, max_size=4, unique=True),
+    first=st.none() | days,
+    last=st.none() | days,
+)
+def test_live_totals_equal_a_plain_group_by_after_any_history(
+    history: list[tuple[str, Any, Any]], ids: list[int], first: date | None, last: date | None
+) -> None:
+    with transaction.atomic():
+        for step in history:
+            write(*step)
+        truth = plain_group_by()
+        assert live() == truth
+        assert live(ids) == [row for row in truth if row[0] in ids]
+        assert live(ids, first, last) == [
+            row
+            for row in truth
+            if row[0] in ids and (first or date.min) <= row[1] <= (last or date.max)
+        ]
+        transaction.set_rollback(True)
+
+
+@pytest.mark.usefixtures("sealed")
+def test_late_keys_are_read_from_raw_records_and_only_where_kept() -> None:
+    """A closed day has lost its raw records: its sealed total is final, a key in the log or not."""
+    run_sql(
+        "INSERT INTO usage_late_key VALUES (1, '2026-10-31', 'data'), (1, '2026-11-01', 'data')"
+    )
+    UsageState.objects.update(raw_kept_from=date(2026, 11, 1))
+    # Straight to the partitions: no trigger sees it.
+    run_sql("DELETE FROM usage_datausagerecord_default WHERE usage_date < '2026-11-01'")
+    run_sql("UPDATE usage_datausagerecord_default SET price = 9")
+    run_sql("UPDATE usage_datausagerecord_p20261102 SET price = 9")
+    for rows in (live([1], None, date(2026, 11, 2)), live()[:6]):
+        assert [(day.isoformat(), kind, price) for _, day, kind, price, *_ in rows] == [
+            ("2026-10-31", "data", Decimal("1.5")),
+            ("2026-10-31", "voice", Decimal("0.01")),
+            ("2026-11-01", "data", Decimal(9)),
+            ("2026-11-01", "voice", Decimal("0.01")),
+            ("2026-11-02", "data", Decimal("1.5")),
+            ("2026-11-02", "voice", Decimal("0.01")),
+        ]
+
+
+@pytest.mark.usefixtures("state")
+def test_before_the_first_seal_every_day_is_open() -> None:
+    subscription = make_subscription(id=1)
+    data_record(subscription, "2000-01-01T00:00:00Z", price="1")
+    data_record(subscription, "2099-12-31T23:59:59Z", price="2")
+    assert UsageState.objects.get().sealed_before is None
+    assert live([1]) == live() == plain_group_by()
+    assert [day.isoformat() for _, day, *_ in live([1])] == ["2000-01-01", "2099-12-31"]
+    assert LateKey.objects.count() == 0
+
+
+@pytest.mark.usefixtures("sealed")
+def test_external_ids_name_the_same_rows() -> None:
+    rows = selectors.live_daily(external_ids=["line 2", "line 3", "nobody"])
+    assert list(rows.order_by(*COLUMNS[:3]).values_list(*COLUMNS)) == live([2, 3])
+    assert list(selectors.live_daily(external_ids=["nobody"])) == []
+
+
+@pytest.mark.usefixtures("sealed")
+def test_named_subscriptions_are_looked_up_in_open_partitions_alone() -> None:
+    """The view opens every partition and may read one whole. A plan made while a partition was
+    empty would go on to read it whole when it has filled: the function goes by keys."""
+    with transaction.atomic():
+        before = scans()
+        live([1])
+        after = scans()
+    assert {name: number - before[name] for name, number in after.items()} == {
+        "default by key": 1,
+        "default whole": 0,
+        "p20261102 by key": 0,
+        "p20261102 whole": 0,
+        "p20261103 by key": 1,
+        "p20261103 whole": 0,
+        "p20261104 by key": 1,
+        "p20261104 whole": 0,
+        "p20261105 by key": 1,
+        "p20261105 whole": 0,
+    }
+
+
+def scans() -> dict[str, int]:
+    """How often this session has read each partition of the data records."""
+    return {
+        f"{name.removeprefix('usage_datausagerecord_')} {way}": number
+        for name, *numbers in run_sql(
+            "SELECT relname, idx_scan, seq_scan FROM pg_stat_xact_user_tables"
+            " WHERE relname LIKE 'usage\\_datausagerecord\\_%'"
+        )
+        for way, number in zip(("by key", "whole"), numbers, strict=True)
+    }
