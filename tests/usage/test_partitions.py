@@ -143,7 +143,7 @@ def test_writer_of_another_partition_holds_nothing_up() -> None:
         ask(writer, insert, ["2026-11-02 10:00+00"])
         began = time.monotonic()
         assert make_partitions([DAY + timedelta(days=1)]) == [DAY + timedelta(days=1)]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         ask(writer, insert, ["2026-11-02 11:00+00"])
         writer.commit()
     assert len(leaves_of_records("usage_datausagerecord")) == 2

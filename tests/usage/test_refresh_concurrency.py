@@ -43,7 +43,7 @@ def test_refresh_is_skipped_at_once_while_another_session_holds_the_lock() -> No
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
         began = time.monotonic()
         run = refresh(trigger=SCHEDULE)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
     assert run.status == "skipped"
     assert "usage_status" in run.error
     assert run.as_of is None
@@ -60,7 +60,7 @@ def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped(
         assert pause.reached.wait(10)
         began = time.monotonic()
         second = refresh(trigger=SCHEDULE)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         pause.let_go.set()
         assert first.result(10) == "success"
     assert second.status == "skipped"
