@@ -22,8 +22,11 @@ def server(place: Path) -> Iterator[Callable[[], PostgreSQL]]:
     made: list[PostgreSQL] = []
 
     def make() -> PostgreSQL:
-        made.append(PostgreSQL(place, place / "postgresql.log"))
-        return made[-1]
+        one = PostgreSQL(place, place / "postgresql.log", thrown_away=True)
+        # What a killed server has committed must be there for the next one.
+        one.settings = {**one.settings, "synchronous_commit": "on"}
+        made.append(one)
+        return one
 
     yield make
     for one in made:
