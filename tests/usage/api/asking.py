@@ -1,10 +1,13 @@
 """Ask the API in a test: query strings in, what came back out."""
 
+from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from django.db import connection
 from rest_framework.test import APIClient
 
+from tests.connections import run_sql
 from usage.models import UsageState
 
 AS_OF = "2026-11-24T12:00:00Z"
@@ -59,3 +62,27 @@ def faults(client: APIClient, path: str, query: str) -> list[tuple[str, str]]:
     assert body["type"] == "validation_error"
     assert all(error["detail"] for error in body["errors"])
     return sorted((error["attr"], error["code"]) for error in body["errors"])
+
+
+def only_error(response: Any, kind: str) -> dict[str, Any]:
+    """The one error of an answer that is about no parameter."""
+    body = response.json()
+    assert body["type"] == kind
+    [error] = body["errors"]
+    assert error["attr"] is None
+    return error
+
+
+def cursor_of(found: dict[str, Any]) -> str:
+    """The cursor in the `next` of an envelope."""
+    return parse_qs(urlsplit(found["next"]).query)["cursor"][0]
+
+
+def moment(answered: dict[str, Any]) -> datetime:
+    """The as_of of an envelope."""
+    return datetime.fromisoformat(answered["as_of"])
+
+
+def database_clock() -> datetime:
+    [(now,)] = run_sql("SELECT clock_timestamp()")
+    return now

@@ -1,24 +1,15 @@
 """What a client is told when there is no answer: a status, one JSON shape, what to do."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.db import connection
 from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
-from tests.usage.api.asking import LISTS, fill_totals, get
+from tests.usage.api.asking import LISTS, fill_totals, get, only_error
 from usage.models import UsageState
 from usage.selectors import totals_state
-
-
-def only_error(response: Any, kind: str) -> dict[str, Any]:
-    body = response.json()
-    assert body["type"] == kind
-    [error] = body["errors"]
-    assert error["attr"] is None
-    return error
 
 
 def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:

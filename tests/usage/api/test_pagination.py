@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from tests.factories import data_record, make_subscription
-from tests.usage.api.asking import answer, faults, fill_totals, get, pages
+from tests.usage.api.asking import answer, cursor_of, faults, fill_totals, get, pages
 from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
 
 
@@ -111,10 +110,6 @@ def test_next_is_absolute_and_keeps_the_question(twins: None, client_with_token:
         "page_size": ["2"],
         "external_id": ["twin 1,twin 3"],
     }
-
-
-def cursor_of(found: dict[str, Any]) -> str:
-    return parse_qs(urlsplit(found["next"]).query)["cursor"][0]
 
 
 def test_pages_of_one_query_may_differ_in_size_and_spelling(

@@ -1,15 +1,19 @@
 """GET /api/v1/usage/records/ and /subscriptions/: what lies behind the totals."""
 
+from collections.abc import Callable
+from datetime import date
 from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from tests.factories import data_record, make_subscription, voice_record
-from tests.usage.api.asking import answer, fill_totals, results
+from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from tests.usage.api.asking import answer, fill_totals, get, only_error, results
 from usage import sql
 from usage.models import DataUsageRecord
+from usage.services.retention import prune
 
 
 @pytest.fixture
@@ -134,3 +138,28 @@ def test_subscriptions_that_do_not_exist_are_absent(
     assert asked("external_id=bob,nobody") == [2]
     assert asked("subscription_id=2,1,77") == [1, 2]
     assert asked("subscription_id=1&external_id=bob") == []
+
+
+def test_records_of_a_day_that_retention_closed_are_410(
+    sealed_usage: None, client_with_token: APIClient, clock_at: Callable[[str], None]
+) -> None:
+    clock_at("2026-12-07")
+    refresh_and_seal()
+    assert prune().first_kept_day == date(2026, 11, 3)
+    query = "subscription_id=1&usage_type=data&day="
+    with CaptureQueriesContext(connection) as queries:
+        response = get(client_with_token, "usage/records", f"{query}2026-11-02")
+    assert len(queries) == 2
+    assert response.status_code == 410
+    assert only_error(response, "client_error") == {
+        "code": "records_dropped",
+        "detail": "The raw records of 2026-11-02 are dropped: 2026-11-03 is the first day whose "
+        "records are kept. The daily total of the day stays.",
+        "attr": None,
+    }
+    kept = results(client_with_token, "usage/records", f"{query}2026-11-03")
+    assert [record["price"] for record in kept] == ["1.00", "0.50"]
+    assert not DataUsageRecord.objects.filter(usage_date__lt="2026-11-03T00:00:00Z").exists()
+    for live in ("true", "false"):
+        [data, _] = results(client_with_token, "usage/totals", f"subscription_id=1&live={live}")
+        assert (data["total_price"], data["first_day"]) == ("4.50", "2026-11-01")

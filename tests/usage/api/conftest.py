@@ -1,0 +1,43 @@
+"""Fixtures of the API: days that are sealed, and what came after."""
+
+from collections.abc import Callable
+from datetime import date
+
+import pytest
+from django.conf import LazySettings
+
+from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from usage.models import LateKey
+from usage.services import clock
+
+
+@pytest.fixture
+def clock_at(
+    state: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> Callable[[str], None]:
+    """Says which day is today; days before yesterday are sealed, raw records kept for 35 days."""
+    settings.USAGE_OPEN_DAYS = 2
+    settings.USAGE_RAW_RETENTION_DAYS = 35
+
+    def move(day: str) -> None:
+        monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
+
+    return move
+
+
+@pytest.fixture
+def sealed_usage(clock_at: Callable[[str], None]) -> None:
+    """Totals refreshed on 2026-11-04 with the days before 2026-11-03 sealed; since then came
+    anna's (1) records of a sealed, an open and a future day, and bob's (2) only one was deleted."""
+    anna, bob = make_subscription("anna", id=1), make_subscription("bob", id=2)
+    data_record(anna, "2026-11-01T12:00:00Z", price="1.00", kilobytes=10)
+    voice_record(anna, "2026-11-01T12:00:00Z", price="7.00", seconds=60)
+    data_record(anna, "2026-11-03T12:00:00Z", price="1.00", kilobytes=10)
+    wrong = data_record(bob, "2026-11-02T12:00:00Z", price="5.00", kilobytes=50)
+    clock_at("2026-11-04")
+    refresh_and_seal()
+    data_record(anna, "2026-11-01T13:00:00Z", price="2.00", kilobytes=20)
+    data_record(anna, "2026-11-03T13:00:00Z", price="0.50", kilobytes=5)
+    voice_record(anna, "2026-12-24T18:00:00Z", price="4.00", seconds=30)
+    wrong.delete()
+    assert LateKey.objects.count() == 2
