@@ -1,0 +1,82 @@
+"""What the services of a random history work with: a calendar, short waits and sudden ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from unittest import mock
+
+from tests.connections import run_sql
+from usage.models import UsageState
+from usage.services import locks, partitions, repair, retention, sealing
+from usage.services import refresh as refreshing
+from usage.services.partitions import RAW_TABLES, partition_days
+
+DAYS = 12
+CUTS = [
+    (sealing, "draw_fence"),
+    (repair, "repair_late_keys"),
+    (sealing, "seal"),
+    (refreshing, "_refresh_open_view"),
+    (retention, "draw_fence"),
+    (retention, "_empty"),
+    (retention, "_drop"),
+]
+
+
+class CutOffError(Exception):
+    """Stands for a process that ends in the middle of its work."""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    zone: str
+    first_day: date
+    moments: list[str]
+
+    @property
+    def days(self) -> list[date]:
+        return [self.first_day + timedelta(number) for number in range(DAYS)]
+
+
+@contextmanager
+def single_handed() -> Iterator[None]:
+    """Nobody lets go of a lock while we wait, since all sessions belong to one thread."""
+    with (
+        mock.patch.multiple(retention, FENCE_SECONDS=0, TRIES=1, LOCK_MILLISECONDS=5),
+        mock.patch.multiple(partitions, TRIES=1, LOCK_MILLISECONDS=5),
+        mock.patch.object(locks, "RAW_LOCK_SECONDS", 0.02),
+        mock.patch.object(repair, "WHOLE_DAY_KEYS", 3),
+    ):
+        yield
+
+
+@contextmanager
+def cut_off(cut: tuple[object, str] | None) -> Iterator[None]:
+    if cut is None:
+        yield
+        return
+    original = getattr(*cut)
+
+    def work_then_end(*arguments: Any) -> None:
+        original(*arguments)
+        raise CutOffError
+
+    with mock.patch.object(*cut, work_then_end):
+        yield
+
+
+def start_over(zone: str) -> None:
+    """A new history: no partition, no record, no total, nothing sealed."""
+    for table in RAW_TABLES:
+        for day in partition_days(table):
+            run_sql(f"DROP TABLE {table}_p{day:%Y%m%d}")
+    run_sql(
+        "TRUNCATE usage_datausagerecord, usage_voiceusagerecord, usage_daily_sealed,"
+        " usage_late_key, usage_state, usage_refreshrun;"
+        " ALTER SEQUENCE usage_logging_before RESTART;"
+        " ALTER SEQUENCE usage_raw_kept_from RESTART"
+    )
+    UsageState.objects.create(time_zone=zone)
+    run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
