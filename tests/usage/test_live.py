@@ -14,7 +14,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.connections import run_sql
+from tests.connections import ask, in_thread, run_sql, second_session, wait_for_lock
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from usage import selectors
 from usage.models import LateKey, UsageState
@@ -178,6 +178,32 @@ def test_external_ids_name_the_same_rows() -> None:
     rows = selectors.live_daily(external_ids=["line 2", "line 3", "nobody"])
     assert list(rows.order_by(*COLUMNS[:3]).values_list(*COLUMNS)) == live([2, 3])
     assert list(selectors.live_daily(external_ids=["nobody"])) == []
+
+
+@pytest.mark.usefixtures("sealed")
+def test_named_subscriptions_are_read_at_the_snapshot_of_the_statement() -> None:
+    """Guards against a volatile function: each of its statements would see what was committed
+    since, so that its rows would not belong together."""
+    statement = """
+        SELECT sum(live.record_count)::integer
+        FROM (SELECT length(pg_advisory_xact_lock(7)::text) AS zero) AS waited
+        CROSS JOIN LATERAL
+            usage_daily_live_of(ARRAY[waited.zero + 1], '-infinity', 'infinity') AS live
+    """
+    with second_session(autocommit=True) as other, second_session() as reader:
+        ask(other, "SELECT pg_advisory_lock(7)")
+        with in_thread(lambda: ask(reader, statement)) as reading:
+            wait_for_lock(other, reader.info.backend_pid)
+            for day in ("2026-11-01", "2026-11-04"):
+                ask(
+                    other,
+                    "INSERT INTO usage_datausagerecord (subscription_id, usage_date,"
+                    " kilobytes_used) VALUES (1, %s, 1)",
+                    [day],
+                )
+            ask(other, "SELECT pg_advisory_unlock(7)")
+            assert reading.result() == [(14,)]
+        assert ask(reader, statement) == [(16,)]
 
 
 @pytest.mark.usefixtures("sealed")
