@@ -1,6 +1,7 @@
 """Lines and files that can't be imported: what is said of them and what is kept."""
 
 import gzip
+import os
 import stat
 from datetime import date
 from pathlib import Path
@@ -166,6 +167,10 @@ def test_every_file_is_looked_at_before_the_first_is_imported(directory: Path) -
         check_files(["-", "-"], ImportOptions())
     with pytest.raises(ImportFileError, match="is the file to import"):
         check_files([good], ImportOptions(rejects=Path(good)))
+    os.mkfifo(directory / "pipe")
+    with pytest.raises(ImportFileError, match=r"pipe is a pipe\. Say whose records come from it"):
+        check_files([str(directory / "pipe")], ImportOptions())
+    check_files([str(directory / "pipe")], ImportOptions(source="network a"))
     with pytest.raises(ImportFileError, match="takes the lines of one file"):
         check_files([good, bad], ImportOptions(rejects=directory / "rejects"))
     with pytest.raises(ImportFileError, match="cannot be written"):

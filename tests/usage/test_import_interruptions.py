@@ -1,5 +1,7 @@
 """Imports that are cut off, that meet others, and that go on for long."""
 
+import re
+import signal
 import time
 import uuid
 from datetime import date
@@ -125,6 +127,23 @@ def test_a_kill_in_the_middle_and_a_second_run_give_exact_totals(directory: Path
     assert run_sql(
         "SELECT count(*), sum(price)::text, sum(kilobytes_used) FROM usage_datausagerecord"
     ) == [(200_000, "0.00200000", 200_000)]
+
+
+def test_an_interrupted_import_says_what_it_added(directory: Path) -> None:
+    path = many_records(directory / "usage.csv", 300_000)
+    process = start_command("import_usage", path, cwd=directory)
+    wait_until(lambda: stored_count() > 0, seconds=30, what="the first batch")
+    process.send_signal(signal.SIGINT)
+    ((code, output, error),) = finished([process])
+    assert (code, output) == (130, "")
+    said = re.fullmatch(
+        r"CommandError: Interrupted after line ([\d,]+)\. \1 records were added; "
+        r"run the same command again, and they will be known\.\n",
+        error,
+    )
+    assert said is not None, error
+    # the interrupt may come between a commit and its count
+    assert stored_count() - int(said[1].replace(",", "")) in (0, 50_000)
 
 
 def test_two_imports_of_a_file_at_once_give_exact_totals(directory: Path) -> None:

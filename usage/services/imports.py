@@ -98,8 +98,7 @@ def check_files(paths: Sequence[str], options: ImportOptions) -> None:
         raise ImportFileError("Standard input can be read only once.")
     for path in paths:
         if path != STANDARD_INPUT:
-            with _open(path, options):
-                pass
+            _check_file(path, options)
         if not options.dry_run or options.rejects:
             refuse_unwritable(options.rejects or default_path(path), path)
 
@@ -135,6 +134,14 @@ def import_file(
     report.seconds = time.monotonic() - started
     report.rejects = rejects if report.rejected else None
     return report
+
+
+def _check_file(path: str, options: ImportOptions) -> None:
+    if not Path(path).is_fifo():
+        with _open(path, options):
+            pass
+    elif not options.source:  # <(...) has another name each time
+        raise ImportFileError(f"{path} is a pipe. Say whose records come from it with --source.")
 
 
 @contextmanager

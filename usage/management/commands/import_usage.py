@@ -12,6 +12,7 @@ from usage.services.import_lines import STANDARD_INPUT
 from usage.services.imports import ImportOptions, ImportReport, check_files, import_file
 
 CANNOT_BE_IMPORTED = 2
+INTERRUPTED = 130
 
 HELP = """\
 Import usage records from files, as they are or compressed with gzip. The same file twice adds
@@ -80,9 +81,10 @@ class Command(BaseCommand):
             raise CommandError(f"{rejected:,} {were} rejected.", returncode=1)
 
     def _import(self, path: str, options: ImportOptions) -> ImportReport:
-        size = None if path == STANDARD_INPUT else Path(path).stat().st_size
+        size = 0 if path == STANDARD_INPUT else Path(path).stat().st_size
+        done = ImportReport(path)
         with tqdm(
-            total=size,
+            total=size or None,
             desc=Path(path).name,
             unit="B",
             unit_scale=True,
@@ -90,10 +92,19 @@ class Command(BaseCommand):
         ) as bar:
 
             def show(so_far: ImportReport, position: int) -> None:
+                nonlocal done
+                done = so_far
                 bar.set_postfix_str(f"{so_far.read:,} lines", refresh=False)
                 bar.update(position - bar.n)
 
-            report = import_file(path, options, show)
+            try:
+                report = import_file(path, options, show)
+            except KeyboardInterrupt as error:
+                raise CommandError(
+                    f"Interrupted after line {done.read:,}. {done.added:,} records were added; "
+                    "run the same command again, and they will be known.",
+                    returncode=INTERRUPTED,
+                ) from error
         self.stdout.write(f"{path}: {report}")
         for line, reason, _ in report.first_rejections:
             self.stdout.write(f"  line {line:,}: {reason}")
