@@ -9,7 +9,7 @@ from django.db import connections
 from usage.errors import TimeZoneChangedError
 from usage.services.startup import refuse_another_time_zone
 
-ANALYST_RELATIONS = ["usage_daily", "usage_daily_open"]
+ANALYST_RELATIONS = ["usage_daily", "usage_daily_open", "usage_daily_live"]
 
 
 @register(Tags.database)
