@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -51,10 +52,22 @@ def make_subscription_once(pk: int) -> Subscription:
     return Subscription.objects.filter(pk=pk).first() or make_subscription(id=pk)
 
 
+def pid() -> int:
+    process_id: int = run_sql("SELECT pg_backend_pid()")[0][0]
+    return process_id
+
+
 def kill_own_backend() -> None:
-    process_id = run_sql("SELECT pg_backend_pid()")[0][0]
+    process_id = pid()
     with second_session(autocommit=True) as session:
         ask(session, "SELECT pg_terminate_backend(%s, 5000)", [process_id])
+
+
+def kill_soon(process_id: int, started: threading.Event) -> None:
+    with second_session(autocommit=True) as session:
+        started.set()
+        ask(session, "SELECT pg_sleep(%s)", [random.uniform(0, 0.04)])
+        ask(session, "SELECT pg_terminate_backend(%s)", [process_id])
 
 
 def what_is_there() -> tuple[Rows, Rows, Rows]:
@@ -112,14 +125,7 @@ def test_refresh_killed_at_any_moment_is_whole_or_nothing() -> None:
         old, new = totals_of("usage_daily"), plain_totals()
         started = threading.Event()
 
-        def kill_soon(process_id: int, started: threading.Event) -> None:
-            with second_session(autocommit=True) as session:
-                started.set()
-                ask(session, "SELECT pg_sleep(%s)", [random.uniform(0, 0.04)])
-                ask(session, "SELECT pg_terminate_backend(%s)", [process_id])
-
-        process_id = run_sql("SELECT pg_backend_pid()")[0][0]
-        with in_thread(lambda pid=process_id, event=started: kill_soon(pid, event)) as killed:
+        with in_thread(partial(kill_soon, pid(), started)) as killed:
             started.wait(10)
             try:
                 refresh(trigger=SCHEDULE)
