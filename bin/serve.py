@@ -44,6 +44,7 @@ class Serve:
         self.environment = {
             "DJANGO_SECRET_KEY": place.secret(local / "secret_key"),
             "PYTHONUNBUFFERED": "1",
+            "USAGE_OPEN_DAYS": "2",
             **os.environ,
         }
 
