@@ -5,7 +5,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date, timedelta
 from functools import partial
 
@@ -193,9 +192,22 @@ class Load:
         while self.go_on():
             time.sleep(1)
             self.days_passed += 1
-            with suppress(RefreshRunningError):
-                self.count("partitions", len(make_partitions([self.today() + timedelta(2)])))
-            with suppress(RefreshRunningError):
-                report = prune()
-                self.count("prunes")
-                self.count("partitions dropped", len(report.partitions_dropped))
+            self._between_refreshes(self._make_partitions)
+            self._between_refreshes(self._prune)
+
+    def _between_refreshes(self, work: Callable[[], None]) -> None:
+        while self.go_on():
+            try:
+                work()
+            except RefreshRunningError:
+                time.sleep(0.02)
+            else:
+                break
+
+    def _make_partitions(self) -> None:
+        self.count("partitions", len(make_partitions([self.today() + timedelta(2)])))
+
+    def _prune(self) -> None:
+        report = prune()
+        self.count("prunes")
+        self.count("partitions dropped", len(report.partitions_dropped))

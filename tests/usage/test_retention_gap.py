@@ -1,0 +1,277 @@
+"""Raw records are dropped without losing a total: property 7.
+
+Today is 2026-11-08 and records are kept for five days, so that a prune closes the days before
+2026-11-04: 1 (a partition of its own), 2 and 3 (in the default partition).
+"""
+
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pytest
+from psycopg2 import errors
+
+from tests.connections import ask, run_sql, second_session
+from tests.exact import Rows, plain_totals, totals_of
+from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
+from usage.errors import RefreshRunningError
+from usage.models import UsageState
+from usage.services import retention
+from usage.services.audit import rebuild, verify
+from usage.services.partitions import make_partitions
+from usage.services.retention import prune
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions", "closable_days")
+
+SetToday = Callable[[str], None]
+KEPT_FROM = date(2026, 11, 4)
+INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+
+
+@pytest.fixture
+def closable_days(
+    only_default_partitions: None, set_today: SetToday, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "FENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retention, "TRIES", 2)
+    monkeypatch.setattr(retention, "LOCK_MILLISECONDS", 20)
+    make_partitions([date(2026, 11, 1)])
+    for pk in (1, 2):
+        subscription = make_subscription(id=pk)
+        for day in range(1, 9):
+            data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1.5", kilobytes=day)
+    set_today("2026-11-08")
+    refresh_and_seal()
+
+
+def do_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Have something done just before a part of the prune."""
+    original = getattr(retention, name)
+
+    def act_then_work(*arguments: Any, **options: Any) -> Any:
+        act()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(retention, name, act_then_work)
+
+
+def prune_when_passed() -> None:
+    """Other databases of the server may hold a fence up for a while."""
+    for _ in range(300):
+        if not prune().waits_for:
+            return
+    raise AssertionError("the fence did not pass")
+
+
+def assert_closed(totals: Rows) -> None:
+    """The records are gone, the totals are these, and nothing that runs later changes them."""
+    assert UsageState.objects.get().raw_kept_from == KEPT_FROM
+    assert plain_totals() == [row for row in totals if row[1] >= KEPT_FROM]
+    run_sql(
+        "INSERT INTO usage_late_key SELECT subscription_id, day, usage_type FROM usage_daily"
+        " UNION VALUES (77, '2026-11-01'::date, 'data')"
+    )
+    assert totals_of("usage_daily_live") == totals
+    refresh_totals()
+    rebuild(from_date=date(2026, 10, 1), to_date=date(2026, 11, 30))
+    assert verify(repair=True).differing == 0
+    assert totals_of("usage_daily") == totals == totals_of("usage_daily_live")
+
+
+def test_closed_days_keep_their_totals() -> None:
+    """Fails when repair, rebuild or the live view look at a closed day."""
+    totals = totals_of("usage_daily")
+    prune_when_passed()
+    assert_closed(totals)
+
+
+@pytest.mark.parametrize("level", [READ_COMMITTED, REPEATABLE_READ])
+@pytest.mark.parametrize("writes_before", ["_close", "move_forward"])
+@pytest.mark.parametrize("commits_before", ["_empty", None])
+def test_writer_from_before_the_closing_is_waited_for_and_repaired(
+    level: str,
+    writes_before: str,
+    commits_before: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when a prune does not wait for its fence, when the fence is drawn before setval, and
+    when nothing is repaired between the fence and the drop."""
+    with second_session(autocommit=True) as session, monkeypatch.context() as patch:
+        begin(session, level)
+        write = f"{INSERT} VALUES (3, '2026-11-01Z', 7); DELETE FROM usage_datausagerecord"
+        write += " WHERE subscription_id = 2 AND usage_date < '2026-11-02Z'"
+        do_first(patch, writes_before, partial(ask, session, write))
+        if commits_before is None:
+            report = prune()
+            assert session.info.backend_pid in [blocker.pid for blocker in report.waits_for]
+            assert (UsageState.objects.get().raw_kept_from, report.partitions_dropped) == (None, [])
+            patch.undo()
+        else:
+            do_first(patch, "_wait_for_fence", partial(ask, session, "COMMIT"))
+            prune()
+            patch.undo()
+        if commits_before is None:
+            ask(session, "COMMIT")
+    prune_when_passed()
+    totals = totals_of("usage_daily")
+    assert [row[0] for row in totals if row[1] == date(2026, 11, 1)] == [1, 3]
+    assert_closed(totals)
+
+
+@pytest.mark.parametrize("level", [READ_COMMITTED, REPEATABLE_READ])
+@pytest.mark.parametrize("moment", ["draw_fence", "_wait_for_fence", "refresh_now", "_empty"])
+def test_writer_after_the_closing_is_refused(
+    level: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when raw_kept_from is read from a table: an old snapshot shows an old value."""
+    refused: list[str] = []
+    with second_session(autocommit=True) as session:
+
+        def write() -> None:
+            for statement in (
+                f"{INSERT} VALUES (3, '2026-11-07Z', 1), (3, '2026-11-03Z', 1)",
+                "UPDATE usage_datausagerecord SET price = 9 WHERE usage_date < '2026-11-03Z'",
+                "UPDATE usage_datausagerecord SET usage_date = '2026-11-02Z'"
+                " WHERE usage_date > '2026-11-07Z'",
+                "DELETE FROM usage_datausagerecord WHERE usage_date < '2026-11-02Z'",
+            ):
+                begin(session, level)
+                with pytest.raises(errors.CheckViolation) as caught:
+                    ask(session, statement)
+                refused.append(str(caught.value))
+                ask(session, "ROLLBACK")
+
+        totals = totals_of("usage_daily")
+        with monkeypatch.context() as patch:
+            do_first(patch, moment, write)
+            prune()
+    assert len(refused) == 4
+    assert all("kept from 2026-11-04" in message for message in refused)
+    prune_when_passed()
+    assert_closed(totals)
+
+
+class CutOffError(Exception):
+    """Stands for a process that ends in the middle of its work."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    "part",
+    ["move_forward", "draw_fence", "_wait_for_fence", "refresh_now", "_empty", "_drop"],
+)
+def test_prune_cut_off_at_any_step_is_taken_up_by_the_next(
+    part: str, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when raw_kept_from is set before the days are repaired and empty."""
+    run_sql(f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
+    expected = plain_totals()
+    original = getattr(retention, part)
+
+    def end(*arguments: Any) -> None:
+        if after:
+            original(*arguments)
+        raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, part, end)
+        with pytest.raises(CutOffError):
+            prune()
+    assert totals_of("usage_daily_live") == expected
+    refresh_totals()
+    assert totals_of("usage_daily") == expected
+    prune_when_passed()
+    assert_closed(expected)
+    assert run_sql("SELECT to_regclass('usage_datausagerecord_p20261101')") == [(None,)]
+
+
+def test_truncate_between_the_repair_and_the_drop_is_a_correction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when the drop does not look for late keys once more."""
+    with monkeypatch.context() as patch:
+        do_first(patch, "_retry_locked", partial(run_sql, "TRUNCATE usage_datausagerecord"))
+        with pytest.raises(RefreshRunningError, match="Run prune_usage again"):
+            prune()
+    prune_when_passed()
+    assert_closed([])
+
+
+def test_truncate_under_way_holds_the_drop_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the raw tables are not locked before the drop looks for late keys: the records
+    of the default partition would be gone and their totals kept, whatever the TRUNCATE did."""
+    run_sql("DROP TABLE usage_datausagerecord_p20261101, usage_voiceusagerecord_p20261101")
+    with second_session() as session, monkeypatch.context() as patch:
+        do_first(patch, "_empty", partial(ask, session, "TRUNCATE usage_datausagerecord"))
+        report = prune()
+        assert (report.strays_deleted, UsageState.objects.get().raw_kept_from) == (0, None)
+        session.commit()
+    prune_when_passed()
+    assert_closed([])
+
+
+def test_reader_holds_the_drop_off_and_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a prune waits for a reader longer than the server looks for deadlocks."""
+    totals = totals_of("usage_daily")
+    leaf = "usage_datausagerecord_p20261101"
+    with second_session(autocommit=True) as session, monkeypatch.context() as patch:
+        begin(session, REPEATABLE_READ)
+        report = prune()
+        assert leaf in report.partitions_left
+        assert UsageState.objects.get().raw_kept_from is None
+        assert plain_totals(partial(ask, session)) == totals
+        ask(session, "COMMIT")
+        lock = f"BEGIN; LOCK TABLE {leaf} IN ACCESS SHARE MODE"
+        do_first(patch, "_drop_closed_partitions", partial(ask, session, lock))
+        report = prune()
+        assert report.partitions_left == [leaf]
+        assert UsageState.objects.get().raw_kept_from == KEPT_FROM
+        ask(session, "COMMIT")
+    assert prune().partitions_dropped == [leaf]
+    assert_closed(totals)
+
+
+def test_prune_leaves_alone_what_another_one_finished(
+    monkeypatch: pytest.MonkeyPatch, set_today: SetToday
+) -> None:
+    """Fails when a prune that was overtaken clears the fence of the next closing."""
+
+    def overtake() -> None:
+        patch.undo()
+        prune_when_passed()
+        set_today("2026-11-09")
+        refresh_and_seal()
+        retention._close(date(2026, 11, 5))
+
+    totals = totals_of("usage_daily")
+    with monkeypatch.context() as patch:
+        do_first(patch, "_retry_locked", overtake)
+        prune()
+    state = UsageState.objects.get()
+    assert (state.raw_kept_from, state.raw_fence is None) == (KEPT_FROM, False)
+    assert totals_of("usage_daily") == totals
+
+
+def test_totals_are_dropped_after_their_own_retention(settings: Any, set_today: SetToday) -> None:
+    settings.USAGE_TOTALS_RETENTION_DAYS = 7
+    prune_when_passed()
+    totals = [row for row in totals_of("usage_daily") if row[1] >= date(2026, 11, 2)]
+    assert len(totals) == 14
+    assert_closed(totals)
+    set_today("2026-11-10")
+    assert prune(dry_run=True).totals_deleted == 4
+    refresh_and_seal()
+    prune_when_passed()
+    assert {row[1].day for row in totals_of("usage_daily")} == {4, 5, 6, 7, 8}
+
+
+def test_totals_whose_records_are_kept_stay(settings: Any) -> None:
+    """Fails when totals are dropped by their age alone: the next repair would bring them back."""
+    settings.USAGE_TOTALS_RETENTION_DAYS = 1
+    with second_session() as session:
+        ask(session, f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
+        totals = totals_of("usage_daily")
+        assert prune().waits_for
+        assert totals_of("usage_daily") == totals
