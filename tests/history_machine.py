@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.connections import ask, run_sql
 from tests.exact import Ask, Rows, plain_totals, totals_of
-from tests.histories import Copy, Statement
+from tests.histories import SUBSCRIPTIONS, Copy, Statement
 from tests.history_services import CUTS, Calendar, CutOffError, cut_off, start_over
 from tests.history_writers import LEVELS, Writer, is_ordinary
 from usage.errors import RefreshFailedError
@@ -36,6 +36,10 @@ SERVICE_ACTIONS = [
     *["pass_midnights"] * 2,
     *["prune"] * 2,
     *["make_partitions", "rebuild", "verify", "restore_a_dump"],
+]
+LIVE = [
+    "usage_daily_live",
+    f"usage_daily_live_of(ARRAY{SUBSCRIPTIONS}, '2000-01-01', '2099-12-31')",
 ]
 cuts = st.sampled_from([None] * 8 + CUTS)
 
@@ -116,8 +120,9 @@ class HistoryMachine(RuleBasedStateMachine):
         query = partial(ask, writer.session)
         # What a prune emptied after this snapshot was taken is gone for it, in the server too.
         since = self.kept_from
-        live = totals_of("usage_daily_live", query)
-        assert [row for row in live if row[1] >= since] == self.kept(query)
+        for relation in LIVE:
+            live = totals_of(relation, query)
+            assert [row for row in live if row[1] >= since] == self.kept(query)
         self.counts["looks into a transaction"] += 1
 
     def pass_midnights(self, data: st.DataObject) -> None:
@@ -187,7 +192,9 @@ class HistoryMachine(RuleBasedStateMachine):
     @invariant()
     def live_totals_are_exact(self) -> None:
         if not self.is_truncating:
-            assert totals_of("usage_daily_live") == self.with_closed(self.kept(run_sql))
+            expected = self.with_closed(self.kept(run_sql))
+            for relation in LIVE:
+                assert totals_of(relation) == expected
 
     def compare_if_refreshed(self) -> None:
         if self.refreshed:

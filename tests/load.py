@@ -193,7 +193,8 @@ class Load:
             time.sleep(1)
             self.days_passed += 1
             self._between_refreshes(self._make_partitions)
-            self._between_refreshes(self._prune)
+            if self.days_passed % 3 == 0:
+                self._between_refreshes(self._prune)
 
     def _between_refreshes(self, work: Callable[[], None]) -> None:
         while self.go_on():
