@@ -7,6 +7,7 @@ starting own ones. Ctrl-C stops everything.
 import argparse
 import hashlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -53,6 +54,7 @@ class Serve:
         self.logs.mkdir(exist_ok=True)
         self.supervisor.end_leftovers()
         self._start_servers()
+        self._keep_environment()
         self._prepare()
         port = free_port(self.options.port)
         self._start_processes(port)
@@ -76,6 +78,17 @@ class Serve:
             print("Starting Valkey ...", flush=True)
             self.supervisor.start(broker)
             self.environment["REDIS_URL"] = broker.url
+
+    def _keep_environment(self) -> None:
+        """What manage.py needs to see, for a shell to read: `. .local/environment`."""
+        names = [name for name in self.environment if name.startswith(("DJANGO_", "USAGE_"))]
+        place.keep(
+            self.local / "environment",
+            "\n".join(
+                f"export {name}={shlex.quote(self.environment[name])}"
+                for name in ["DATABASE_URL", "REDIS_URL", *sorted(names)]
+            ),
+        )
 
     def _prepare(self) -> None:
         print("Preparing the database ...", flush=True)

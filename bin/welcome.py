@@ -21,6 +21,9 @@ The same data in SQL:
   {psql} \\
     -c '{question}'
 
+How old are the totals? (every command: .venv/bin/python manage.py help)
+  . '{local}/environment' && .venv/bin/python manage.py usage_status
+
 Ctrl-C stops everything."""
 
 

@@ -144,6 +144,12 @@ def test_printed_psql_line_answers(serving: Serving) -> None:
     assert records(serving) == "records|20000\n"
 
 
+def test_printed_status_line_answers(serving: Serving) -> None:
+    printed = re.search(r"^  (\. '.*usage_status)$", serving.said(), re.MULTILINE)
+    assert printed
+    assert "totals        as of" in shell(printed.group(1))
+
+
 def test_analyst_reads_nothing_but_totals(serving: Serving) -> None:
     forbidden = re.sub(r"-c '.*'", "-c 'SELECT * FROM usage_datausagerecord'", serving.line("psql"))
     answer = subprocess.run(["/bin/sh", "-c", forbidden], capture_output=True, text=True)
@@ -157,7 +163,7 @@ def test_taken_port_was_stepped_over(serving: Serving) -> None:
 
 
 def test_secrets_are_for_their_owner_alone(serving: Serving) -> None:
-    for name in ("secret_key", "demo_password", "demo_token", "broker_password"):
+    for name in ("secret_key", "demo_password", "demo_token", "broker_password", "environment"):
         secret = serving.local / name
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert len(secret.read_text().strip()) >= 40
