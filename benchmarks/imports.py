@@ -11,11 +11,11 @@ from pathlib import Path
 from django.db import connection
 
 from benchmarks.raw import seconds, start_over
-from usage.services.import_batches import read_batches
-from usage.services.import_formats import records_format
-from usage.services.import_lines import open_lines
-from usage.services.import_ways import COPY, TABLES
 from usage.services.imports import ImportOptions, import_file
+from usage.services.imports.batches import read_batches
+from usage.services.imports.formats import records_format
+from usage.services.imports.lines import open_lines
+from usage.services.imports.ways import COPY, TABLES
 from usage.services.partitions import make_partitions
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)

@@ -23,7 +23,8 @@ from tests.usage.importing import (
     write_records,
 )
 from usage.models import Subscription
-from usage.services import import_writer, imports
+from usage.services import imports
+from usage.services.imports import writer
 from usage.services.partitions import make_partitions, partition_days
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
@@ -59,7 +60,7 @@ def test_a_fault_far_into_the_file_keeps_what_was_committed(directory: Path) -> 
     path.write_bytes(good.replace(b"k7", b"\xff7"))
     block = len(good) - len(lines[-1])  # the fault lies in the second block read
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("usage.services.import_lines.BLOCK_BYTES", block)
+        patch.setattr("usage.services.imports.lines.BLOCK_BYTES", block)
         with pytest.raises(imports.ImportStoppedError) as stopped:
             imported(path)
     assert "usage.csv is not a text file: line 9 is not UTF-8. Before that: 6 read, 6 added" in (
@@ -90,7 +91,7 @@ def test_a_gzip_cut_off_keeps_what_was_committed(directory: Path) -> None:
 def test_the_default_partition_takes_the_records_while_refreshes_are_paused(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_writer, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.2)
     path = write_records(directory / "usage.csv", DATA, VOICE)
     with second_session() as session, session.cursor() as cursor:
         cursor.execute("LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
@@ -161,7 +162,7 @@ def test_two_imports_of_a_file_at_once_give_exact_totals(directory: Path) -> Non
 def test_two_imports_in_opposite_orders_do_not_deadlock(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_writer, "RETRIES", 0)
+    monkeypatch.setattr(writer, "RETRIES", 0)
     # Making the subscription or the partition would keep one import waiting for the other.
     make_subscription("a")
     make_partitions([date(2026, 11, 1)])

@@ -22,7 +22,7 @@ from usage.services.generate_sql import (
     NUMBER_SUBSCRIPTIONS,
     TARGETS,
 )
-from usage.services.partition_patience import try_to_make_partitions
+from usage.services.partitions import try_to_make_partitions
 
 MOST_SUBSCRIPTIONS = 1_000_000
 MOST_DAYS = 3_660

@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 
 from django.db import OperationalError, connection, transaction
 from psycopg2 import sql
 
+from usage.errors import RefreshRunningError
 from usage.models import DataUsageRecord, VoiceUsageRecord
 from usage.services import clock
 from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
@@ -44,6 +45,23 @@ def make_partitions(days: Iterable[date]) -> list[date]:
         if any(results):
             made.append(day)
     return made
+
+
+def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
+    """Make the missing partitions of these days, trying so long while a refresh is on.
+
+    False when it went on too long: the default partition takes the records of those days.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            make_partitions(days)
+        except RefreshRunningError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        else:
+            return True
 
 
 def partition_days(table: str) -> list[date]:

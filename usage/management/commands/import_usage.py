@@ -7,9 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from usage.errors import ImportFileError
-from usage.services.import_formats import FORMATS, RECORDS
-from usage.services.import_lines import STANDARD_INPUT
 from usage.services.imports import ImportOptions, ImportReport, check_files, import_file
+from usage.services.imports.formats import FORMATS, RECORDS
+from usage.services.imports.lines import STANDARD_INPUT
 
 CANNOT_BE_IMPORTED = 2
 INTERRUPTED = 130

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 from django.db import DatabaseError, reset_queries
 
 from usage.errors import ImportFileError
-from usage.services.import_batches import Batch, Rejection, read_ahead, read_batches
-from usage.services.import_formats import FORMATS, RECORDS, LineFormat
-from usage.services.import_lines import STANDARD_INPUT, Lines, open_lines, source_name
-from usage.services.import_rejects import RejectsFile, default_path, refuse_unwritable
-from usage.services.import_ways import Written
-from usage.services.import_writer import BatchWriter
+from usage.services.imports.batches import Batch, Rejection, read_ahead, read_batches
+from usage.services.imports.formats import FORMATS, RECORDS, LineFormat
+from usage.services.imports.lines import STANDARD_INPUT, Lines, open_lines, source_name
+from usage.services.imports.rejects import RejectsFile, default_path, refuse_unwritable
+from usage.services.imports.ways import Written
+from usage.services.imports.writer import BatchWriter
 
 BATCH_LINES = 50_000
 REPORTED_REJECTIONS = 10

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from usage.services.import_batches import QUARTER_SECONDS, Batch
-from usage.services.import_ways import ABOUT_A_ROW, WAYS, Way, Written
+from usage.services.imports.batches import QUARTER_SECONDS, Batch
+from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way, Written
 from usage.services.locks import sqlstate
-from usage.services.partition_patience import try_to_make_partitions
+from usage.services.partitions import try_to_make_partitions
 
 DEADLOCK, SERIALIZATION_FAILURE = "40P01", "40001"  # with writers that are not importers
 RETRIES = 4

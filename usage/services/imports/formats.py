@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 
 from usage.errors import ImportFileError
 from usage.models import UsageType
-from usage.services.import_columns import (
+from usage.services.imports.columns import (
     IGNORED,
     Column,
     LinePattern,
     LineRejectedError,
     text_column,
 )
-from usage.services.import_lines import Lines
-from usage.services.import_values import (
+from usage.services.imports.lines import Lines
+from usage.services.imports.values import (
     EARLIEST,
     LATEST,
     MOST_QUANTITY,

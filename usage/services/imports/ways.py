@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 
 from usage.models import DataUsageRecord, UsageType, VoiceUsageRecord
-from usage.services.import_batches import Record, Rejection
+from usage.services.imports.batches import Record, Rejection
 
 TABLES = {
     UsageType.DATA.value: (DataUsageRecord._meta.db_table, "kilobytes_used"),

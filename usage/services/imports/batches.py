@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from usage.models import UsageType
-from usage.services.import_columns import LineRejectedError
-from usage.services.import_formats import LineFormat
-from usage.services.import_lines import Lines
+from usage.services.imports.columns import LineRejectedError
+from usage.services.imports.formats import LineFormat
+from usage.services.imports.lines import Lines
 
 SWITCH_SECONDS = 0.001
 # Days begin on quarter hours in every zone, so the quarters of a batch tell its days.

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from usage.errors import ImportFileError
-from usage.services.import_batches import Rejection
-from usage.services.import_lines import STANDARD_INPUT
+from usage.services.imports.batches import Rejection
+from usage.services.imports.lines import STANDARD_INPUT
 
 
 class RejectsFile:
