@@ -29,8 +29,8 @@ def test_no_total_is_wrong_and_no_read_fails_under_load(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a trigger is off, when a seal does not wait for its fence, when late keys are
-    consumed outside the refresh, when a prune drops before it repairs or does not wait for its
-    fence, and when it waits for readers longer than the server takes to find a deadlock."""
+    consumed outside the refresh, and when a prune drops before it repairs or does not wait for its
+    fence."""
     load = Load(SECONDS)
     set_today("2026-11-10")
     monkeypatch.setattr(clock, "today", load.today)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from psycopg2 import errors
 
-from tests.connections import ask, run_sql, second_session
+from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.exact import Rows, plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
@@ -200,20 +200,30 @@ def test_truncate_between_the_repair_and_the_drop_is_a_correction(
 
 
 def test_truncate_under_way_holds_the_drop_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the raw tables are not locked before the drop looks for late keys: the records
-    of the default partition would be gone and their totals kept, whatever the TRUNCATE did."""
+    """Fails when the raw tables are not locked before the drop looks for late keys: the totals
+    would stay, although the records were deleted before they were dropped."""
     run_sql("DROP TABLE usage_datausagerecord_p20261101, usage_voiceusagerecord_p20261101")
-    with second_session() as session, monkeypatch.context() as patch:
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
+    with (
+        second_session() as session,
+        second_session(autocommit=True) as observer,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(retention, "LOCK_MILLISECONDS", 10_000)
         do_first(patch, "_empty", partial(ask, session, "TRUNCATE usage_datausagerecord"))
-        report = prune()
-        assert (report.strays_deleted, UsageState.objects.get().raw_kept_from) == (0, None)
-        session.commit()
+        with in_thread(prune) as pruned:
+            wait_until(
+                lambda: ask(observer, f"{waits} current_database()"), what="the prune to wait"
+            )
+            session.commit()
+            with pytest.raises(RefreshRunningError, match="Run prune_usage again"):
+                pruned.result(30)
     prune_when_passed()
     assert_closed([])
 
 
 def test_reader_holds_the_drop_off_and_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a prune waits for a reader longer than the server looks for deadlocks."""
+    """Both for the emptying and for the DROP; what is left is done by the next prune."""
     totals = totals_of("usage_daily")
     leaf = "usage_datausagerecord_p20261101"
     with second_session(autocommit=True) as session, monkeypatch.context() as patch:

@@ -82,6 +82,7 @@ def test_writer_across_a_seal_is_not_lost(
 
 
 def test_prepared_transaction_delays_the_seal_and_is_named(seal: SteppedSeal) -> None:
+    """Also fails when the view is refreshed before the watermark moves: the day would be twice."""
     if run_sql("SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("the server allows no prepared transactions")
     with second_session(autocommit=True) as session:
