@@ -203,7 +203,7 @@ def test_truncate_under_way_holds_the_drop_off(monkeypatch: pytest.MonkeyPatch) 
     """Fails when the raw tables are not locked before the drop looks for late keys: the totals
     would stay, although the records were deleted before they were dropped."""
     run_sql("DROP TABLE usage_datausagerecord_p20261101, usage_voiceusagerecord_p20261101")
-    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
+    waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
     with (
         second_session() as session,
         second_session(autocommit=True) as observer,
