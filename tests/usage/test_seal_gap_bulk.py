@@ -1,6 +1,7 @@
 """COPY, TRUNCATE, new partitions and prunes across a seal: properties 2, 3 and 7."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import date
 from io import StringIO
@@ -153,6 +154,18 @@ def test_truncate_across_a_seal_is_not_lost(
     refresh_and_seal()
     refresh_totals()
     assert is_sealed()
+    assert_exact()
+
+
+def test_tables_truncated_one_after_the_other_end_in_no_deadlock() -> None:
+    """Fails when a refresh holds one raw table while it waits a second or longer for the other."""
+    with second_session() as session:
+        ask(session, "TRUNCATE usage_voiceusagerecord")
+        with in_thread(refresh_totals) as refreshed:
+            time.sleep(1.2)
+            ask(session, "TRUNCATE usage_datausagerecord")
+            session.commit()
+            assert refreshed.result(30).status == RefreshRun.Status.SUCCESS
     assert_exact()
 
 

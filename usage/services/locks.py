@@ -1,5 +1,7 @@
 """The lock of the one refresher, how its transactions begin, and why a lock was not had."""
 
+import time
+
 from django.conf import settings
 from django.db import DatabaseError, OperationalError, connection
 
@@ -10,6 +12,10 @@ QUERY_CANCELED = "57014"
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5
+
+# It waits for one table while it holds the other. The server looks for deadlocks after a second and
+# could end a writer that truncates both, one after the other: so it lets go before that.
+TRY_SECONDS = 0.5
 
 # Enough to add up a day of 500,000 subscriptions without a temporary file.
 WORK_MEM_MEGABYTES = 128
@@ -56,7 +62,7 @@ def begin_totals() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for setting, value in {
-            "lock_timeout": f"{RAW_LOCK_SECONDS}s",
+            "lock_timeout": f"{min(RAW_LOCK_SECONDS, TRY_SECONDS)}s",
             "statement_timeout": f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s",
             "work_mem": f"{WORK_MEM_MEGABYTES}MB",
             # Compiling a plan over dozens of partitions takes longer than running it.
@@ -69,7 +75,24 @@ def begin_totals() -> None:
             # SET, unlike set_config(), takes no snapshot.
             cursor.execute(f"SET LOCAL {setting} = '{value}'")
         take_refresh_lock()
-        # A TRUNCATE must not slip in behind the snapshot: it would show an empty past.
-        cursor.execute(
-            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
-        )
+        _lock_raw_tables()
+        cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
+
+
+def _lock_raw_tables() -> None:
+    """A TRUNCATE must not slip in behind the snapshot: it would show an empty past."""
+    deadline = time.monotonic() + RAW_LOCK_SECONDS
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute("SAVEPOINT before_raw_tables")
+            try:
+                cursor.execute(
+                    "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
+                )
+            except OperationalError as error:
+                if sqlstate(error) != LOCK_NOT_AVAILABLE or time.monotonic() >= deadline:
+                    raise
+                cursor.execute("ROLLBACK TO SAVEPOINT before_raw_tables")
+            else:
+                cursor.execute("RELEASE SAVEPOINT before_raw_tables")
+                return
