@@ -127,7 +127,15 @@ class HistoryMachine(RuleBasedStateMachine):
 
     def pass_midnights(self, data: st.DataObject) -> None:
         self.today += timedelta(data.draw(st.integers(1, 3)))
-        self.refresh(data)
+        self.commit_all(data)
+        if data.draw(st.booleans()):
+            self.refresh(data)
+
+    def commit_all(self, data: st.DataObject) -> None:
+        """Half of the time: a fence passes only when the writers from before it have ended."""
+        if data.draw(st.booleans()):
+            for writer in self.writers:
+                writer.end("COMMIT")
 
     def refresh(self, data: st.DataObject | None = None) -> None:
         with self.observed("refreshes", data.draw(cuts) if data else None):
@@ -137,6 +145,7 @@ class HistoryMachine(RuleBasedStateMachine):
             self.counts["days sealed"] += run.days_sealed
 
     def prune(self, data: st.DataObject) -> None:
+        self.commit_all(data)
         before = plain_totals(zone=self.calendar.zone)
         was_kept_from = self.kept_from
         with self.observed("prunes", data.draw(cuts)):

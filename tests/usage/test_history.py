@@ -1,9 +1,9 @@
 """Properties 1, 3, 6 and 7 over random histories of writers, refreshes, seals and prunes.
 
 USAGE_HISTORIES=1000 runs that many histories of each kind instead of a few.
-Each test fails when a statement trigger is off, when the fence is drawn before setval or not
-waited for, when late keys are deleted outside the refresh, when a closed day is repaired, when
-the live view keeps a sealed total beside its late key, and when a prune drops before it repairs.
+Each test fails when a statement trigger is off, when the live view keeps a sealed total beside its
+late key, when late keys are repaired in a transaction of their own, and when a prune repairs nothing
+before it drops.
 """
 
 import os
