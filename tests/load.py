@@ -26,7 +26,7 @@ FIRST_DAY = date(2026, 11, 10)
 
 
 def closed_until(query: Ask = run_sql) -> date:
-    rows = query("SELECT date '2000-01-01' + last_value::integer FROM usage_raw_kept_from")
+    rows = query("SELECT date '1999-12-31' + last_value::integer FROM usage_raw_kept_from")
     day: date = rows[0][0]
     return day
 

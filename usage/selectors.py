@@ -27,7 +27,6 @@ from django.db.models import (
 from django.db.models.functions import Greatest, Now
 
 from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
-from usage.live import LiveTable
 from usage.models import (
     DailyUsage,
     DataUsageRecord,
@@ -37,6 +36,7 @@ from usage.models import (
     UsageType,
     VoiceUsageRecord,
 )
+from usage.models.live import LiveTable
 
 # Rows as dictionaries, from QuerySet.values().
 Rows: TypeAlias = QuerySet[Any, Any]

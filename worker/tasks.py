@@ -1,5 +1,7 @@
 """Tasks: each calls one service."""
 
+import logging
+
 from celery import shared_task
 from celery.signals import worker_ready
 
@@ -8,6 +10,8 @@ from usage.models import RefreshRun
 from usage.services import partitions, retention
 from usage.services.audit import verify
 from usage.services.refresh import refresh as refresh_totals
+
+logger = logging.getLogger(__name__)
 
 AUDITED_SUBSCRIPTIONS = 1_000
 
@@ -37,7 +41,10 @@ def prune() -> list[str]:
 @RETRY_WHILE_REFRESHING
 def audit() -> int:
     """Compare a sample of subscriptions with their raw records; returns how many keys differ."""
-    return verify(sample=AUDITED_SUBSCRIPTIONS).differing
+    differing = verify(sample=AUDITED_SUBSCRIPTIONS).differing
+    if differing:
+        logger.error("The audit found %s differing keys. Run: manage.py verify_usage", differing)
+    return differing
 
 
 @worker_ready.connect

@@ -163,6 +163,6 @@ def test_days_to_come_are_refused() -> None:
 
 def test_days_closed_by_retention_are_refused() -> None:
     for sequence in ("usage_logging_before", "usage_raw_kept_from"):
-        run_sql("SELECT setval(%s, date '2026-11-05' - date '2000-01-01')", [sequence])
+        run_sql("SELECT setval(%s, date '2026-11-05' - date '1999-12-31')", [sequence])
     with pytest.raises(GenerateArgumentError, match="the day 2026-11-02 is closed"):
         made()

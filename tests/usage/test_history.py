@@ -2,8 +2,8 @@
 
 USAGE_HISTORIES=1000 runs that many histories of each kind instead of a few.
 Each test fails when a statement trigger is off, when the live view keeps a sealed total beside its
-late key, when late keys are repaired in a transaction of their own, and when a prune repairs nothing
-before it drops.
+late key, when late keys are repaired in a transaction of their own, and when a prune drops without
+having repaired.
 """
 
 import os

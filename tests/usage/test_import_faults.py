@@ -89,7 +89,7 @@ def test_only_the_first_rejections_are_kept_in_memory(directory: Path) -> None:
 
 
 def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path) -> None:
-    kept_from = (date(2026, 11, 2) - date(2000, 1, 1)).days
+    kept_from = (date(2026, 11, 2) - date(1999, 12, 31)).days
     run_sql("SELECT setval('usage_logging_before', %s)", [kept_from])
     run_sql("SELECT setval('usage_raw_kept_from', %s)", [kept_from])
     report = imported(

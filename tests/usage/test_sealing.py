@@ -15,6 +15,7 @@ from tests.factories import (
     refresh_totals,
     voice_record,
 )
+from usage.errors import RefreshRunningError
 from usage.models import (
     DailyUsage,
     DataUsageRecord,
@@ -23,7 +24,7 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services import clock, partitions, repair
+from usage.services import audit, clock, partitions, repair
 from usage.services.audit import rebuild, verify
 from usage.services.retention import prune
 
@@ -179,3 +180,93 @@ def test_truncate_empties_sealed_days_too(move_clock: Callable[[str], None]) -> 
         cursor.execute("TRUNCATE usage_datausagerecord")
     refresh_totals()
     assert totals() == [("2026-11-01", "voice", Decimal(1), 1)]
+
+
+def test_partition_that_we_did_not_make_is_sealed_and_audited(
+    move_clock: Callable[[str], None],
+) -> None:
+    """Fails when the days to seal are read from the names of partitions alone."""
+    subscription = make_subscription()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE usage_datausagerecord_p20250301 PARTITION OF usage_datausagerecord"
+            " FOR VALUES FROM ('2025-03-01 00:00+00') TO ('2025-04-01 00:00+00')"
+        )
+    try:
+        for day in ["01", "05", "31"]:
+            data_record(subscription, f"2025-03-{day}T12:00:00Z", price="1")
+        move_clock("2026-11-04")
+        refresh_and_seal()
+        assert [day for day, _, _, _ in totals()] == ["2025-03-01", "2025-03-05", "2025-03-31"]
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM usage_daily_sealed WHERE day = '2025-03-05'")
+        assert verify(repair=True).repaired
+        assert len(totals()) == 3
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE usage_datausagerecord_p20250301")
+
+
+def test_repair_mends_more_keys_than_a_report_names(
+    move_clock: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when only the differences that were named are marked late."""
+    monkeypatch.setattr(audit, "MOST_DIFFERENCES", 2)
+    for _ in range(5):
+        data_record(make_subscription(), "2026-11-01T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE usage_daily_sealed SET total_price = 9")
+    report = verify(repair=True)
+    assert (report.differing, len(report.differences), report.repaired) == (5, 2, True)
+    assert verify().differing == 0
+
+
+def test_sequences_that_a_restore_left_behind_catch_up(move_clock: Callable[[str], None]) -> None:
+    """Fails when prepare() doesn't move the sequences up to the state."""
+    subscription = make_subscription()
+    data_record(subscription, "2026-11-01T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER SEQUENCE usage_logging_before RESTART")
+    refresh_totals()
+    data_record(subscription, "2026-11-01T13:00:00Z", price="2")
+    refresh_totals()
+    assert totals() == [("2026-11-01", "data", Decimal(3), 2)]
+
+
+def test_days_closed_beyond_the_sealed_ones_keep_their_records(
+    move_clock: Callable[[str], None],
+) -> None:
+    """Fails when a prune empties days that are not sealed."""
+    data_record(make_subscription(), "2026-11-03T12:00:00Z", price="1")
+    move_clock("2026-11-04")
+    refresh_and_seal()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setval('usage_raw_kept_from', date '2026-11-04' - date '1999-12-31')"
+        )
+    with pytest.raises(RefreshRunningError, match="sealed only before 2026-11-03"):
+        prune()
+    refresh_totals()
+    assert len(totals()) == 1
+
+
+def test_nobody_else_can_attach_the_capture_of_late_keys() -> None:
+    """Fails when PUBLIC may execute the SECURITY DEFINER function."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT has_function_privilege('usage_analyst', 'usage_log_late_keys()', 'EXECUTE')"
+        )
+        assert cursor.fetchone() == (False,)
+
+
+def test_first_record_of_2000_west_of_greenwich_is_not_closed() -> None:
+    """Fails when day zero of the sequences is a day that records can have."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT date '1999-12-31' + last_value::integer FROM usage_raw_kept_from")
+        assert cursor.fetchone() == (date(1999, 12, 31),)
+        cursor.execute("SELECT ('2000-01-01 00:00Z'::timestamptz AT TIME ZONE '-12')::date")
+        assert cursor.fetchone() >= (date(1999, 12, 31),)

@@ -1,5 +1,6 @@
 """Audit and repair: do the totals say what the raw records say?"""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from usage.errors import RefreshRunningError
 from usage.models import RefreshRun, UsageState
 from usage.services import sealing
 from usage.services.locks import begin_totals
@@ -18,12 +20,12 @@ from usage.services.startup import compare_time_zone
 # A report names this many differing keys; the count goes on.
 MOST_DIFFERENCES = 1_000
 
-COMPARE = """
-    WITH kept AS (
-        SELECT coalesce(raw_kept_from, '-infinity'::date) AS from_day FROM usage_state
-    ),
+# How long an audit or a rebuild waits for a refresh that is on.
+PATIENCE_SECONDS = 30.0
 
-    expected AS MATERIALIZED (
+# The keys of whole days whose total is not what the raw records add up to, at one snapshot.
+DIFFERING = """
+    WITH expected AS MATERIALIZED (
         SELECT
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
         FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
@@ -59,32 +61,32 @@ COMPARE = """
                 expected.record_count,
                 expected.last_usage_at
             )
-            -- A day may be closed while an audit is on its way to it.
-            AND day >= (SELECT kept.from_day FROM kept)
+            AND NOT EXISTS (
+                SELECT FROM usage_late_key AS late
+                WHERE (late.subscription_id, late.day, late.usage_type)
+                    = (subscription_id, day, usage_type)
+            )
     )
-
+"""
+NAME_THEM = """
     SELECT
-        differing.subscription_id,
-        differing.day,
-        differing.usage_type,
-        differing.total_price,
-        differing.expected_price,
-        differing.total_usage,
-        differing.expected_usage,
-        differing.record_count,
-        differing.expected_count,
+        subscription_id,
+        day,
+        usage_type,
+        total_price,
+        expected_price,
+        total_usage,
+        expected_usage,
+        record_count,
+        expected_count,
         count(*) OVER ()
     FROM differing
-    WHERE
-        NOT EXISTS (
-            SELECT FROM usage_late_key AS late
-            WHERE
-                late.subscription_id = differing.subscription_id
-                AND late.day = differing.day
-                AND late.usage_type = differing.usage_type
-        )
-    ORDER BY differing.subscription_id, differing.day, differing.usage_type
+    ORDER BY subscription_id, day, usage_type
     LIMIT %(limit)s
+"""
+MARK_THEM_LATE = """
+    INSERT INTO usage_late_key (subscription_id, day, usage_type)
+    SELECT subscription_id, day, usage_type FROM differing
 """
 SAMPLED = "subscription_id = ANY(%(sample)s)"
 
@@ -106,10 +108,15 @@ class Difference:
 
 @dataclass
 class AuditReport:
-    """What an audit compared and what differs; at most 1,000 differences are named."""
+    """What an audit compared and what differs; at most 1,000 differences are named.
+
+    `open_days_left_out` says why open days were not compared, if they were not. `repaired` is true
+    after a repair that a second look found complete.
+    """
 
     sealed_days: int = 0
     subscriptions: int | None = None
+    open_days_left_out: str = ""
     differing: int = 0
     differences: list[Difference] = field(default_factory=list)
     repaired: bool = False
@@ -128,19 +135,27 @@ def verify(
     Sealed days are compared one by one, each at one snapshot, leaving out the keys that wait for
     repair; open days inside a refresh, at the snapshot of their totals. `sample` compares that
     many random subscriptions only. `repair` marks the differing keys late and refreshes.
-    Raises RefreshRunningError when another refresh is on at its end, RefreshFailedError when its
-    own fails; while sealed days are compared, other refreshes go on.
+    While sealed days are compared, other refreshes go on. Raises RefreshFailedError when the
+    refresh fails, RefreshRunningError when a repair had to wait too long for another one.
     """
     report = AuditReport()
     sampled_ids = None if sample is None else _random_subscriptions(sample)
     report.subscriptions = None if sampled_ids is None else len(sampled_ids)
+    wrong_days = []
     for day in _sealed_days(from_date, to_date):
-        _compare(report, "usage_daily_sealed", day, day, sampled_ids)
+        if _compare(report, "usage_daily_sealed", day, day, sampled_ids):
+            wrong_days.append(day)
         report.sealed_days += 1
         progress(day)
     _verify_open_days(report, from_date, to_date, sampled_ids)
     if repair and report.differing:
-        _repair(report)
+        for day in wrong_days:
+            _mark_late(day)
+        _refresh_patiently()
+        again = AuditReport()
+        for day in wrong_days:
+            _compare(again, "usage_daily_sealed", day, day, None)
+        report.repaired = not again.differing
     return report
 
 
@@ -161,7 +176,7 @@ def rebuild(
             if day >= (state.raw_kept_from or date.min):
                 changed += reseal(day)
         progress(day)
-    run = refresh_now(RefreshRun.Trigger.COMMAND)
+    run = _refresh_patiently()
     return changed + (run.rows_changed or 0)
 
 
@@ -184,28 +199,32 @@ def _sealed_days(from_date: date | None, to_date: date | None) -> list[date]:
 
 def _compare(
     report: AuditReport, relation: str, first_day: date, last_day: date, sample: list[int] | None
-) -> None:
-    """One statement, one snapshot: what the relation says against what the records add up to."""
-    query = COMPARE.format(
+) -> int:
+    """One statement, one snapshot: what the relation says against what the records add up to.
+
+    Returns how many keys differ.
+    """
+    query = DIFFERING.format(
         relation=relation,
         sampled="" if sample is None else f"WHERE {SAMPLED}",
         and_sampled="" if sample is None else f"AND {SAMPLED}",
     )
+    bounds = {"first_day": first_day, "last_day": last_day}
     with connection.cursor() as cursor:
-        cursor.execute(
-            query,
-            {
-                "first_day": first_day,
-                "last_day": last_day,
-                "sample": sample,
-                "limit": MOST_DIFFERENCES,
-            },
-        )
+        cursor.execute(query + NAME_THEM, {**bounds, "sample": sample, "limit": MOST_DIFFERENCES})
         rows: list[tuple[Any, ...]] = cursor.fetchall()
-    if rows:
-        report.differing += rows[0][-1]
-        room = MOST_DIFFERENCES - len(report.differences)
-        report.differences += [Difference(*row[:-1]) for row in rows[:room]]
+    differing = rows[0][-1] if rows else 0
+    report.differing += differing
+    room = MOST_DIFFERENCES - len(report.differences)
+    report.differences += [Difference(*row[:-1]) for row in rows[:room]]
+    return differing
+
+
+def _mark_late(day: date) -> None:
+    """Log every differing key of a sealed day, as if a writer had touched it."""
+    query = DIFFERING.format(relation="usage_daily_sealed", sampled="", and_sampled="")
+    with connection.cursor() as cursor:
+        cursor.execute(query + MARK_THEM_LATE, {"first_day": day, "last_day": day})
 
 
 def _verify_open_days(
@@ -218,23 +237,27 @@ def _verify_open_days(
             _compare(report, "usage_daily_open", first, last, sample)
         run.subscriptions_audited, run.keys_differing = report.subscriptions, report.differing
 
-    refresh_now(RefreshRun.Trigger.AUDIT, then=compare)
+    try:
+        _refresh_patiently(RefreshRun.Trigger.AUDIT, then=compare)
+    except RefreshRunningError as error:
+        # What was found on sealed days is not thrown away.
+        report.open_days_left_out = str(error)
 
 
-def _repair(report: AuditReport) -> None:
-    """Mark the differing keys late and refresh: what is left differing was not named."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO usage_late_key (subscription_id, day, usage_type)"
-            " SELECT * FROM unnest(%s::bigint[], %s::date[], %s::text[])",
-            [
-                [difference.subscription_id for difference in report.differences],
-                [difference.day for difference in report.differences],
-                [difference.usage_type for difference in report.differences],
-            ],
-        )
-    refresh_now(RefreshRun.Trigger.COMMAND)
-    report.repaired = True
+def _refresh_patiently(
+    trigger: RefreshRun.Trigger = RefreshRun.Trigger.COMMAND,
+    *,
+    then: Callable[[UsageState, RefreshRun], None] | None = None,
+) -> RefreshRun:
+    """Refresh after the one that is on, if it ends within some seconds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return refresh_now(trigger, then=then)
+        except RefreshRunningError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _random_subscriptions(count: int) -> list[int]:

@@ -27,14 +27,19 @@ def sqlstate(error: BaseException) -> str | None:
     return getattr(cause, "pgcode", None)
 
 
-def take_refresh_lock() -> None:
-    """Become the one refresher until the transaction ends, or raise RefreshRunningError at once.
+def take_refresh_lock(*, wait_seconds: float = 0) -> None:
+    """Become the one refresher until the transaction ends, or raise RefreshRunningError.
 
     LOCK TABLE takes no snapshot, so what the transaction reads next is read under the lock.
     """
     try:
         with connection.cursor() as cursor:
-            cursor.execute("LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+            if wait_seconds:
+                cursor.execute(f"SET LOCAL lock_timeout = '{wait_seconds}s'")
+            cursor.execute(
+                "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE"
+                f" {'' if wait_seconds else 'NOWAIT'}"
+            )
     except OperationalError as error:
         if sqlstate(error) == LOCK_NOT_AVAILABLE:
             raise RefreshRunningError from error

@@ -26,8 +26,13 @@ def maintain_partitions() -> list[date]:
 
     Raises RefreshRunningError while a refresh is on.
     """
+    return make_partitions(days_ahead())
+
+
+def days_ahead() -> list[date]:
+    """The days that should have partitions: today and the 14 to come."""
     first = clock.today()
-    return make_partitions(first + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1))
+    return [first + timedelta(ahead) for ahead in range(DAYS_AHEAD + 1)]
 
 
 def make_partitions(days: Iterable[date]) -> list[date]:
@@ -65,15 +70,41 @@ def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
 
 
 def partition_days(table: str) -> list[date]:
-    """The days that have a partition of their own, in order."""
+    """The days that have a partition of their own, by its name and its bounds, in order."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT to_date(substring(leaf.relname FROM '_p([0-9]{8})$'), 'YYYYMMDD') AS day"
-            " FROM pg_inherits INNER JOIN pg_class AS leaf ON leaf.oid = pg_inherits.inhrelid"
-            " WHERE inhparent = %s::regclass AND leaf.relname ~ '_p[0-9]{8}$' ORDER BY day",
+            r"""
+            SELECT named.day
+            FROM pg_inherits
+            INNER JOIN pg_class AS leaf ON leaf.oid = pg_inherits.inhrelid
+            CROSS JOIN LATERAL (
+                SELECT
+                    to_date(substring(leaf.relname FROM '_p([0-9]{8})$'), 'YYYYMMDD') AS day,
+                    regexp_match(
+                        pg_get_expr(leaf.relpartbound, leaf.oid),
+                        $$FROM \('(.*)'\) TO \('(.*)'\)$$
+                    ) AS bounds
+            ) AS named
+            WHERE
+                pg_inherits.inhparent = %s::regclass
+                AND named.bounds[1]::timestamptz = usage_day_start(named.day)
+                AND named.bounds[2]::timestamptz = usage_day_start(named.day + 1)
+            ORDER BY named.day
+            """,
             [table],
         )
         return [day for (day,) in cursor]
+
+
+def leaf_partitions(table: str) -> list[str]:
+    """Every partition that holds records, the default one and such as we did not make included."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_partition_tree(%s::regclass)"
+            " INNER JOIN pg_class ON oid = relid WHERE isleaf ORDER BY relname",
+            [table],
+        )
+        return [leaf for (leaf,) in cursor]
 
 
 def leaf_name(table: str, day: date) -> str:
@@ -119,11 +150,15 @@ def _attach(table: str, day: date) -> bool:
         )
         (has_strays,) = cursor.fetchone()
         cursor.execute(
-            "SELECT to_regclass(%s) IS NOT NULL, %s < date '2000-01-01' + last_value::integer"
+            "SELECT to_regclass(%s) IS NOT NULL, %s < date '1999-12-31' + last_value::integer"
             " FROM usage_raw_kept_from",
             [leaf, day],
         )
         exists, is_closed = cursor.fetchone()
+        if has_strays and not exists:
+            logger.warning(
+                "The default partition of %s holds records of %s: that day stays there.", table, day
+            )
         if has_strays or exists or is_closed:
             return False
         cursor.execute(

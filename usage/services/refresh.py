@@ -26,6 +26,9 @@ from usage.services.locks import (
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_time_zone
 
+# How long a pause waits for the refresh that is on.
+PAUSE_SECONDS = 60
+
 
 def refresh(
     *, trigger: RefreshRun.Trigger, then: Callable[[UsageState, RefreshRun], None] | None = None
@@ -48,7 +51,9 @@ def refresh(
         while _refresh(run, phases, then):
             pass
     except (RefreshRunningError, RefreshPausedError) as error:
-        return runs.finish(run, RefreshRun.Status.SKIPPED, phases, str(error))
+        if run.as_of is None:
+            return runs.finish(run, RefreshRun.Status.SKIPPED, phases, str(error))
+        # Days are left to seal, and the next run goes on: readers have what this one did.
     except (DatabaseError, UsageError) as error:
         reason = _explain(error)
         runs.finish(run, RefreshRun.Status.FAILED, phases, reason)
@@ -155,10 +160,11 @@ def _refresh_open_view() -> None:
 def pause() -> datetime:
     """Keep refreshes from running until resume(); when this returns, none is running.
 
-    Raises RefreshRunningError while one is on. Returns since when refreshes are paused.
+    Waits a minute for one that is on, then raises RefreshRunningError. Returns since when
+    refreshes are paused.
     """
     with transaction.atomic():
-        take_refresh_lock()
+        take_refresh_lock(wait_seconds=PAUSE_SECONDS)
         UsageState.objects.filter(paused_at=None).update(paused_at=Now())
         paused_at = UsageState.objects.values_list("paused_at", flat=True).get()
     assert paused_at is not None  # noqa: S101 - set above, under the lock
@@ -168,7 +174,7 @@ def pause() -> datetime:
 def resume() -> bool:
     """Let refreshes run again; False when they were not paused."""
     with transaction.atomic():
-        take_refresh_lock()
+        take_refresh_lock(wait_seconds=PAUSE_SECONDS)
         return bool(UsageState.objects.exclude(paused_at=None).update(paused_at=None))
 
 

@@ -64,6 +64,7 @@ def prune(*, dry_run: bool = False) -> PruneReport:
     if report.first_kept_day is not None:
         if dry_run:
             report.partitions_dropped = _partitions_before(report.first_kept_day)
+            report.strays_deleted = _count_strays(report.first_kept_day)
         else:
             _prune_raw(report)
     if (days := settings.USAGE_TOTALS_RETENTION_DAYS) is not None:
@@ -75,7 +76,8 @@ def _first_kept_day() -> date | None:
     """The first day whose raw records are to be kept; None while every day is."""
     state = UsageState.objects.get()
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
-        return None
+        # A closing under way is finished all the same, else its days would stay refused.
+        return _closed_until() if _is_closing(state) else None
     wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
     return min(wanted, state.sealed_before)
 
@@ -106,7 +108,7 @@ def _close(first_kept: date) -> date:
         take_refresh_lock()
         state = UsageState.objects.get()
         closed_until = _closed_until()
-        is_pending = closed_until > (state.raw_kept_from or DAY_ZERO)
+        is_pending = _is_closing(state)
         if is_pending and not is_from_another_server(state.raw_fence):
             return closed_until
         if not is_pending and first_kept <= (state.raw_kept_from or date.min):
@@ -114,8 +116,14 @@ def _close(first_kept: date) -> date:
         move_forward("usage_raw_kept_from", first_kept)
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        UsageState.objects.update(raw_fence=draw_fence())
+        if _is_closing(UsageState.objects.get()):  # else another prune has ended it meanwhile
+            UsageState.objects.update(raw_fence=draw_fence())
     return max(first_kept, closed_until)
+
+
+def _is_closing(state: UsageState) -> bool:
+    """Whether days are refused whose raw records are not dropped yet."""
+    return _closed_until() > (state.raw_kept_from or DAY_ZERO)
 
 
 def _closed_until() -> date:
@@ -148,6 +156,11 @@ def _empty(first_kept: date, report: PruneReport) -> None:
     state = UsageState.objects.get()
     if state.raw_fence is None or first_kept <= (state.raw_kept_from or date.min):
         return  # another prune was here first
+    if first_kept > (state.sealed_before or date.min):
+        raise RefreshRunningError(
+            f"Days before {first_kept} are closed, but sealed only before {state.sealed_before}. "
+            "Their records stay until they are sealed: run refresh_usage, then prune_usage again."
+        )
     strays_deleted = 0
     with connection.cursor() as cursor:
         # A TRUNCATE of a whole table may be under way: its keys must be seen below.
@@ -176,6 +189,20 @@ def _empty(first_kept: date, report: PruneReport) -> None:
             strays_deleted += cursor.rowcount
         UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
     report.strays_deleted = strays_deleted
+
+
+def _count_strays(first_kept: date) -> int:
+    count = 0
+    with connection.cursor() as cursor:
+        for table in RAW_TABLES:
+            cursor.execute(
+                sql.SQL("SELECT count(*) FROM {} WHERE usage_day(usage_date) < %s").format(
+                    sql.Identifier(f"{table}_default")
+                ),
+                [first_kept],
+            )
+            count += cursor.fetchone()[0]
+    return count
 
 
 def _late_keys_before(first_kept: date) -> bool:
@@ -234,6 +261,8 @@ def _partitions_before(day: date) -> list[str]:
 def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
     end = clock.today() - timedelta(days - 1)
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
+    if dry_run:
+        raw_kept_from = report.first_kept_day
     # Totals whose raw records are still there would come back with the next repair.
     end = min(end, raw_kept_from or date.min)
     with transaction.atomic(durable=True), connection.cursor() as cursor:

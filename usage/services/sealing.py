@@ -4,19 +4,25 @@ seal() runs inside the transaction of the refresh, in REPEATABLE READ and under 
 """
 
 import time
-from collections.abc import Iterable
 from datetime import date, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from psycopg2 import sql
 
 from usage.models import UsageState
 from usage.services import clock
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import take_refresh_lock
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import (
+    RAW_TABLES,
+    leaf_name,
+    leaf_partitions,
+    partition_days,
+)
 
-DAY_ZERO = date(2000, 1, 1)
+# The local day of the earliest record may be the last of 1999; no record is before it.
+DAY_ZERO = date(1999, 12, 31)
 
 # One transaction seals for about this long, so that readers see progress and a kill costs little.
 SEAL_SECONDS = 60
@@ -39,12 +45,11 @@ def prepare() -> None:
     Runs on its own, before the transaction of the refresh. A writer whose trigger did not see the
     new logging_before began before the fence, and the days wait for it to end.
     """
-    if settings.USAGE_OPEN_DAYS is None:
-        return
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
-        if state.paused_at is not None:
+        _catch_up_sequences(state)
+        if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
             return
         reached = state.sealed_before or date.min
         is_pending = state.fence_day is not None and state.fence_day > reached
@@ -62,6 +67,16 @@ def prepare() -> None:
     with transaction.atomic(durable=True):
         take_refresh_lock()
         UsageState.objects.update(fence=draw_fence(), fence_day=target)
+
+
+def _catch_up_sequences(state: UsageState) -> None:
+    """A partial restore or logical replication brings the state without the sequences."""
+    for sequence, day in [
+        ("usage_logging_before", state.sealed_before),
+        ("usage_raw_kept_from", state.raw_kept_from),
+    ]:
+        if day is not None:
+            move_forward(sequence, day)
 
 
 def move_forward(sequence: str, day: date) -> None:
@@ -96,16 +111,23 @@ def seal(state: UsageState) -> int:
     return sealed
 
 
-def days_with_records(first: date | None, end: date) -> Iterable[date]:
-    """The days from first (None: the oldest) up to end, excluded, that may hold raw records."""
+def days_with_records(first: date | None, end: date) -> list[date]:
+    """The days from first (None: the oldest) up to end, excluded, that may hold raw records.
+
+    A partition that we made is its day; any other one, the default among them, is read.
+    """
     days: set[date] = set()
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
+            ours = {leaf_name(table, day): day for day in partition_days(table)}
             # Where clocks go back over midnight, a partition may hold the end of the day before.
-            for day in partition_days(table):
-                days |= {day - timedelta(1), day}
-            cursor.execute(
-                f"SELECT DISTINCT usage_day(usage_date) FROM {table}_default"  # noqa: S608
-            )
-            days |= {day for (day,) in cursor}
+            days |= {day - timedelta(past) for day in ours.values() for past in (0, 1)}
+            for leaf in leaf_partitions(table):
+                if leaf not in ours:
+                    cursor.execute(
+                        sql.SQL("SELECT DISTINCT usage_day(usage_date) FROM {}").format(
+                            sql.Identifier(leaf)
+                        )
+                    )
+                    days |= {day for (day,) in cursor}
     return sorted(day for day in days if day < end and (first is None or day >= first))

@@ -9,7 +9,7 @@ from django.db import connection
 
 from usage.models import LateKey, OpenDailyUsage, RefreshRun, SealedDailyUsage, UsageState
 from usage.services.fences import blockers
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
 
 RELATIONS = [
     *RAW_TABLES,
@@ -74,7 +74,7 @@ def read_status() -> Status:
         late_keys=LateKey.objects.count(),
         fence_waits_for=_fence_waits_for(state),
         oldest_transaction=_oldest_transaction(),
-        last_audit=_newest_run(trigger=RefreshRun.Trigger.AUDIT),
+        last_audit=_newest_run(trigger=RefreshRun.Trigger.AUDIT, status=RefreshRun.Status.SUCCESS),
         last_run=_newest_run(),
         last_success=_newest_run(status=RefreshRun.Status.SUCCESS),
         last_failure=_newest_run(status=RefreshRun.Status.FAILED),
@@ -128,6 +128,7 @@ def _partitions(table: str) -> dict[str, Any]:
         "count": len(days),
         "first_day": days[0] if days else None,
         "last_day": days[-1] if days else None,
+        "missing_days": [day for day in days_ahead() if day not in days],
         "default_bytes": _size(f"{table}_default"),
     }
 

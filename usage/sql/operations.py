@@ -40,19 +40,33 @@ class SQLObject(migrations.RunSQL):
 class MaterializedViewUnderView(migrations.RunSQL):
     """Go to another version of a materialized view without dropping the view over it.
 
-    The old one steps aside, the new one takes its name and index, the view is replaced in place
-    (its file says CREATE OR REPLACE), and nothing depends on the old one any more.
+    The new one is made and filled in a schema of its own while readers go on. Then, for a moment,
+    it takes the name of the old one, the view is replaced in place (its file says CREATE OR
+    REPLACE), and nothing depends on the old one any more.
     """
 
     def __init__(self, name: str, *, to: int, index: str, view: str, view_to: int) -> None:
         def replace(version: int, view_version: int) -> str:
-            return (
-                f"ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;\n"
-                f"ALTER INDEX {index} RENAME TO {index}_old;\n"
-                f"{sql.read(name, version)}\n"
-                f"{sql.read(view, view_version)}\n"
-                f"DROP MATERIALIZED VIEW {name}_old;"
-            )
+            return f"""
+                CREATE SCHEMA usage_next;
+                SELECT set_config(
+                    'search_path', 'usage_next, ' || current_setting('search_path'), TRUE
+                );
+                {sql.read(name, version)}
+                SELECT set_config(
+                    'search_path',
+                    replace(current_setting('search_path'), 'usage_next, ', ''),
+                    TRUE
+                );
+                ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;
+                ALTER INDEX {index} RENAME TO {index}_old;
+                DO $do$ BEGIN EXECUTE format(
+                    'ALTER MATERIALIZED VIEW usage_next.{name} SET SCHEMA %I', current_schema()
+                ); END $do$;
+                {sql.read(view, view_version)}
+                DROP MATERIALIZED VIEW {name}_old;
+                DROP SCHEMA usage_next;
+            """
 
         super().__init__(
             sql=replace(to, view_to), reverse_sql=replace(to - 1, view_to - 1), elidable=False

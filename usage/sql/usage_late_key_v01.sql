@@ -5,7 +5,7 @@
 CREATE TABLE usage_late_key (
     subscription_id bigint NOT NULL,
     day date NOT NULL,
-    usage_type text NOT NULL
+    usage_type text NOT NULL CHECK (usage_type IN ('data', 'voice'))
 );
 
 -- Live reads ask it for the keys of one subscription.

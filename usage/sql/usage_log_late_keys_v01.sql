@@ -13,9 +13,9 @@ BEGIN
         AS $body$
         DECLARE
             -- Read at once and from now: a sequence knows no snapshot.
-            logging_before date := date '2000-01-01'
+            logging_before date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_logging_before);
-            kept_from date := date '2000-01-01'
+            kept_from date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_raw_kept_from);
             -- The moment after the last one of any earlier day.
             logged_until timestamptz := usage_day_end(logging_before - 1);
@@ -87,6 +87,9 @@ BEGIN
     );
 END
 $do$;
+
+-- Else anybody could attach it to a table of their own and fill the log.
+REVOKE EXECUTE ON FUNCTION usage_log_late_keys() FROM public;
 
 COMMENT ON FUNCTION usage_log_late_keys() IS
 'Logs keys of days that are over and refuses days whose raw records are dropped.';

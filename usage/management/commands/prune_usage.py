@@ -1,13 +1,13 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from usage.errors import UsageError
+from usage.management.base import UsageCommand
 from usage.services.retention import prune
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Drop raw records older than USAGE_RAW_RETENTION_DAYS and totals older than "
         "USAGE_TOTALS_RETENTION_DAYS, as beat does every day. Their totals stay. "
@@ -18,23 +18,19 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="say what would be dropped")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        try:
-            report = prune(dry_run=options["dry_run"])
-        except UsageError as error:
-            raise CommandError(str(error)) from error
+        report = prune(dry_run=options["dry_run"])
+        verb = "Would delete" if options["dry_run"] else "Deleted"
         would = "Would drop" if options["dry_run"] else "Dropped"
         if report.first_kept_day is None:
             self.stdout.write("Raw records are kept: no day is sealed or no retention is set.")
         else:
             self.stdout.write(f"Raw records are kept from {report.first_kept_day}.")
             self.stdout.write(f"{would} {len(report.partitions_dropped)} partitions.")
-            self.stdout.write(f"Deleted {report.strays_deleted} records of the default partitions.")
+            self.stdout.write(f"{verb} {report.strays_deleted} records of the default partitions.")
         if report.partitions_left:
             self.stdout.write(
-                f"{len(report.partitions_left)} empty partitions stayed locked: the next run drops "
-                "them."
+                f"{len(report.partitions_left)} partitions stayed locked: the next run drops them."
             )
-        verb = "Would delete" if options["dry_run"] else "Deleted"
         self.stdout.write(f"{verb} {report.totals_deleted} daily totals.")
         if report.waits_for:
             raise CommandError(

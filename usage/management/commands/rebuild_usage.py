@@ -2,14 +2,15 @@ from argparse import ArgumentParser
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from tqdm import tqdm
 
 from usage.errors import UsageError
+from usage.management.base import UsageCommand
 from usage.services.audit import rebuild
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Compute the totals of kept days again from the raw records, a day at a time, while "
         "readers go on. Cut off, run it again from the day it got to. "

@@ -1,23 +1,20 @@
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from usage.errors import UsageError
+from usage.management.base import UsageCommand
 from usage.models import RefreshRun
 from usage.services.refresh import refresh
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Refresh the daily totals now and print how it went. Exits 1 when the run was skipped or "
         "failed. Example: manage.py refresh_usage"
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        try:
-            run = refresh(trigger=RefreshRun.Trigger.COMMAND)
-        except UsageError as error:
-            raise CommandError(str(error)) from error
+        run = refresh(trigger=RefreshRun.Trigger.COMMAND)
         if run.status == RefreshRun.Status.SKIPPED:
             raise CommandError(f"Skipped. {run.error}")
         self.stdout.write(

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
+from usage.management.base import UsageCommand
 from usage.services.status import Status, read_status
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Say how old the totals are, how the last refreshes went and how large the tables are. "
         "Exits 1 when the totals are older than USAGE_MAX_AGE_SECONDS or were never filled. "
@@ -72,6 +72,16 @@ def _lines(status: Status) -> list[tuple[str, str]]:
                 f"{filesizeformat(partitions['default_bytes'])}",
             )
         )
+        if missing := partitions["missing_days"]:
+            lines.append(
+                (
+                    "partitions",
+                    f"{table}: none for {', '.join(map(str, missing))}. Run: manage.py "
+                    "make_partitions (a day with records in the default partition stays there)",
+                )
+            )
+    if status.open_view_bloat is not None:
+        lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
     lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
     return lines
 
@@ -95,7 +105,12 @@ def _run(run: dict[str, Any]) -> str:
         if run["finished_at"]
         else ""
     )
-    rows = f", {run['open_rows']} open rows" if run["open_rows"] is not None else ""
+    rows = (
+        f", {run['open_rows']} open rows, {run['rows_changed']} changed, "
+        f"{run['keys_repaired']} late keys, {run['days_sealed']} days sealed"
+        if run["open_rows"] is not None
+        else ""
+    )
     error = f": {run['error']}" if run["error"] else ""
     return (
         f"{run['status']}{seconds}, started {_moment(run['started_at'])} by "

@@ -2,14 +2,14 @@ from argparse import ArgumentParser
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from tqdm import tqdm
 
-from usage.errors import UsageError
+from usage.management.base import UsageCommand
 from usage.services.audit import AuditReport, verify
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Compare the totals with the raw records and name every key that differs. Exits 1 when "
         "one does. Example: manage.py verify_usage --from 2026-11-01 --to 2026-11-30"
@@ -28,22 +28,23 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["sample"] is not None and not 1 <= options["sample"] <= 100_000:
             raise CommandError("--sample must be from 1 to 100000.")
-        try:
-            with tqdm(unit=" days", disable=None) as bar:
+        if (options["from_date"] or date.min) > (options["to_date"] or date.max):
+            raise CommandError("--from must not be after --to.")
+        with tqdm(unit=" days", disable=None) as bar:
 
-                def progress(_day: date) -> None:
-                    bar.update()
+            def progress(_day: date) -> None:
+                bar.update()
 
-                report = verify(
-                    from_date=options["from_date"],
-                    to_date=options["to_date"],
-                    sample=options["sample"],
-                    repair=options["repair"],
-                    progress=progress,
-                )
-        except UsageError as error:
-            raise CommandError(str(error)) from error
+            report = verify(
+                from_date=options["from_date"],
+                to_date=options["to_date"],
+                sample=options["sample"],
+                repair=options["repair"],
+                progress=progress,
+            )
         self._print(report)
+        if report.open_days_left_out:
+            raise CommandError(f"The open days were not compared. {report.open_days_left_out}")
         if report.differing and not report.repaired:
             raise CommandError(
                 f"{report.differing} keys differ. Run again with --repair, and find out who wrote "
@@ -58,6 +59,8 @@ class Command(BaseCommand):
                 f"{difference.record_count} records, expected {difference.expected_price} of "
                 f"{difference.expected_count}"
             )
+        if report.differing > len(report.differences):
+            self.stdout.write(f"... and {report.differing - len(report.differences)} more keys")
         subscriptions = "all" if report.subscriptions is None else report.subscriptions
         self.stdout.write(
             f"Compared {subscriptions} subscriptions on {report.sealed_days} sealed days and the "

@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.datastructures import BaseTable
 
-from usage.models import LiveDailyUsage
+from usage.models.daily import LiveDailyUsage
 
 IDS = "%s::bigint[]"
 IDS_OF_EXTERNAL_IDS = "ARRAY(SELECT id FROM usage_subscription WHERE external_id = ANY(%s))"
