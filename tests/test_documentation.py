@@ -43,8 +43,8 @@ def test_documentation_names_no_variable_that_is_not_read() -> None:
     named = set(re.findall(r"\b(?:USAGE|DJANGO)_[A-Z_]+\b", documentation()))
     code = "".join(
         file.read_text()
-        for folder in ["config", "bin", "benchmarks"]
-        for file in sorted((ROOT / folder).glob("*"))
-        if file.is_file()
+        for folder in ["config", "bin", "benchmarks", "tests"]
+        for file in sorted((ROOT / folder).rglob("*"))
+        if file.suffix in {"", ".py", ".sh"} and file.is_file()
     )
     assert {name for name in named if name not in code} == set()

@@ -25,7 +25,11 @@ PATIENCE_SECONDS = 30.0
 
 # The keys of whole days whose total is not what the raw records add up to, at one snapshot.
 DIFFERING = """
-    WITH expected AS MATERIALIZED (
+    WITH kept AS (
+        SELECT coalesce(raw_kept_from, '-infinity'::date) AS from_day FROM usage_state
+    ),
+
+    expected AS MATERIALIZED (
         SELECT
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
         FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
@@ -39,7 +43,7 @@ DIFFERING = """
         WHERE day BETWEEN %(first_day)s AND %(last_day)s {and_sampled}
     ),
 
-    differing AS (
+    unequal AS (
         SELECT
             subscription_id,
             day,
@@ -61,10 +65,29 @@ DIFFERING = """
                 expected.record_count,
                 expected.last_usage_at
             )
-            AND NOT EXISTS (
+            -- A day may be closed while an audit is on its way to it.
+            AND day >= (SELECT kept.from_day FROM kept)
+    ),
+
+    differing AS (
+        SELECT
+            subscription_id,
+            day,
+            usage_type,
+            total_price,
+            expected_price,
+            total_usage,
+            expected_usage,
+            record_count,
+            expected_count
+        FROM unequal
+        WHERE
+            NOT EXISTS (
                 SELECT FROM usage_late_key AS late
-                WHERE (late.subscription_id, late.day, late.usage_type)
-                    = (subscription_id, day, usage_type)
+                WHERE
+                    late.subscription_id = unequal.subscription_id
+                    AND late.day = unequal.day
+                    AND late.usage_type = unequal.usage_type
             )
     )
 """
