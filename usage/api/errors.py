@@ -89,6 +89,12 @@ def _database_fault(error: Exception) -> Unavailable:
         case code if code == LOCK_NOT_AVAILABLE:
             detail = "The totals are being changed by maintenance. Try again in a few seconds."
             return Unavailable(detail, code="database_busy", wait=5)
+        case code if code and code.startswith("53"):
+            detail = (
+                "The database is short of connections, memory or disk. Try again in a minute; if "
+                "it stays so, tell the operator."
+            )
+            return Unavailable(detail, code="database_busy", wait=60)
         case _:
             detail = (
                 "The database cannot be reached. Try again in a few seconds; if it stays away, "

@@ -1,5 +1,7 @@
 """What every command of ours does with errors: say what to do next, without a traceback."""
 
+from argparse import ArgumentTypeError
+from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -9,6 +11,14 @@ from usage.errors import UsageError
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
 DATABASE_AWAY = 2
+
+
+def day(text: str) -> date:
+    """An option that takes a day such as 2026-11-15."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is not a day such as 2026-11-15") from error
 
 
 class UsageCommand(BaseCommand):

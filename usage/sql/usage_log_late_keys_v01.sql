@@ -1,6 +1,7 @@
 -- The capture of late keys: one trigger function, attached to both raw tables.
 -- It logs the keys of days before usage_logging_before and refuses days before
 -- usage_raw_kept_from. Open days cost one look at the moments written: no row, no lock.
+-- A TRUNCATE is a correction as well: closed days not dropped yet lose their totals by it.
 -- SECURITY DEFINER, so that a writer needs no right on the log; the search path is fixed.
 
 DO $do$

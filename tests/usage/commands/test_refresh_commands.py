@@ -1,7 +1,12 @@
 """The commands around the refresh say what happened and exit so that scripts can tell."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -9,16 +14,19 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
+from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
 from tests.connections import ask, run_sql, second_session
 from tests.factories import refresh_totals
 from tests.given import given
+from tests.processes import ROOT
 from usage.errors import RefreshFailedError
 from usage.management import commands
 from usage.models import RefreshRun, UsageState
 from usage.services import locks
+from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
@@ -32,6 +40,14 @@ def run(command: str, *arguments: str) -> str:
     output = StringIO()
     call_command(command, *arguments, stdout=output)
     return output.getvalue()
+
+
+def run_apart(command: str) -> str:
+    """Run a command in another thread, with a connection of its own."""
+    try:
+        return run(command)
+    finally:
+        connection.close()
 
 
 def run_and_exit(command: str, *arguments: str) -> tuple[int, str]:
@@ -148,14 +164,50 @@ def test_paused_refreshes_are_skipped_until_resumed() -> None:
 
 
 @pytest.mark.parametrize("command", ["pause_refresh", "resume_refresh", "make_partitions"])
-def test_command_gives_way_to_a_running_refresh(command: str) -> None:
+def test_command_gives_way_to_a_running_refresh(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refreshing, "PAUSE_SECONDS", 0.3)
     with second_session() as session:
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
         with pytest.raises(CommandError, match="is running"):
             run(command)
 
 
+def test_pause_waits_for_the_refresh_that_is_on() -> None:
+    with second_session() as session, ThreadPoolExecutor() as pool:
+        ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
+        pausing = pool.submit(run_apart, "pause_refresh")
+        time.sleep(0.5)
+        assert not pausing.done()
+        session.rollback()
+        assert "paused since" in pausing.result(10)
+
+
 def test_make_partitions_names_the_days() -> None:
     [(today,)] = run_sql("SELECT usage_day(clock_timestamp())::text")
     assert run("make_partitions").startswith(f"Made partitions for {today}, ")
     assert run("make_partitions") == "Made partitions for no day.\n"
+
+
+def test_status_tells_a_database_away_from_old_totals() -> None:
+    """Exit 2 says that nobody knows how old the totals are, and what to look at."""
+    environment = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "usage_status"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Check DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["verify_usage", "rebuild_usage"])
+def test_reversed_or_malformed_days_are_refused(command: str) -> None:
+    with pytest.raises(CommandError, match="--from must not be after --to"):
+        run(command, "--from", "2026-11-30", "--to", "2026-11-01")
+    with pytest.raises(CommandError, match="'november' is not a day such as"):
+        run(command, "--from", "november", "--to", "2026-11-01")

@@ -1,21 +1,14 @@
-from argparse import ArgumentTypeError
 from datetime import date
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
+from usage.management.base import UsageCommand, day
 from usage.services.generate import GenerateArgumentError, generate_usage
 
 
-def day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is not a day such as 2026-11-15") from error
-
-
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = (
         "Make up usage for demonstrations and measurements: data and voice records of the days "
         "before today, for the subscriptions sub-000001, sub-000002 and so on, which are made if "

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 from tqdm import tqdm
 
 from usage.errors import UsageError
-from usage.management.base import UsageCommand
+from usage.management.base import UsageCommand, day
 from usage.services.audit import rebuild
 
 
@@ -21,7 +21,7 @@ class Command(UsageCommand):
         for name in ["from", "to"]:
             parser.add_argument(
                 f"--{name}",
-                type=date.fromisoformat,
+                type=day,
                 metavar="DATE",
                 dest=f"{name}_date",
                 required=True,

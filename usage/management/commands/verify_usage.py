@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from tqdm import tqdm
 
-from usage.management.base import UsageCommand
+from usage.management.base import UsageCommand, day
 from usage.services.audit import AuditReport, verify
 
 
@@ -16,8 +16,8 @@ class Command(UsageCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--from", type=date.fromisoformat, metavar="DATE", dest="from_date")
-        parser.add_argument("--to", type=date.fromisoformat, metavar="DATE", dest="to_date")
+        parser.add_argument("--from", type=day, metavar="DATE", dest="from_date")
+        parser.add_argument("--to", type=day, metavar="DATE", dest="to_date")
         parser.add_argument(
             "--sample", type=int, metavar="N", help="compare N random subscriptions only"
         )

@@ -77,7 +77,7 @@ class BatchWriter:
         if not days or len(self._days) + len(days) > MOST_DAYS:
             return
         if not try_to_make_partitions(days, seconds=self._patience):
-            self._patience = 0.0  # refreshes are paused, perhaps: don't wait again
+            self._patience = 0.0  # a long refresh is on: don't wait for each batch
         self._days |= days
 
 
