@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> Figures:
         subscriptions=options.subscriptions,
     )
     figures |= _first_fill(options)
-    figures |= _ticks(options, first, late=0)
-    figures |= _ticks(options, first, late=options.new // 200)
+    figures |= _ticks(options, first)
     execute("DROP MATERIALIZED VIEW one_concurrently", "DROP MATERIALIZED VIEW one_plainly")
     if options.ticks:
         figures |= _many_ticks(options, first)
@@ -125,7 +124,8 @@ def _first_fill(options: argparse.Namespace) -> Figures:
     }
 
 
-def _ticks(options: argparse.Namespace, first: date, *, late: int) -> Figures:
+def _ticks(options: argparse.Namespace, first: date) -> Figures:
+    """Ticks without and with late records, by turns: today's records grow with every round."""
     approaches: dict[str, Callable[[], object]] = {
         "ours": ours,
         "one view, concurrently": lambda: execute(
@@ -133,20 +133,31 @@ def _ticks(options: argparse.Namespace, first: date, *, late: int) -> Figures:
         ),
         "one view, plainly": lambda: execute("REFRESH MATERIALIZED VIEW one_plainly"),
     }
-    times: dict[str, list[float]] = {name: [] for name in approaches}
-    for number in range(options.rounds):
-        _new_records(options, first, late)
-        names = list(approaches)
-        for name in names[number % 3 :] + names[: number % 3]:
-            times[name].append(seconds(approaches[name]))
-    case = f"tick of {options.new:,} new records" + (f", {late:,} of them late" if late else "")
-    figures: Figures = {
-        f"{case}: ours, times as fast as {name}": _ratio(times[name], times["ours"])
-        for name in names
-        if name != "ours"
+    names = list(approaches)
+    cases = {
+        late: f"tick of {options.new:,} new records" + (f", {late:,} of them late" if late else "")
+        for late in (0, options.new // 200)
     }
-    figures |= {f"{case}: {name}, s": _median(values) for name, values in times.items()}
-    figures[f"{case}: phases of ours"] = RefreshRun.objects.latest("pk").phases
+    times: dict[tuple[int, str], list[float]] = {
+        (late, name): [] for late in cases for name in names
+    }
+    phases = {}
+    for number in range(options.rounds):
+        for late in cases:
+            _new_records(options, first, late)
+            for name in names[number % 3 :] + names[: number % 3]:
+                times[late, name].append(seconds(approaches[name]))
+            phases[late] = RefreshRun.objects.latest("pk").phases
+    without, with_late = (times[late, "ours"] for late in cases)
+    figures: Figures = {"tick with late records to one without: ours": _ratio(with_late, without)}
+    for late, case in cases.items():
+        for name in names[1:]:
+            figures[f"{case}: ours, times as fast as {name}"] = _ratio(
+                times[late, name], times[late, "ours"]
+            )
+        for name in names:
+            figures[f"{case}: {name}, s"] = _median(times[late, name])
+        figures[f"{case}: phases of ours"] = phases[late]
     return figures
 
 

@@ -13,6 +13,8 @@ def web(address: str, name: str = "usage") -> list[str]:
         *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
         *("--timeout", "30", "--graceful-timeout", "20", "--max-requests", "10000"),
         *("--max-requests-jitter", "1000", "--no-control-socket"),
+        # The most there is: 200 subscriptions by external_id make a long address.
+        *("--limit-request-line", "8190"),
     ]
 
 

@@ -66,7 +66,7 @@ def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
 @pytest.mark.timeout(24 * 3600)
 @pytest.mark.parametrize(
     ("calendar", "open_days", "histories"),
-    [(UTC, OPEN_DAYS, 20), (UTC, None, 8), (ST_JOHNS, OPEN_DAYS, 12)],
+    [(UTC, OPEN_DAYS, 24), (UTC, None, 12), (ST_JOHNS, OPEN_DAYS, 14)],
     ids=["sealing", "never sealing", "sealing where a midnight comes twice"],
 )
 def test_totals_are_exact_in_any_history(
