@@ -83,8 +83,9 @@ def move_forward(sequence: str, day: date) -> None:
     """Move a day number that triggers read. It never goes back, and no rollback undoes it."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT setval('{sequence}', greatest(last_value, %s)) FROM {sequence}",  # noqa: S608
-            [(day - DAY_ZERO).days],
+            f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
+            f" FROM {sequence} WHERE last_value < %(number)s",
+            {"number": (day - DAY_ZERO).days},
         )
 
 
