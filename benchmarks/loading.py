@@ -17,7 +17,7 @@ from django.db.models.signals import post_save
 
 from benchmarks.raw import execute, seconds
 from usage.models import DataUsageRecord
-from usage.services.partitions import leaf_name
+from usage.services.partitions import leaf_name, make_partitions
 
 COLUMNS = "(subscription_id, usage_date, kilobytes_used, price)"
 TRANSACTION_ROWS = 500
@@ -46,6 +46,7 @@ def measure_loading(options: argparse.Namespace, today: date) -> dict[str, objec
     """Records a second into each kind of table, today and on a sealed day, and deadlocks."""
     figures: dict[str, object] = {}
     days = {"today": today, "a sealed day": today - timedelta(10)}
+    make_partitions(days.values())
     _make_tables(list(days.values()))
     for name, day in days.items():
         rows = list(_rows(day, options.load, options.subscriptions))
