@@ -51,3 +51,7 @@ class RefreshPausedError(UsageError):
 
 class ImportFileError(UsageError):
     """The file cannot be imported. Nothing was written."""
+
+
+class ExportError(UsageError):
+    """The rows cannot be given whole."""

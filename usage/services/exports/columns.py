@@ -1,0 +1,35 @@
+"""What the columns of lists hold. A name means the same in every list."""
+
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """What a column holds."""
+
+    NUMBER = auto()
+    MONEY = auto()
+    DAY = auto()
+    MOMENT = auto()
+    WORD = auto()  # one of ours
+    FOREIGN = auto()  # whatever somebody else wrote
+
+
+KINDS = {
+    "subscription_id": Kind.NUMBER,
+    "day": Kind.DAY,
+    "first_day": Kind.DAY,
+    "last_day": Kind.DAY,
+    "usage_type": Kind.WORD,
+    "unit": Kind.WORD,
+    "total_price": Kind.MONEY,
+    "exceeded_by": Kind.MONEY,
+    "price": Kind.MONEY,
+    "total_usage": Kind.NUMBER,
+    "record_count": Kind.NUMBER,
+    "quantity": Kind.NUMBER,
+    "last_usage_at": Kind.MOMENT,
+    "usage_date": Kind.MOMENT,
+    "created_at": Kind.MOMENT,
+    "id": Kind.WORD,
+    "external_id": Kind.FOREIGN,
+}
