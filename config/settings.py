@@ -86,7 +86,7 @@ USE_I18N = False
 REDIS_URL = environment.broker("REDIS_URL")
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.permissions.KeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],

@@ -3,6 +3,8 @@
 A question about totals takes `daily`, the daily totals it is to be answered from (refreshed_daily
 or live_daily), already narrowed to the days, types and subscriptions that are meant. Money is
 Decimal in the currency of the deployment, quantities are kilobytes (data) or seconds (voice).
+
+Where a value is asked for, an Expression may stand for it, so that one queryset serves many values.
 """
 
 import math
@@ -15,6 +17,7 @@ from typing import Any, TypeAlias
 from django.db.models import (
     DateField,
     DateTimeField,
+    Expression,
     F,
     Func,
     Max,
@@ -22,7 +25,6 @@ from django.db.models import (
     Q,
     QuerySet,
     Sum,
-    Value,
 )
 from django.db.models.functions import Greatest, Now
 
@@ -123,10 +125,10 @@ def refreshed_daily() -> QuerySet[DailyUsage]:
 
 def live_daily(
     *,
-    subscription_ids: Sequence[int] | None = None,
-    external_ids: Sequence[str] | None = None,
-    from_date: date | None = None,
-    to_date: date | None = None,
+    subscription_ids: Sequence[int] | Expression | None = None,
+    external_ids: Sequence[str] | Expression | None = None,
+    from_date: date | Expression | None = None,
+    to_date: date | Expression | None = None,
 ) -> QuerySet[LiveDailyUsage]:
     """Daily totals exact at the snapshot of the statement, at least those of the subscriptions
     and days named here: the caller narrows. Naming subscriptions makes it quick."""
@@ -167,7 +169,7 @@ def type_totals(*, daily: DailySource) -> Rows:
     )
 
 
-def over_limit(*, daily: DailySource, price_limit: Decimal) -> Rows:
+def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows:
     """One row per subscription with a usage type whose price, added up, reached the limit.
 
     Each row has subscription_id, `<type>_price` for every type (None without usage of that type)
@@ -185,31 +187,33 @@ def over_limit(*, daily: DailySource, price_limit: Decimal) -> Rows:
     )
 
 
-def day_records(
-    *, subscription_id: int, usage_type: UsageType, day: date, kept_from: date | None
-) -> Rows:
-    """The raw records behind one daily total: id, usage_date, price and quantity.
-
-    Raises RecordsDroppedError for a day before kept_from, the first day whose records are kept.
-    The bounds on usage_date only spare the other partitions; usage_day decides.
-    """
+def refuse_dropped_day(*, day: date, kept_from: date | None) -> None:
+    """Raises RecordsDroppedError for a day before kept_from, the first whose records are kept."""
     if kept_from is not None and day < kept_from:
         raise RecordsDroppedError(
             f"The raw records of {day} are dropped: {kept_from} is the first day whose records are "
             "kept. The daily total of the day stays."
         )
+
+
+def day_records(
+    *, subscription_id: int | Expression, usage_type: UsageType, day: date | Expression
+) -> Rows:
+    """The raw records behind one daily total: id, usage_date, price and quantity.
+
+    The bounds on usage_date only spare the other partitions; usage_day decides.
+    """
     records: QuerySet[Any]
     if usage_type == UsageType.DATA:
         records, quantity = DataUsageRecord.objects.all(), "kilobytes_used"
     else:
         records, quantity = VoiceUsageRecord.objects.all(), "seconds_used"
-    whole_day = Value(day, output_field=DateField())
     return (
         records.alias(day=UsageDay("usage_date"))
         .filter(
             subscription_id=subscription_id,
-            usage_date__gte=UsageDayStart(whole_day),
-            usage_date__lt=UsageDayEnd(whole_day),
+            usage_date__gte=UsageDayStart(day),
+            usage_date__lt=UsageDayEnd(day),
             day=day,
         )
         .values("id", "usage_date", "price", quantity=F(quantity))
@@ -218,4 +222,6 @@ def day_records(
 
 def subscription_rows(*, subscriptions: QuerySet[Subscription]) -> Rows:
     """The subscriptions as they stand: subscription_id, external_id and created_at."""
-    return subscriptions.values("external_id", "created_at", subscription_id=F("id"))
+    return subscriptions.annotate(subscription_id=F("id")).values(
+        "subscription_id", "external_id", "created_at"
+    )

@@ -1,10 +1,11 @@
 """The lists of the API: each authenticates, validates, asks one selector and serialises."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -14,8 +15,11 @@ from rest_framework.views import APIView
 
 from usage import selectors
 from usage.api import filters, results
-from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url
+from usage.api.authentication import state_seen
+from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
+from usage.api.statements import Asked, Statement
+from usage.models import Subscription
 from usage.selectors import DailySource, Rows, TotalsState
 
 SUBSCRIPTION = Key("subscription_id")
@@ -34,27 +38,38 @@ DAILY_KEYS = {
     ],
 }
 
+# Parameters that no row is chosen by.
+NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live"})
+
+Row: TypeAlias = tuple[Any, ...]
+
 
 class ListEndpoint(APIView):
     """One page of the answer to a query, in the envelope every list has."""
 
     permission_classes = [MayReadUsage]
     filterset_class: ClassVar[type[filters.QueryFilter]]
+    # Parameters whose value, not only whether it is given, decides what the SQL looks like.
+    shaped_by: ClassVar[frozenset[str]] = frozenset()
 
     def get(self, request: Request) -> Response:
         query = self.filterset_class(request.query_params)
-        keys = self.keys(query.asked)
+        asked = query.asked
+        keys = self.keys(asked)
         pager = Pager(
             keys=keys,
             query=query.digest(endpoint=type(self).__name__, columns=[key.column for key in keys]),
-            cursor=query.asked["cursor"],
-            size=query.asked["page_size"] or DEFAULT_PAGE_SIZE,
+            cursor=asked["cursor"],
+            size=asked["page_size"] or DEFAULT_PAGE_SIZE,
         )
-        # Before the rows: a refresh in between makes the answer newer than it says, never older.
-        state = selectors.totals_state()
-        live = self.is_live(query.asked, state)
-        rows, cursor = pager.page(self.rows(query, state, live=live))
-        from_date, to_date = self.days(query.asked)
+        # Read before the rows: a refresh in between makes the answer newer than it says, never
+        # older.
+        state = state_seen(request)
+        live = self.is_live(asked, state)
+        statement = self.statement(asked, live=live, after=pager.cursor is not None)
+        columns, found = statement.fetch({**asked, **pager.values})
+        rows, cursor = pager.cut(columns, found)
+        from_date, to_date = self.days(asked)
         return Response(
             {
                 "as_of": state.read_at if live else state.as_of,
@@ -64,28 +79,39 @@ class ListEndpoint(APIView):
                 "from_date": from_date,
                 "to_date": to_date,
                 "next": next_url(request, cursor) if cursor else None,
-                "results": [self.result(row, query.asked) for row in rows],
+                "results": [self.result(row, asked) for row in rows],
             }
         )
 
-    def is_live(self, asked: dict[str, Any], state: TotalsState) -> bool:
+    def statement(self, asked: Mapping[str, Any], *, live: bool, after: bool) -> Statement:
+        """The SQL of a page, compiled for the first of all questions that differ in values only:
+        of the first page, or of one `after` a position."""
+        given = tuple(
+            (name, value if name in self.shaped_by else None)
+            for name, value in asked.items()
+            if value is not None and name not in NOT_IN_SQL
+        )
+        endpoint: Any = type(self)
+        return _statement(endpoint, given, live, after)
+
+    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
         """Whether the rows are read as they are now, as they always are unless totals are asked
         for. What is read now is never too old."""
         return True
 
     @abstractmethod
-    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
-        """The rows that answer the query."""
+    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+        """The rows that are asked for; an Asked may stand for each value not in `shaped_by`."""
 
     @abstractmethod
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         """The order of the rows, ending with what makes a row unique."""
 
     @abstractmethod
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
         """One row as JSON."""
 
-    def days(self, asked: dict[str, Any]) -> tuple[date | None, date | None]:
+    def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
         """The first and last day asked for, both included, None where open."""
         return asked.get("from_date"), asked.get("to_date")
 
@@ -93,7 +119,7 @@ class ListEndpoint(APIView):
 class TotalsEndpoint(ListEndpoint):
     """An answer from the totals of the last refresh, or from live ones."""
 
-    def is_live(self, asked: dict[str, Any], state: TotalsState) -> bool:
+    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
         return selectors.is_answered_live(
             state=state,
             live=bool(asked["live"]),
@@ -101,8 +127,7 @@ class TotalsEndpoint(ListEndpoint):
             is_named=any(asked[name] is not None for name in filters.NAMES),
         )
 
-    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
-        asked = query.asked
+    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
         daily: DailySource = selectors.refreshed_daily()
         if live:
             daily = selectors.live_daily(
@@ -111,10 +136,10 @@ class TotalsEndpoint(ListEndpoint):
                 from_date=asked["from_date"],
                 to_date=asked["to_date"],
             )
-        return self.summary(query.narrowed(daily), asked)
+        return self.summary(self.filterset_class.narrowed(daily, asked), asked)
 
     @abstractmethod
-    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         """The rows that these daily totals come to."""
 
 
@@ -123,14 +148,15 @@ class OverLimit(TotalsEndpoint):
 
     filterset_class = filters.OverLimitFilter
 
-    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
 
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [Key("largest_price", Decimal, descending=True), SUBSCRIPTION]
 
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        return results.exceeded(row, asked["price_limit"])
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        subscription_id, *prices, _largest = row
+        return results.exceeded(subscription_id, prices, asked["price_limit"])
 
 
 class Totals(TotalsEndpoint):
@@ -138,51 +164,57 @@ class Totals(TotalsEndpoint):
 
     filterset_class = filters.TotalsFilter
 
-    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.type_totals(daily=daily)
 
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [SUBSCRIPTION, USAGE_TYPE]
 
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        return results.type_total(row)
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return results.type_total(*row)
 
 
 class Daily(TotalsEndpoint):
     """Totals by subscription, day and usage type."""
 
     filterset_class = filters.DailyFilter
+    shaped_by = frozenset({"ordering"})
 
-    def summary(self, daily: DailySource, asked: dict[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.daily_rows(daily=daily)
 
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return DAILY_KEYS[asked["ordering"] or filters.DAILY_ORDERINGS[0]]
 
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        return results.daily_total(row)
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return results.daily_total(*row)
 
 
 class Records(ListEndpoint):
     """The raw records behind one daily total, as they are now, by usage_date and id."""
 
     filterset_class = filters.RecordFilter
+    shaped_by = frozenset({"usage_type"})
 
-    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
+    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
+        """Raises RecordsDroppedError for a day whose records are dropped."""
+        selectors.refuse_dropped_day(day=asked["day"], kept_from=state.raw_kept_from)
+        return True
+
+    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
         return selectors.day_records(
-            subscription_id=query.asked["subscription_id"],
-            usage_type=query.asked["usage_type"],
-            day=query.asked["day"],
-            kept_from=state.raw_kept_from,
+            subscription_id=asked["subscription_id"],
+            usage_type=asked["usage_type"],
+            day=asked["day"],
         )
 
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [Key("usage_date", datetime.fromisoformat), Key("id", UUID)]
 
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        return results.record(row, asked["usage_type"])
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return results.record(*row, unit=asked["usage_type"].unit)
 
-    def days(self, asked: dict[str, Any]) -> tuple[date | None, date | None]:
+    def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
         return asked["day"], asked["day"]
 
 
@@ -191,11 +223,25 @@ class Subscriptions(ListEndpoint):
 
     filterset_class = filters.SubscriptionFilter
 
-    def rows(self, query: filters.QueryFilter, state: TotalsState, *, live: bool) -> Rows:
-        return selectors.subscription_rows(subscriptions=query.qs)
+    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+        everybody = Subscription.objects.all()
+        return selectors.subscription_rows(
+            subscriptions=self.filterset_class.narrowed(everybody, asked)
+        )
 
-    def keys(self, asked: dict[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [SUBSCRIPTION]
 
-    def result(self, row: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-        return results.subscription(row)
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return results.subscription(*row)
+
+
+@lru_cache(maxsize=2000)
+def _statement(
+    endpoint: type[ListEndpoint], given: tuple[tuple[str, Any], ...], live: bool, after: bool
+) -> Statement:
+    """`given` has the value of what shapes the SQL, and None for what only stands in it."""
+    asked = dict.fromkeys(endpoint.filterset_class.base_filters)
+    asked |= {name: Asked(name) if value is None else value for name, value in given}
+    rows = endpoint().rows(asked, live=live)
+    return Statement.of(paged(rows, endpoint().keys(asked), after=after))

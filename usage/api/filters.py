@@ -3,7 +3,7 @@
 import hashlib
 import json
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,10 @@ import django_filters  # type: ignore[import-untyped]
 from django import forms
 from django.core.exceptions import ValidationError as FormError
 from django.db.models import QuerySet
+from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from usage.api import parameters
-from usage.models import DailyUsage, DataUsageRecord, Subscription
 
 NAMES = ("subscription_id", "external_id")
 DAILY_ORDERINGS = ("subscription_id", "day", "-day", "total_price", "-total_price")
@@ -36,53 +36,17 @@ class Parameter(django_filters.Filter):
         return queryset.filter(**{self.narrows: value})
 
 
-class QueryForm(forms.Form):
-    """Faults that lie between parameters."""
-
-    def clean(self) -> None:
-        self._ids_are_few()
-        if "month" not in self.fields:
-            return
-        if "month" in self.data and ("from_date" in self.data or "to_date" in self.data):
-            self.add_error("month", self._fault("month", "Given with from_date or to_date"))
-        first, last = self.cleaned_data.get("from_date"), self.cleaned_data.get("to_date")
-        if first and last and first > last:
-            self.add_error("from_date", self._fault("from_date", f"After to_date, which is {last}"))
-        if month := self.cleaned_data.get("month"):
-            self.cleaned_data["from_date"] = month
-            self.cleaned_data["to_date"] = month.replace(day=monthrange(*month.timetuple()[:2])[1])
-
-    def _ids_are_few(self) -> None:
-        given = [self.cleaned_data.get(name) for name in NAMES]
-        if not all(isinstance(values, list) for values in given):
-            return
-        count = sum(len(values) for values in given if values)
-        if count > parameters.MOST_IDS:
-            for name in NAMES:
-                self.add_error(name, self._fault(name, f"{count} values", code="too_many"))
-
-    def _fault(self, name: str, problem: str, code: str = "invalid") -> FormError:
-        field = self.fields[name]
-        assert isinstance(field, parameters.ParameterField)  # noqa: S101 - QueryFilter makes them
-        return field.fault(problem, code=code)
-
-
-class NamedLiveForm(QueryForm):
-    """Lists of everybody are not live: each of many pages would read all open raw records."""
-
-    def clean(self) -> None:
-        super().clean()
-        if self.cleaned_data.get("live") and not any(name in self.data for name in NAMES):
-            fault = "Name subscriptions (subscription_id, external_id) for a live answer."
-            self.add_error("live", FormError(fault, code="required"))
-
-
 class QueryFilter(django_filters.FilterSet):
     """What every list understands. A parameter it doesn't know is a fault."""
 
     page_size = Parameter(parameters.PageSizeField)
     cursor = Parameter(parameters.CursorField)
     max_staleness = Parameter(parameters.MaxStalenessField)
+
+    def __init__(self, data: QueryDict) -> None:
+        """Not that of FilterSet, which copies every filter and makes a form for each request:
+        nothing here changes a filter or its field, so the class has them once."""
+        self.data = data
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -92,20 +56,43 @@ class QueryFilter(django_filters.FilterSet):
         """
         faults: dict[str, list[ErrorDetail]] = {}
         for name in self.data:
-            if name not in self.filters:
-                allowed = ", ".join(sorted(self.filters))
+            if name not in self.base_filters:
+                allowed = ", ".join(sorted(self.base_filters))
                 detail = f"Unknown parameter. Allowed are {allowed}."
                 faults[name[:100]] = [ErrorDetail(detail, code="unknown")]
-        for name, errors in self.errors.as_data().items():
-            faults[name] = [ErrorDetail(str(error.message), code=error.code) for error in errors]
+        asked: dict[str, Any] = {}
+        for name, parameter in self.base_filters.items():
+            given = self.data.getlist(name) if name in self.data else None
+            try:
+                asked[name] = parameter.field.clean(given)
+            except FormError as fault:
+                asked[name] = None
+                faults[name] = [_detail(fault)]
+        for name, between in self.faults_between(asked):
+            faults.setdefault(name, []).append(_detail(between))
         if faults:
             raise ValidationError(faults)
-        return self.form.cleaned_data
+        return asked
 
-    def narrowed(self, queryset: QuerySet) -> QuerySet:
-        """The rows of this queryset that the query asks for."""
-        _ = self.asked
-        return self.filter_queryset(queryset)
+    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        """Faults that no parameter has alone; a parameter with a fault of its own is None."""
+        given = [asked.get(name) for name in NAMES]
+        if all(isinstance(values, list) for values in given):
+            count = sum(len(values) for values in given if values)
+            if count > parameters.MOST_IDS:
+                for name in NAMES:
+                    yield name, self.fault(name, f"{count} values", code="too_many")
+
+    def fault(self, name: str, problem: str, *, code: str = "invalid") -> FormError:
+        """What is wrong with a parameter, and what it allows."""
+        return self.base_filters[name].field.fault(problem, code=code)
+
+    @classmethod
+    def narrowed(cls, queryset: QuerySet, asked: Mapping[str, Any]) -> QuerySet:
+        """The rows of this queryset that are asked for."""
+        for name, parameter in cls.base_filters.items():
+            queryset = parameter.filter(queryset, asked[name])
+        return queryset
 
     def digest(self, *, endpoint: str, columns: Sequence[str]) -> str:
         """Names the query: the same for the same question in the same order, however written.
@@ -122,34 +109,53 @@ class QueryFilter(django_filters.FilterSet):
         return hashlib.sha256(query.encode()).hexdigest()[:32]
 
 
-class TotalsFilter(QueryFilter):
+class UsageFilter(QueryFilter):
     """Daily totals by subscription, type and days. A row must satisfy every parameter given, so
     subscription_id and external_id together name the subscriptions that are in both."""
 
-    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="subscription_id__in")
-    external_id = Parameter(parameters.ExternalIdsField, narrows="subscription__external_id__in")
+    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="subscription_id__any")
+    external_id = Parameter(parameters.ExternalIdsField, narrows="subscription__external_id__any")
     usage_type = Parameter(parameters.UsageTypeField, narrows="usage_type")
     from_date = Parameter(parameters.DayField, narrows="day__gte")
     to_date = Parameter(parameters.DayField, narrows="day__lte")
     month = Parameter(parameters.MonthField)
     live = Parameter(parameters.TrueFalseField)
 
-    class Meta:
-        model = DailyUsage
-        fields: list[str] = []
-        form: type[QueryForm] = NamedLiveForm
+    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        yield from super().faults_between(asked)
+        if "month" in self.data and ("from_date" in self.data or "to_date" in self.data):
+            yield "month", self.fault("month", "Given with from_date or to_date")
+        first, last = asked["from_date"], asked["to_date"]
+        if first and last and first > last:
+            yield "from_date", self.fault("from_date", f"After to_date, which is {last}")
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked
+        if month := asked["month"]:
+            days_of_month = monthrange(month.year, month.month)[1]
+            asked |= {"from_date": month, "to_date": month.replace(day=days_of_month)}
+        return asked
+
+
+class TotalsFilter(UsageFilter):
+    """Lists of everybody are not live: each of many pages would read all open raw records."""
+
+    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        yield from super().faults_between(asked)
+        if asked["live"] and not any(name in self.data for name in NAMES):
+            fault = "Name subscriptions (subscription_id, external_id) for a live answer."
+            yield "live", FormError(fault, code="required")
 
 
 class DailyFilter(TotalsFilter):
     ordering = Parameter(parameters.ChoiceField, choices=DAILY_ORDERINGS)
 
 
-class OverLimitFilter(TotalsFilter):
-    price_limit = Parameter(parameters.PriceLimitField, required=True)
+class OverLimitFilter(UsageFilter):
+    """Live of everybody too: whoever reached a limit is worth one look at all open raw records."""
 
-    class Meta(TotalsFilter.Meta):
-        # Whoever reached a limit is worth one look at all open raw records.
-        form = QueryForm
+    price_limit = Parameter(parameters.PriceLimitField, required=True)
 
 
 class RecordFilter(QueryFilter):
@@ -159,17 +165,11 @@ class RecordFilter(QueryFilter):
     usage_type = Parameter(parameters.UsageTypeField, required=True)
     day = Parameter(parameters.DayField, required=True)
 
-    class Meta:
-        model = DataUsageRecord
-        fields: list[str] = []
-        form = QueryForm
-
 
 class SubscriptionFilter(QueryFilter):
-    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="id__in")
-    external_id = Parameter(parameters.ExternalIdsField, narrows="external_id__in")
+    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="id__any")
+    external_id = Parameter(parameters.ExternalIdsField, narrows="external_id__any")
 
-    class Meta:
-        model = Subscription
-        fields: list[str] = []
-        form = QueryForm
+
+def _detail(fault: FormError) -> ErrorDetail:
+    return ErrorDetail(str(fault.message), code=fault.code)

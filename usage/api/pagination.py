@@ -12,6 +12,7 @@ from django.db.models import Q
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
+from usage.api.statements import ROW_LIMIT, Asked
 from usage.selectors import Rows
 
 DEFAULT_PAGE_SIZE = 100
@@ -66,19 +67,37 @@ class Pager:
             fault = "Of another query. Repeat the parameters of the page before, or leave it out."
             raise ValidationError({"cursor": [ErrorDetail(fault, code="other_query")]})
 
-    def page(self, rows: Rows) -> tuple[list[dict[str, Any]], Cursor | None]:
+    @property
+    def values(self) -> dict[str, Any]:
+        """What `paged` leaves open: where the page begins, and one row more than it holds."""
+        position = self.cursor.position if self.cursor is not None else []
+        after = {
+            position_name(key): key.read(value)
+            for key, value in zip(self.keys, position, strict=bool(position))
+        }
+        return {ROW_LIMIT: self.size + 1, **after}
+
+    def cut(
+        self, columns: list[str], found: list[tuple[Any, ...]]
+    ) -> tuple[list[tuple[Any, ...]], Cursor | None]:
         """The rows of the page, and the cursor of the next page or None after the last."""
-        if self.cursor is not None:
-            position = zip(self.keys, self.cursor.position, strict=True)
-            rows = rows.filter(rows_after([(key, key.read(value)) for key, value in position]))
-        order = [f"-{key.column}" if key.descending else key.column for key in self.keys]
-        found = list(rows.order_by(*order)[: self.size + 1])
         if len(found) <= self.size:
             return found, None
-        last = found[self.size - 1]
-        return found[: self.size], Cursor(
-            self.query, [written(last[key.column]) for key in self.keys]
-        )
+        last = dict(zip(columns, found[self.size - 1], strict=True))
+        position = [written(last[key.column]) for key in self.keys]
+        return found[: self.size], Cursor(self.query, position)
+
+
+def paged(rows: Rows, keys: Sequence[Key], *, after: bool) -> Rows:
+    """The rows in the order of the keys, and `after` a position that is Asked."""
+    if after:
+        rows = rows.filter(rows_after([(key, Asked(position_name(key))) for key in keys]))
+    return rows.order_by(*(f"-{key.column}" if key.descending else key.column for key in keys))
+
+
+def position_name(key: Key) -> str:
+    """The name of the value that the last row before the page has in this column."""
+    return f"after_{key.column}"
 
 
 def rows_after(position: Sequence[tuple[Key, Any]]) -> Q:

@@ -31,17 +31,12 @@ def whole_number(value: str, *, least: int, most: int) -> int | None:
     return int(value) if least <= int(value) <= most else None
 
 
-class GivenValues(forms.Widget):
-    """Every value a parameter was given, so that a second one is seen; None for none."""
-
-    def value_from_datadict(self, data: Any, _files: Any, name: str) -> list[str] | None:
-        return data.getlist(name) if name in data else None
-
-
 class ParameterField(forms.Field):
-    """A parameter given once. Subclasses say what is `allowed` and read one value."""
+    """A parameter given once. Subclasses say what is `allowed` and read one value.
 
-    widget = GivenValues
+    `clean` takes every value that was given, so that a second one is seen; None for none.
+    """
+
     allowed: str
 
     def clean(self, given: list[str] | None) -> Any:

@@ -1,9 +1,17 @@
-"""How a row looks in JSON. Money is a string in plain notation with every digit it has."""
+"""How a row looks in JSON. Money is a string in plain notation with every digit it has.
 
+The arguments are the columns of the selectors, in their order.
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
 from decimal import Context, Decimal, Inexact
 from typing import Any
+from uuid import UUID
 
 from usage.models import UsageType
+
+UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
 
 _EXACT = Context(prec=1000, traps=[Inexact])
 
@@ -13,61 +21,84 @@ def plain(amount: Decimal) -> str:
     return format(amount, "f")
 
 
-def exceeded(row: dict[str, Any], price_limit: Decimal) -> dict[str, Any]:
-    totals = {usage_type: row[f"{usage_type.value}_price"] for usage_type in UsageType}
+def exceeded(
+    subscription_id: int,
+    prices: Sequence[Decimal | None],
+    price_limit: Decimal,
+) -> dict[str, Any]:
+    """`prices` are those of the types in the order of UsageType."""
     return {
-        "subscription_id": row["subscription_id"],
+        "subscription_id": subscription_id,
         "exceeded": [
             {
                 "usage_type": usage_type.value,
-                "total_price": plain(total),
-                "exceeded_by": plain(_EXACT.subtract(total, price_limit)),
+                "total_price": plain(price),
+                "exceeded_by": plain(_EXACT.subtract(price, price_limit)),
             }
-            for usage_type, total in totals.items()
-            if total is not None and total >= price_limit
+            for usage_type, price in zip(UsageType, prices, strict=True)
+            if price is not None and price >= price_limit
         ],
     }
 
 
-def type_total(row: dict[str, Any]) -> dict[str, Any]:
+def type_total(
+    subscription_id: int,
+    usage_type: str,
+    price: Decimal,
+    usage: Decimal,
+    records: Decimal,
+    first_day: date,
+    last_day: date,
+) -> dict[str, Any]:
     return {
-        "subscription_id": row["subscription_id"],
-        "usage_type": row["usage_type"],
-        "unit": UsageType(row["usage_type"]).unit,
-        "total_price": plain(row["price"]),
-        "total_usage": row["usage"],
-        "record_count": row["records"],
-        "first_day": row["first_day"],
-        "last_day": row["last_day"],
+        "subscription_id": subscription_id,
+        "usage_type": usage_type,
+        "unit": UNITS[usage_type],
+        "total_price": plain(price),
+        # The database adds up whole numbers to one without bounds.
+        "total_usage": int(usage),
+        "record_count": int(records),
+        "first_day": first_day,
+        "last_day": last_day,
     }
 
 
-def daily_total(row: dict[str, Any]) -> dict[str, Any]:
+def daily_total(
+    subscription_id: int,
+    day: date,
+    usage_type: str,
+    total_price: Decimal,
+    total_usage: int,
+    record_count: int,
+    last_usage_at: datetime,
+) -> dict[str, Any]:
     return {
-        "subscription_id": row["subscription_id"],
-        "day": row["day"],
-        "usage_type": row["usage_type"],
-        "unit": UsageType(row["usage_type"]).unit,
-        "total_price": plain(row["total_price"]),
-        "total_usage": row["total_usage"],
-        "record_count": row["record_count"],
-        "last_usage_at": row["last_usage_at"],
+        "subscription_id": subscription_id,
+        "day": day,
+        "usage_type": usage_type,
+        "unit": UNITS[usage_type],
+        "total_price": plain(total_price),
+        "total_usage": total_usage,
+        "record_count": record_count,
+        "last_usage_at": last_usage_at,
     }
 
 
-def record(row: dict[str, Any], usage_type: UsageType) -> dict[str, Any]:
+def record(
+    identity: UUID, usage_date: datetime, price: Decimal, quantity: int, *, unit: str
+) -> dict[str, Any]:
     return {
-        "id": row["id"],
-        "usage_date": row["usage_date"],
-        "price": plain(row["price"]),
-        "quantity": row["quantity"],
-        "unit": usage_type.unit,
+        "id": identity,
+        "usage_date": usage_date,
+        "price": plain(price),
+        "quantity": quantity,
+        "unit": unit,
     }
 
 
-def subscription(row: dict[str, Any]) -> dict[str, Any]:
+def subscription(subscription_id: int, external_id: str, created_at: datetime) -> dict[str, Any]:
     return {
-        "subscription_id": row["subscription_id"],
-        "external_id": row["external_id"],
-        "created_at": row["created_at"],
+        "subscription_id": subscription_id,
+        "external_id": external_id,
+        "created_at": created_at,
     }

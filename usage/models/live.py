@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any, Self
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Expression
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.sql.datastructures import BaseTable
 
@@ -23,21 +24,23 @@ class LiveTable(BaseTable):
     """What a queryset over LiveDailyUsage writes behind FROM: the function, named as the view.
 
     Its rows are those of the subscriptions and days given, both days included; of subscription_ids
-    when external_ids are given as well.
+    when external_ids are given as well. An Expression that stands for a value goes into the
+    parameters as it is.
     """
 
     def __init__(
         self,
         *,
-        subscription_ids: Sequence[int] | None,
-        external_ids: Sequence[str] | None,
-        first_day: date,
-        last_day: date,
+        subscription_ids: Sequence[int] | Expression | None,
+        external_ids: Sequence[str] | Expression | None,
+        first_day: date | Expression,
+        last_day: date | Expression,
     ) -> None:
         super().__init__(LiveDailyUsage._meta.db_table, None)
         self.ids = IDS_OF_EXTERNAL_IDS if subscription_ids is None else IDS
         names = external_ids if subscription_ids is None else subscription_ids
-        self.arguments = (list(names or []), first_day, last_day)
+        given = names if isinstance(names, Expression) else list(names or [])
+        self.arguments = (given, first_day, last_day)
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper

@@ -1,6 +1,7 @@
 """What a client is told when there is no answer: a status, one JSON shape, what to do."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -9,7 +10,6 @@ from rest_framework.test import APIClient
 from tests.connections import ask, second_session
 from tests.usage.api.asking import LISTS, fill_totals, get, only_error
 from usage.models import UsageState
-from usage.selectors import totals_state
 
 
 def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
@@ -103,15 +103,31 @@ def test_a_query_that_takes_too_long_says_what_to_narrow(
     assert only_error(waiting, "server_error")["code"] == "database_busy"
 
 
-def test_a_connection_that_the_server_ended_is_503_and_the_next_request_works(
-    state: None, client_with_token: APIClient, reconnected: None
-) -> None:
-    """The token is looked up first: signing in meets the broken connection."""
-    assert totals_state()
+def end_connection() -> None:
+    """As a restart of the server does with a connection that a thread has kept."""
     with second_session(autocommit=True) as other:
         pid = connection.connection.info.backend_pid
         assert ask(other, "SELECT pg_terminate_backend(%s, 5000)", [pid]) == [(True,)]
-    response = get(client_with_token, "usage/totals")
+
+
+def test_a_connection_that_the_server_ended_is_replaced_before_anybody_sees_it(
+    state: None, client_with_token: APIClient, reconnected: None
+) -> None:
+    assert get(client_with_token, "usage/totals").status_code == 200
+    end_connection()
+    assert get(client_with_token, "usage/totals").status_code == 200
+
+
+def test_a_connection_that_ends_within_a_request_is_503_and_the_next_request_works(
+    state: None, client_with_token: APIClient, reconnected: None
+) -> None:
+    def ending(execute: Any, statement: str, *arguments: Any) -> Any:
+        if "usage_daily" in statement:
+            end_connection()
+        return execute(statement, *arguments)
+
+    with connection.execute_wrapper(ending):
+        response = get(client_with_token, "usage/totals")
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
     assert only_error(response, "server_error")["code"] == "database_unavailable"
@@ -141,11 +157,11 @@ def test_a_database_that_is_away_is_503(
 def test_a_fault_of_ours_is_500_in_json_without_a_traceback(
     client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken() -> None:
+    def broken(**_: object) -> None:
         raise RuntimeError("a secret of the server")
 
     fill_totals()
-    monkeypatch.setattr("usage.selectors.totals_state", broken)
+    monkeypatch.setattr("usage.selectors.is_answered_live", broken)
     response = get(client_with_token, "usage/totals")
     assert response.status_code == 500
     assert only_error(response, "server_error")["code"] == "error"

@@ -194,7 +194,7 @@ def test_rows_that_come_and_go_between_pages_do_not_repeat_others(
 
 
 @pytest.mark.parametrize(("path", "query"), QUERIES)
-def test_a_page_takes_three_queries_without_count_or_offset(
+def test_a_page_takes_two_queries_without_count_or_offset(
     twins: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     url = answer(client_with_token, path, f"{query}&page_size=2")["next"]
@@ -202,9 +202,9 @@ def test_a_page_takes_three_queries_without_count_or_offset(
         connection,
     ) as queries:
         assert client_with_token.get(url).status_code == 200
-    token, state, rows = (query["sql"] for query in queries)
-    assert "authtoken_token" in token
-    assert "usage_state" in state
+    sign_in, rows = (query["sql"] for query in queries)
+    assert "authtoken_token" in sign_in
+    assert "usage_state" in sign_in
     assert "LIMIT 3" in rows
     assert "OFFSET" not in rows
     assert "COUNT" not in rows

@@ -23,6 +23,5 @@ def test_money_is_plain_and_keeps_its_digits(amount: str, text: str) -> None:
 
 def test_the_difference_to_the_limit_is_never_rounded() -> None:
     total = Decimal("123456789012345678901234567890.12345678")
-    row = {"subscription_id": 1, "data_price": total, "voice_price": None}
-    [only] = exceeded(row, Decimal("0.00000001"))["exceeded"]
+    [only] = exceeded(1, [total, None], Decimal("0.00000001"))["exceeded"]
     assert only["exceeded_by"] == "123456789012345678901234567890.12345677"
