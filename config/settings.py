@@ -78,6 +78,13 @@ DATABASES = {"default": environment.database("DATABASE_URL")}
 # Seconds a single statement of a web request may take.
 WEB_STATEMENT_TIMEOUT_SECONDS = 15
 
+# Seconds a CSV may take: one statement of it, a client that takes nothing, and all of it.
+DOWNLOAD_STATEMENT_TIMEOUT_SECONDS = 60
+DOWNLOAD_IDLE_SECONDS = 60
+DOWNLOAD_SECONDS = 600
+# Each holds a thread for as long as its client takes: the others are for pages.
+DOWNLOADS_PER_PROCESS = 2
+
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -89,10 +96,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.authentication.KeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "usage.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "usage.api.errors.handle",
     "COERCE_DECIMAL_TO_STRING": True,
-    # A parameter nobody knows is an error, this one too; the Accept header chooses the format.
+    # `format` is a parameter like the others: one with another value is an error.
     "URL_FORMAT_OVERRIDE": None,
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
-from pyarrow import parquet
+from pyarrow import parquet  # type: ignore[import-untyped]
 
 from tests.connections import ask, run_sql, second_session, wait_until
 from usage.errors import ExportError

@@ -1,7 +1,7 @@
 """The lists of the API: each authenticates, validates, asks one selector and serialises."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -9,13 +9,15 @@ from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
+from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from usage import selectors
-from usage.api import filters, results
+from usage.api import csv, filters, results
 from usage.api.authentication import state_seen
+from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import Asked, Statement
@@ -39,7 +41,7 @@ DAILY_KEYS = {
 }
 
 # Parameters that no row is chosen by.
-NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live"})
+NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -51,9 +53,11 @@ class ListEndpoint(APIView):
     filterset_class: ClassVar[type[filters.QueryFilter]]
     # Parameters whose value, not only whether it is given, decides what the SQL looks like.
     shaped_by: ClassVar[frozenset[str]] = frozenset()
+    # Of a CSV or another table: those of the JSON result, where that is flat.
+    columns: ClassVar[tuple[str, ...]]
 
-    def get(self, request: Request) -> Response:
-        query = self.filterset_class(request.query_params)
+    def get(self, request: Request) -> Response | StreamingHttpResponse:
+        query = self.filterset_class(request.query_params, format_accepted=format_accepted(request))
         asked = query.asked
         keys = self.keys(asked)
         pager = Pager(
@@ -66,6 +70,8 @@ class ListEndpoint(APIView):
         # older.
         state = state_seen(request)
         live = self.is_live(asked, state)
+        if asked["format"] == filters.CSV:
+            return csv.answer(self, request, asked, state, live=live)
         statement = self.statement(asked, live=live, after=pager.cursor is not None)
         columns, found = statement.fetch({**asked, **pager.values})
         rows, cursor = pager.cut(columns, found)
@@ -111,6 +117,10 @@ class ListEndpoint(APIView):
     def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
         """One row as JSON."""
 
+    def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
+        """One row as those of a table, which has `columns`."""
+        yield tuple(self.result(row, asked).values())
+
     def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
         """The first and last day asked for, both included, None where open."""
         return asked.get("from_date"), asked.get("to_date")
@@ -147,6 +157,7 @@ class OverLimit(TotalsEndpoint):
     """Subscriptions whose price in the days reached a limit, the largest total first."""
 
     filterset_class = filters.OverLimitFilter
+    columns = ("subscription_id", "usage_type", "total_price", "exceeded_by")
 
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
@@ -158,11 +169,26 @@ class OverLimit(TotalsEndpoint):
         subscription_id, *prices, _largest = row
         return results.exceeded(subscription_id, prices, asked["price_limit"])
 
+    def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
+        subscription_id, exceeded = self.result(row, asked).values()
+        for each in exceeded:
+            yield subscription_id, *each.values()
+
 
 class Totals(TotalsEndpoint):
     """Totals by subscription and usage type over the days."""
 
     filterset_class = filters.TotalsFilter
+    columns = (
+        "subscription_id",
+        "usage_type",
+        "unit",
+        "total_price",
+        "total_usage",
+        "record_count",
+        "first_day",
+        "last_day",
+    )
 
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.type_totals(daily=daily)
@@ -178,6 +204,16 @@ class Daily(TotalsEndpoint):
     """Totals by subscription, day and usage type."""
 
     filterset_class = filters.DailyFilter
+    columns = (
+        "subscription_id",
+        "day",
+        "usage_type",
+        "unit",
+        "total_price",
+        "total_usage",
+        "record_count",
+        "last_usage_at",
+    )
     shaped_by = frozenset({"ordering"})
 
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
@@ -194,6 +230,7 @@ class Records(ListEndpoint):
     """The raw records behind one daily total, as they are now, by usage_date and id."""
 
     filterset_class = filters.RecordFilter
+    columns = ("id", "usage_date", "price", "quantity", "unit")
     shaped_by = frozenset({"usage_type"})
 
     def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
@@ -222,6 +259,7 @@ class Subscriptions(ListEndpoint):
     """The subscriptions usage is charged to."""
 
     filterset_class = filters.SubscriptionFilter
+    columns = ("subscription_id", "external_id", "created_at")
 
     def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
         everybody = Subscription.objects.all()

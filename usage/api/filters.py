@@ -17,6 +17,7 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from usage.api import parameters
 
 NAMES = ("subscription_id", "external_id")
+JSON, CSV = FORMATS = ("json", "csv")
 DAILY_ORDERINGS = ("subscription_id", "day", "-day", "total_price", "-total_price")
 
 
@@ -42,11 +43,16 @@ class QueryFilter(django_filters.FilterSet):
     page_size = Parameter(parameters.PageSizeField)
     cursor = Parameter(parameters.CursorField)
     max_staleness = Parameter(parameters.MaxStalenessField)
+    format = Parameter(parameters.ChoiceField, choices=FORMATS)
 
-    def __init__(self, data: QueryDict) -> None:
+    def __init__(self, data: QueryDict, *, format_accepted: str = JSON) -> None:
         """Not that of FilterSet, which copies every filter and makes a form for each request:
-        nothing here changes a filter or its field, so the class has them once."""
+        nothing here changes a filter or its field, so the class has them once.
+
+        `format_accepted` is that of the answer unless the parameter `format` says another.
+        """
         self.data = data
+        self.format_accepted = format_accepted
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -68,6 +74,7 @@ class QueryFilter(django_filters.FilterSet):
             except FormError as fault:
                 asked[name] = None
                 faults[name] = [_detail(fault)]
+        asked["format"] = asked["format"] or self.format_accepted
         for name, between in self.faults_between(asked):
             faults.setdefault(name, []).append(_detail(between))
         if faults:
@@ -82,6 +89,10 @@ class QueryFilter(django_filters.FilterSet):
             if count > parameters.MOST_IDS:
                 for name in NAMES:
                     yield name, self.fault(name, f"{count} values", code="too_many")
+        if asked["format"] == CSV:
+            for name in ("page_size", "cursor"):
+                if name in self.data:
+                    yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
 
     def fault(self, name: str, problem: str, *, code: str = "invalid") -> FormError:
         """What is wrong with a parameter, and what it allows."""
@@ -99,7 +110,7 @@ class QueryFilter(django_filters.FilterSet):
 
         Pages of one query may differ in size and in how old they may be.
         """
-        not_asked = {"page_size", "cursor", "max_staleness", "month"}
+        not_asked = {"page_size", "cursor", "max_staleness", "month", "format"}
         question = {
             name: value
             for name, value in self.asked.items()

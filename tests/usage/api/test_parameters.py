@@ -128,9 +128,9 @@ def test_a_value_at_the_bound_is_taken(client_with_token: APIClient, query: str)
 def test_every_list_refuses_an_unknown_parameter_and_an_empty_one(
     client_with_token: APIClient, path: str, query: str
 ) -> None:
-    wrong = f"{query}&format=csv&page=2&limit=&page_size="
+    wrong = f"{query}&format=xml&page=2&limit=&page_size="
     assert faults(client_with_token, path, wrong) == [
-        ("format", "unknown"),
+        ("format", "invalid"),
         ("limit", "unknown"),
         ("page", "unknown"),
         ("page_size", "blank"),
@@ -222,8 +222,8 @@ def test_each_fault_says_what_is_allowed(client_with_token: APIClient) -> None:
     assert {error["attr"]: error["detail"] for error in body["errors"]} == {
         "ordering": "'name' is not allowed. Give one of subscription_id, day, -day, total_price, "
         "-total_price.",
-        "colour": "Unknown parameter. Allowed are cursor, external_id, from_date, live, "
-        "max_staleness, month, ordering, page_size, subscription_id, to_date, usage_type.",
+        "colour": "Unknown parameter. Allowed are cursor, external_id, format, from_date, "
+        "live, max_staleness, month, ordering, page_size, subscription_id, to_date, usage_type.",
     }
 
 

@@ -1,7 +1,7 @@
 """Every row of an answer, read from one snapshot in constant memory."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ class Limits:
 
 def read_batches(
     statement: str, parameters: Sequence[Any], *, size: int, limits: Limits | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The rows of a query, at most `size` at a time, from one snapshot of its own transaction.
 
     The snapshot is taken when the first batch is asked for. Close the iterator to end early.

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,7 +46,7 @@ def moment(value: datetime) -> str:
     return value.isoformat().replace("+00:00", "Z")
 
 
-TEXTS = {Kind.MOMENT: moment, Kind.FOREIGN: defused}
+TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.MOMENT: moment, Kind.FOREIGN: defused}
 
 
 def _drained(lines: io.StringIO) -> bytes:

@@ -23,7 +23,7 @@ def write_parquet(
     nothing is rounded.
     """
     try:
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
     except ImportError as error:
         raise ExportError(
