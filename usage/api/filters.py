@@ -1,13 +1,13 @@
 """FilterSets: query parameters in, narrowed querysets out."""
 
 import hashlib
-import json
 from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import django_filters  # type: ignore[import-untyped]
+import orjson
 from django import forms
 from django.core.exceptions import ValidationError as FormError
 from django.db.models import QuerySet
@@ -116,8 +116,10 @@ class QueryFilter(django_filters.FilterSet):
             for name, value in self.asked.items()
             if value is not None and value is not False and name not in not_asked
         }
-        query = json.dumps([endpoint, columns, question], default=str, sort_keys=True)
-        return hashlib.sha256(query.encode()).hexdigest()[:32]
+        query = orjson.dumps(
+            [endpoint, columns, question], default=str, option=orjson.OPT_SORT_KEYS
+        )
+        return hashlib.sha256(query).hexdigest()[:32]
 
 
 class UsageFilter(QueryFilter):

@@ -7,10 +7,11 @@ from django.db import connection
 from django.http import QueryDict
 
 from usage.api import endpoints
+from usage.api.lists import ListEndpoint
 from usage.api.pagination import Cursor, Pager
 
 
-def plan(endpoint: endpoints.ListEndpoint, query: str, position: list[Any] | None = None) -> str:
+def plan(endpoint: ListEndpoint, query: str, position: list[Any] | None = None) -> str:
     """How the database runs the very statement that answers a query."""
     asked = endpoint.filterset_class(QueryDict(query)).asked
     cursor = Cursor("", position) if position else None
@@ -57,7 +58,7 @@ def test_records_of_a_day_scan_its_partition_and_the_default(many: None) -> None
     ],
 )
 def test_a_page_by_subscription_is_a_range_of_the_index(
-    many: None, endpoint: endpoints.ListEndpoint, position: list[Any]
+    many: None, endpoint: ListEndpoint, position: list[Any]
 ) -> None:
     found = plan(endpoint, "", position)
     assert "Index Cond: (subscription_id >= 10000)" in found
@@ -67,7 +68,7 @@ def test_a_page_by_subscription_is_a_range_of_the_index(
 @pytest.mark.parametrize("endpoint", [endpoints.Daily(), endpoints.Totals()])
 @pytest.mark.parametrize("named", [1, 200])
 def test_named_subscriptions_are_looked_up_in_the_index(
-    many: None, endpoint: endpoints.ListEndpoint, named: int
+    many: None, endpoint: ListEndpoint, named: int
 ) -> None:
     ids = ",".join(str(number) for number in range(1, named + 1))
     found = plan(endpoint, f"subscription_id={ids}&month=2026-11")

@@ -1,0 +1,233 @@
+"""If-None-Match: who has the answer already is told so, after signing in and before any totals."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from tests.factories import data_record, make_subscription
+from tests.usage.api.asking import LISTS, answer, cursor_of, faults, fill_totals, get, only_error
+from usage.api import answers
+from usage.models import Subscription, UsageState
+
+TAGGED = {
+    "usage/over-limit": "price_limit=0&month=2026-11",
+    "usage/totals": "subscription_id=1&month=2026-11",
+    "usage/daily": "ordering=-day",
+}
+
+
+@pytest.fixture
+def usage(db: None) -> None:
+    for number, name in enumerate(["anna", "bob"], start=1):
+        data_record(make_subscription(name, id=number), "2026-11-01T10:00:00Z", price="1")
+    fill_totals()
+
+
+def read(response: Any) -> None:
+    """To its end: a CSV that is left in the middle leaves a transaction open."""
+    for _ in response:
+        pass
+
+
+def tag(client: APIClient, path: str = "usage/totals", query: str = "", **headers: str) -> str:
+    response = get(client, path, query, **headers)
+    read(response)
+    assert response.status_code == 200
+    return response["ETag"]
+
+
+def asked_again(
+    client: APIClient, known: str, path: str = "usage/totals", query: str = "", **headers: str
+) -> int:
+    response = get(client, path, query, if_none_match=known, **headers)
+    read(response)
+    return response.status_code
+
+
+@pytest.mark.parametrize(("path", "query"), TAGGED.items())
+def test_who_has_the_answer_is_told_so_without_a_look_at_the_totals(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    first = get(client_with_token, path, query)
+    with CaptureQueriesContext(connection) as queries:
+        again = get(client_with_token, path, query, if_none_match=first["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+    assert "Content-Type" not in again
+    [sign_in] = queries
+    assert "authtoken_token" in sign_in["sql"]
+    for name in ("ETag", "Vary", "Cache-Control"):
+        assert again[name] == first[name]
+
+
+@pytest.mark.parametrize("manner", ["live=false&", "max_staleness=604800&", "page_size=100&"])
+def test_one_question_written_in_two_ways_has_one_tag(
+    usage: None, client_with_token: APIClient, manner: str
+) -> None:
+    known = tag(client_with_token, query="subscription_id=2,1&month=2026-11")
+    query = f"{manner}to_date=2026-11-30&from_date=2026-11-01&subscription_id=1&subscription_id=2"
+    if "staleness" in manner:
+        UsageState.objects.update(as_of=datetime.now(UTC))
+        known = tag(client_with_token, query="subscription_id=2,1&month=2026-11")
+    assert asked_again(client_with_token, known, query=query) == 304
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{}", "W/{}", '{}, "other"', '"other",W/{}', ' "other" , {} ', "*"],
+)
+def test_tags_are_compared_as_http_says(
+    usage: None, client_with_token: APIClient, header: str
+) -> None:
+    strong = tag(client_with_token).removeprefix("W/")
+    assert asked_again(client_with_token, header.format(strong)) == 304
+
+
+@pytest.mark.parametrize(
+    "header", ["", "nonsense", '"', '"other"', 'W/"other"', "\xff", "x" * 3000]
+)
+def test_a_tag_that_is_none_of_ours_gets_the_answer(
+    usage: None, client_with_token: APIClient, header: str
+) -> None:
+    assert asked_again(client_with_token, header) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("usage/totals", "subscription_id=2"),
+        ("usage/totals", "page_size=1"),
+        ("usage/totals", "usage_type=data"),
+        ("usage/totals", "from_date=2026-11-01"),
+        ("usage/totals", "format=csv"),
+        ("usage/daily", ""),
+    ],
+)
+def test_another_question_gets_its_answer(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    known = tag(client_with_token)
+    assert asked_again(client_with_token, known, path, query) == 200
+
+
+def test_another_order_and_another_page_get_their_answers(
+    usage: None, client_with_token: APIClient
+) -> None:
+    assert tag(client_with_token, "usage/daily", "ordering=day") != tag(
+        client_with_token, "usage/daily", "ordering=-day"
+    )
+    first = answer(client_with_token, "usage/totals", "page_size=1")
+    known = tag(client_with_token, query="page_size=1")
+    second = f"page_size=1&cursor={cursor_of(first)}"
+    assert asked_again(client_with_token, known, query=second) == 200
+    assert asked_again(client_with_token, tag(client_with_token, query=second), query=second) == 304
+
+
+def test_another_format_has_another_tag(usage: None, client_with_token: APIClient) -> None:
+    known = tag(client_with_token, accept="text/csv")
+    assert asked_again(client_with_token, known) == 200
+    assert asked_again(client_with_token, known, accept="text/csv") == 304
+    assert asked_again(client_with_token, known, query="format=csv") == 304
+
+
+def test_another_user_gets_the_answer(usage: None, client_with_token: APIClient) -> None:
+    other = APIClient()
+    user = get_user_model().objects.create_user("other")
+    other.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    assert asked_again(other, tag(client_with_token)) == 200
+
+
+def test_after_a_refresh_there_is_an_answer(usage: None, client_with_token: APIClient) -> None:
+    known = tag(client_with_token)
+    data_record(Subscription.objects.get(id=1), "2026-11-01T11:00:00Z", price="1")
+    assert asked_again(client_with_token, known) == 304
+    fill_totals()
+    UsageState.objects.update(as_of="2026-11-24T12:00:00.000001Z")
+    assert asked_again(client_with_token, known) == 200
+
+
+def test_another_release_currency_or_secret_key_gets_the_answer(
+    usage: None,
+    client_with_token: APIClient,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: LazySettings,
+) -> None:
+    known = tag(client_with_token)
+    with monkeypatch.context() as later:
+        later.setattr(answers, "API_RELEASE", answers.API_RELEASE + 1)
+        assert asked_again(client_with_token, known) == 200
+    assert asked_again(client_with_token, known) == 304
+    settings.USAGE_CURRENCY = "EUR"
+    assert asked_again(client_with_token, known) == 200
+    settings.USAGE_CURRENCY = "USD"
+    settings.SECRET_KEY = "another secret key, by which nothing here was signed"
+    assert asked_again(client_with_token, known) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("usage/totals", "subscription_id=1&live=true"),
+        ("usage/totals", "subscription_id=1&max_staleness=0"),
+        ("usage/over-limit", "price_limit=0&live=true"),
+        ("usage/totals", "external_id=anna"),
+        ("usage/records", LISTS["usage/records"]),
+        ("subscriptions", ""),
+    ],
+)
+def test_what_may_change_between_refreshes_is_always_answered(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    response = get(client_with_token, path, query)
+    assert "ETag" not in response
+    assert asked_again(client_with_token, "*", path, query) == 200
+
+
+def test_signing_in_and_faults_come_before_a_known_tag(
+    usage: None, client_with_token: APIClient
+) -> None:
+    assert get(APIClient(), "usage/totals", if_none_match="*").status_code == 401
+    assert asked_again(client_with_token, "*", query="colour=red") == 400
+    stale = get(client_with_token, "usage/totals", "max_staleness=0", if_none_match="*")
+    assert stale.status_code == 503
+    assert only_error(stale, "server_error")["code"] == "totals_too_old"
+    assert faults(client_with_token, "usage/totals", "cursor=x") == [("cursor", "invalid")]
+
+
+def test_a_token_that_was_taken_away_is_401_whatever_is_known(
+    usage: None, client_with_token: APIClient
+) -> None:
+    known = tag(client_with_token)
+    Token.objects.all().delete()
+    assert asked_again(client_with_token, known) == 401
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_nobody_keeps_an_answer_for_others(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    responses: list[Any] = [
+        get(client_with_token, path, query),
+        get(client_with_token, path, "format=csv&" + query),
+        get(client_with_token, path, "colour=red"),
+        get(APIClient(), path, query),
+    ]
+    assert [response.status_code for response in responses] == [200, 200, 400, 401]
+    for response in responses:
+        read(response)
+        assert response["Cache-Control"] == "private, no-cache"
+        assert response["Vary"] == "Authorization, Cookie, Accept"
+
+
+def test_an_answer_to_head_has_the_tag_of_the_answer_to_get(
+    usage: None, client_with_token: APIClient
+) -> None:
+    response = client_with_token.head("/api/v1/usage/totals/")
+    assert response["ETag"] == tag(client_with_token)
+    assert response.content == b""

@@ -1,0 +1,145 @@
+"""What every list of the API does: it signs in, validates, asks one statement and answers."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from typing import Any, ClassVar, TypeAlias
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from usage.api import answers, csv, filters
+from usage.api.authentication import state_seen
+from usage.api.negotiation import format_accepted
+from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
+from usage.api.permissions import MayReadUsage
+from usage.api.statements import Asked, Statement
+from usage.selectors import Rows, TotalsState
+
+# Parameters that no row is chosen by.
+NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
+
+Row: TypeAlias = tuple[Any, ...]
+
+
+class ListEndpoint(APIView):
+    """One page of the answer to a query, in the envelope every list has."""
+
+    permission_classes = [MayReadUsage]
+    filterset_class: ClassVar[type[filters.QueryFilter]]
+    # Parameters whose value, not only whether it is given, decides what the SQL looks like.
+    shaped_by: ClassVar[frozenset[str]] = frozenset()
+    # Of a CSV or another table: those of the JSON result, where that is flat.
+    columns: ClassVar[tuple[str, ...]]
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        return super().default_response_headers | answers.HEADERS
+
+    def get(self, request: Request) -> HttpResponseBase:
+        query = self.filterset_class(request.query_params, format_accepted=format_accepted(request))
+        asked = query.asked
+        keys = self.keys(asked)
+        pager = Pager(
+            keys=keys,
+            query=query.digest(endpoint=type(self).__name__, columns=[key.column for key in keys]),
+            cursor=asked["cursor"],
+            size=asked["page_size"] or DEFAULT_PAGE_SIZE,
+        )
+        # Read before the rows: a refresh in between makes the answer newer than it says, never
+        # older.
+        state = state_seen(request)
+        live = self.is_live(asked, state)
+        tag = None
+        # Only a refresh changes the totals; who has an external id may change at any time.
+        if not live and asked.get("external_id") is None:
+            tag = answers.tag_of(
+                request.user.pk,
+                (pager.query, pager.size, pager.cursor, asked["format"]),
+                (state.as_of, settings.USAGE_CURRENCY),
+            )
+            if answers.is_known(request, tag):
+                return answers.not_modified(tag)
+        response: HttpResponseBase
+        if asked["format"] == filters.CSV:
+            response = csv.answer(self, request, asked, state, live=live)
+        else:
+            response = answers.page(self.page(request, asked, pager, state, live=live))
+        if tag is not None:
+            response["ETag"] = tag
+        return response
+
+    def page(
+        self,
+        request: Request,
+        asked: Mapping[str, Any],
+        pager: Pager,
+        state: TotalsState,
+        *,
+        live: bool,
+    ) -> dict[str, Any]:
+        """The envelope with the rows of one page."""
+        statement = self.statement(asked, live=live, after=pager.cursor is not None)
+        columns, found = statement.fetch({**asked, **pager.values})
+        rows, cursor = pager.cut(columns, found)
+        from_date, to_date = self.days(asked)
+        return {
+            "as_of": state.read_at if live else state.as_of,
+            "live": live,
+            "time_zone": state.time_zone,
+            "currency": settings.USAGE_CURRENCY,
+            "from_date": from_date,
+            "to_date": to_date,
+            "next": next_url(request, cursor) if cursor else None,
+            "results": [self.result(row, asked) for row in rows],
+        }
+
+    def statement(self, asked: Mapping[str, Any], *, live: bool, after: bool) -> Statement:
+        """The SQL of a page, compiled for the first of all questions that differ in values only:
+        of the first page, or of one `after` a position."""
+        given = tuple(
+            (name, value if name in self.shaped_by else None)
+            for name, value in asked.items()
+            if value is not None and name not in NOT_IN_SQL
+        )
+        endpoint: Any = type(self)
+        return _statement(endpoint, given, live, after)
+
+    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
+        """Whether the rows are read as they are now, as they always are unless totals are asked
+        for. What is read now is never too old."""
+        return True
+
+    @abstractmethod
+    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+        """The rows that are asked for; an Asked may stand for each value not in `shaped_by`."""
+
+    @abstractmethod
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
+        """The order of the rows, ending with what makes a row unique."""
+
+    @abstractmethod
+    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """One row as JSON."""
+
+    def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
+        """One row as those of a table, which has `columns`."""
+        yield tuple(self.result(row, asked).values())
+
+    def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
+        """The first and last day asked for, both included, None where open."""
+        return asked.get("from_date"), asked.get("to_date")
+
+
+@lru_cache(maxsize=2000)
+def _statement(
+    endpoint: type[ListEndpoint], given: tuple[tuple[str, Any], ...], live: bool, after: bool
+) -> Statement:
+    """`given` has the value of what shapes the SQL, and None for what only stands in it."""
+    asked = dict.fromkeys(endpoint.filterset_class.base_filters)
+    asked |= {name: Asked(name) if value is None else value for name, value in given}
+    rows = endpoint().rows(asked, live=live)
+    return Statement.of(paged(rows, endpoint().keys(asked), after=after))
