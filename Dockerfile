@@ -22,4 +22,4 @@ USER 10001:10001
 EXPOSE 8000
 
 # As bin/processes.py has it; tests/test_compose.py compares.
-CMD ["gunicorn", "config.wsgi", "--name", "usage", "--bind", "0.0.0.0:8000", "--worker-class", "gthread", "--workers", "2", "--threads", "4", "--timeout", "30", "--graceful-timeout", "20", "--max-requests", "10000", "--max-requests-jitter", "1000", "--no-control-socket", "--limit-request-line", "8190"]
+CMD ["gunicorn", "config.wsgi", "--config", "python:config.gunicorn", "--name", "usage", "--bind", "0.0.0.0:8000"]

@@ -7,14 +7,10 @@ from collections.abc import Sequence
 
 
 def web(address: str, name: str = "usage") -> list[str]:
-    """Gunicorn with threads, so that a slow client holds a thread and not a process."""
+    """Gunicorn, as config/gunicorn.py sets it."""
     return [
-        *("gunicorn", "config.wsgi", "--name", name, "--bind", address),
-        *("--worker-class", "gthread", "--workers", "2", "--threads", "4"),
-        *("--timeout", "30", "--graceful-timeout", "20", "--max-requests", "10000"),
-        *("--max-requests-jitter", "1000", "--no-control-socket"),
-        # The most there is: 200 subscriptions by external_id make a long address.
-        *("--limit-request-line", "8190"),
+        *("gunicorn", "config.wsgi", "--config", "python:config.gunicorn"),
+        *("--name", name, "--bind", address),
     ]
 
 

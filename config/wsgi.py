@@ -7,10 +7,17 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-# Only web requests are bounded this tightly: migrations and refreshes set their own limits.
-settings.DATABASES["default"].setdefault("OPTIONS", {})["options"] = (
-    f"-c statement_timeout={settings.WEB_STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout=5s"
-)
+database = settings.DATABASES["default"]
+database["OPTIONS"] = {
+    # A database that is away without a word is given up after seconds, not minutes.
+    "connect_timeout": 5,
+    "tcp_user_timeout": (settings.WEB_STATEMENT_TIMEOUT_SECONDS + 5) * 1000,
+    **database.get("OPTIONS", {}),
+    # Only web requests are bounded this tightly: migrations and refreshes set their own limits.
+    "options": f"-c statement_timeout={settings.WEB_STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout=5s",
+}
+# It would cost every request a query; usage.api.authentication finds a connection that has ended.
+database["CONN_HEALTH_CHECKS"] = False
 
 application = get_wsgi_application()
 

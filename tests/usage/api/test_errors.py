@@ -103,6 +103,24 @@ def test_a_query_that_takes_too_long_says_what_to_narrow(
     assert only_error(waiting, "server_error")["code"] == "database_busy"
 
 
+def test_a_query_that_computes_too_long_is_ended(db: None, client_with_token: APIClient) -> None:
+    fill_totals()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO usage_daily_sealed VALUES (1, '2026-11-01', 'data', 1, 1, 1, now())"
+        )
+        cursor.execute(
+            "CREATE OR REPLACE VIEW usage_daily AS"
+            " SELECT sealed.* FROM usage_daily_sealed AS sealed CROSS JOIN pg_sleep(20)"
+        )
+        cursor.execute("SET LOCAL statement_timeout = '100ms'")
+    response = get(client_with_token, "usage/totals", "subscription_id=1")
+    assert response.status_code == 503
+    error = only_error(response, "server_error")
+    assert error["code"] == "query_timeout"
+    assert "fewer days (from_date, to_date, month)" in error["detail"]
+
+
 def end_connection() -> None:
     """As a restart of the server does with a connection that a thread has kept."""
     with second_session(autocommit=True) as other:
