@@ -1,6 +1,6 @@
 """A list as CSV: every row in one answer, sent as the database gives them."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from usage.api.errors import Unavailable
-from usage.api.statements import ROW_LIMIT
+from usage.api.tables import flat_batches
 from usage.selectors import TotalsState
-from usage.services.exports import Limits, read_batches
+from usage.services.exports import Limits
 from usage.services.exports.csv import csv_chunks, moment
 
 if TYPE_CHECKING:
-    from usage.api.endpoints import ListEndpoint, Row
+    from usage.api.lists import ListEndpoint
 
 ROWS_PER_CHUNK = 5000
 
@@ -82,22 +82,6 @@ def answer(
             "Usage-Currency": settings.USAGE_CURRENCY,
         },
     )
-
-
-def flat_batches(
-    endpoint: "ListEndpoint",
-    asked: Mapping[str, Any],
-    *,
-    live: bool,
-    size: int,
-    limits: Limits | None = None,
-) -> Generator[Sequence["Row"]]:
-    """Every row that is asked for, as those of a table; raises as read_batches does."""
-    statement = endpoint.statement(asked, live=live, after=False)
-    parameters = statement.filled({**asked, ROW_LIMIT: None})
-    with closing(read_batches(statement.sql, parameters, size=size, limits=limits)) as batches:
-        for batch in batches:
-            yield [line for row in batch for line in endpoint.lines(row, asked)]
 
 
 def _chunks(endpoint: "ListEndpoint", asked: Mapping[str, Any], *, live: bool) -> Generator[bytes]:

@@ -19,12 +19,15 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     When it hasn't, what was there before stays. `-` is standard output and gets what there is.
     Raises ExportError when it can't be written.
     """
-    write = _standard_output() if path == STANDARD_OUTPUT else _replacement(Path(path))
+    if path == STANDARD_OUTPUT:
+        name, opened = "Standard output", _standard_output()
+    else:
+        name, opened = path, _replacement(Path(path))
     try:
-        with write as file:
+        with opened as file:
             yield file
     except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
+        raise ExportError(f"{name} cannot be written: {error.strerror}.") from error
 
 
 @contextmanager

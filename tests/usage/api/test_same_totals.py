@@ -1,0 +1,127 @@
+"""CSV, pages of JSON, SQL and an export say the same totals, to the last digit."""
+
+import csv
+import random
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.core.management import call_command
+from pyarrow import parquet  # type: ignore[import-untyped]
+from rest_framework.test import APIClient
+
+from tests.connections import run_sql
+from tests.exact import plain_totals
+from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from tests.usage.api.asking import get, pages
+
+Rows = list[tuple[Any, ...]]
+LIMIT = "1.00000001"
+SUMS = (
+    "SELECT subscription_id, usage_type, sum(total_price) AS total_price,"
+    " sum(total_usage) AS total_usage, sum(record_count) AS record_count FROM usage_daily"
+    " GROUP BY subscription_id, usage_type"
+)
+# Each: its path, its parameters, the columns to compare, and the same in SQL.
+QUESTIONS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
+    "over-limit": (
+        {"price_limit": LIMIT},
+        ("subscription_id", "usage_type", "total_price", "exceeded_by"),
+        f"SELECT subscription_id, usage_type, total_price, total_price - {LIMIT}"
+        f" FROM ({SUMS}) AS sums WHERE total_price >= {LIMIT}",
+    ),
+    "totals": (
+        {},
+        ("subscription_id", "usage_type", "total_price", "total_usage", "record_count"),
+        SUMS,
+    ),
+    "daily": (
+        {"ordering": "-total_price"},
+        ("subscription_id", "day", "usage_type", "total_price", "total_usage", "record_count"),
+        "SELECT subscription_id, day, usage_type, total_price, total_usage, record_count"
+        " FROM usage_daily",
+    ),
+}
+
+
+@pytest.fixture
+def random_usage(clock_at: Callable[[str], None]) -> None:
+    """Prices of every scale, credits among them, on sealed and on open days."""
+    chance = random.Random(20_261_124)
+    subscriptions = [make_subscription(f"s{number}", id=number) for number in range(1, 9)]
+
+    def write(records: int) -> None:
+        for _ in range(records):
+            scale = chance.randint(0, 8)
+            digits = chance.randint(-(10 ** chance.randint(1, 12)), 10 ** chance.randint(1, 12))
+            price = format(Decimal(digits).scaleb(-scale), "f")
+            moment = f"2026-11-{chance.randint(1, 6):02}T{chance.randint(0, 23):02}:00:00Z"
+            make = chance.choice([data_record, voice_record])
+            make(chance.choice(subscriptions), moment, price, chance.randrange(2**40))
+
+    clock_at("2026-11-06")
+    write(300)
+    refresh_and_seal()
+    write(60)
+    refresh_and_seal()
+    assert run_sql("SELECT count(*) > 50, min(total_price) < 0 FROM usage_daily_sealed") == [
+        (True, True)
+    ]
+    assert run_sql("SELECT count(*) > 10 FROM usage_daily_open") == [(True,)]
+
+
+def as_text(value: Any) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def picked(rows: Any, columns: tuple[str, ...]) -> Rows:
+    return sorted(tuple(row[column] for column in columns) for row in rows)
+
+
+def flat(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**row, **each} for each in row["exceeded"]] if "exceeded" in row else [row]
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_way_to_ask_has_the_same_answer(
+    random_usage: None, client_with_token: APIClient, tmp_path: Path, name: str
+) -> None:
+    parameters, columns, statement = QUESTIONS[name]
+    query = urlencode(parameters)
+    in_sql = sorted(run_sql(statement))
+    assert len(in_sql) > 5
+    in_text = sorted(tuple(map(as_text, row)) for row in in_sql)
+
+    found = pages(client_with_token, f"usage/{name}", f"{query}&page_size=3".lstrip("&"))
+    assert len(found) > 2
+    in_pages = picked([line for page in found for row in page for line in flat(row)], columns)
+    assert sorted(tuple(map(str, row)) for row in in_pages) == in_text
+
+    response = get(client_with_token, f"usage/{name}", f"{query}&format=csv".lstrip("&"))
+    answered = b"".join(response.streaming_content).decode()
+    assert picked(csv.DictReader(answered.splitlines()), columns) == in_text
+
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in parameters.items()]
+    for kind in ("csv", "parquet"):
+        call_command(
+            "export_usage", str(tmp_path / kind), f"--what={name}", f"--format={kind}", *options
+        )
+    assert (tmp_path / "csv").read_bytes().decode() == answered
+    assert picked(parquet.read_table(tmp_path / "parquet").to_pylist(), columns) == in_sql
+
+
+def test_a_csv_adds_up_to_the_raw_records(random_usage: None, client_with_token: APIClient) -> None:
+    response = get(client_with_token, "usage/daily", "format=csv")
+    rows = list(csv.DictReader(b"".join(response.streaming_content).decode().splitlines()))
+    assert [
+        (
+            *(int(row["subscription_id"]), date.fromisoformat(row["day"]), row["usage_type"]),
+            *(Decimal(row["total_price"]), int(row["total_usage"]), int(row["record_count"])),
+            datetime.fromisoformat(row["last_usage_at"]),
+        )
+        for row in rows
+    ] == plain_totals()

@@ -1,0 +1,141 @@
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.http import QueryDict
+from rest_framework.exceptions import ValidationError
+from tqdm import tqdm
+
+from usage import selectors
+from usage.api import endpoints
+from usage.api.csv import ROWS_PER_CHUNK
+from usage.api.filters import CSV
+from usage.api.lists import ListEndpoint
+from usage.api.tables import flat_batches
+from usage.management.base import UsageCommand
+from usage.services.exports import Batch
+from usage.services.exports.csv import csv_chunks, moment
+from usage.services.exports.files import STANDARD_OUTPUT, whole_file
+from usage.services.exports.parquet import ROWS_PER_GROUP, write_parquet
+
+PARQUET = "parquet"
+ROWS_AT_ONCE = {CSV: ROWS_PER_CHUNK, PARQUET: ROWS_PER_GROUP}
+INTERRUPTED = 130
+
+LISTS: dict[str, type[ListEndpoint]] = {
+    "over-limit": endpoints.OverLimit,
+    "totals": endpoints.Totals,
+    "daily": endpoints.Daily,
+    "records": endpoints.Records,
+    "subscriptions": endpoints.Subscriptions,
+}
+# Those of the API, save what is about the form of its answers.
+PARAMETERS = {
+    name: parameter
+    for endpoint in LISTS.values()
+    for name, parameter in endpoint.filterset_class.base_filters.items()
+    if name not in {"page_size", "cursor", "format"}
+}
+
+HELP = """\
+Write a list of the API to a file: every row, with the columns, the text and the parameters that
+the API has for its CSV (docs/api.md).
+
+Examples:
+  manage.py export_usage november.csv --what totals --month 2026-11
+  manage.py export_usage - --what over-limit --price-limit 150 | head
+  manage.py export_usage daily.parquet --what daily --ordering=-day --format parquet
+
+The file is for its owner only and takes its place when it is whole; until then, and when something
+goes wrong, the one before stays. Parquet needs pyarrow; decimals in it are exact.
+"""
+
+
+class Command(UsageCommand):
+    help = HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.formatter_class = RawDescriptionHelpFormatter
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="- writes to standard output")
+        parser.add_argument("--what", choices=LISTS, required=True, help="the list")
+        parser.add_argument("--format", choices=ROWS_AT_ONCE, default=CSV)
+        for name, parameter in PARAMETERS.items():
+            if name == "live":
+                parser.add_argument("--live", action="store_const", const=["true"])
+            else:
+                parser.add_argument(
+                    option(name), action="append", metavar="VALUE", help=parameter.field.allowed
+                )
+
+    def handle(self, *_args: Any, file: str, what: str, format: str, **options: Any) -> None:
+        endpoint = LISTS[what]()
+        asked = checked(endpoint, what, options)
+        state = selectors.totals_state()
+        live = endpoint.is_live(asked, state)
+        about = {
+            "as_of": moment(state.read_at if live else state.as_of),
+            "live": "true" if live else "false",
+            "time_zone": state.time_zone,
+            "currency": settings.USAGE_CURRENCY,
+        }
+        batches = flat_batches(endpoint, asked, live=live, size=ROWS_AT_ONCE[format])
+        written = 0
+        try:
+            with (
+                tqdm(unit=" rows", unit_scale=True, disable=not self.stderr.isatty()) as bar,
+                whole_file(file) as output,
+                closing(batches),
+            ):
+
+                def counted() -> Iterator[Batch]:
+                    nonlocal written
+                    for batch in batches:
+                        yield batch
+                        written += len(batch)
+                        bar.update(len(batch))
+
+                if format == PARQUET:
+                    write_parquet(output, endpoint.columns, counted(), about)
+                else:
+                    output.writelines(csv_chunks(endpoint.columns, counted()))
+        except KeyboardInterrupt as error:
+            raise CommandError(
+                "Interrupted. Nothing was replaced.", returncode=INTERRUPTED
+            ) from error
+        # Rows alone go to standard output.
+        told = self.stderr if file == STANDARD_OUTPUT else self.stdout
+        told.write(f"{file}: {written:,} rows of {what} as of {about['as_of']}")
+
+
+def option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def checked(
+    endpoint: ListEndpoint, what: str, options: Mapping[str, list[str] | None]
+) -> dict[str, Any]:
+    """What the options mean, read as the API reads its parameters.
+
+    Raises CommandError with every fault of every option.
+    """
+    query = QueryDict(mutable=True)
+    for name in PARAMETERS:
+        if (given := options[name]) is not None:
+            query.setlist(name, given)
+    try:
+        return endpoint.filterset_class(query, format_accepted=CSV).asked
+    except ValidationError as error:
+        faults: Any = error.detail
+        lines = [
+            f"{option(name)}: {f'Not for --what {what}.' if fault.code == 'unknown' else fault}"
+            for name in faults
+            for fault in faults[name]
+        ]
+        raise CommandError("\n".join(sorted(lines))) from error
