@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.conf import settings as application
 
 from bin import processes
 from bin.server_settings import COMMON, LASTING
@@ -87,6 +88,16 @@ def test_only_the_proxy_publishes_ports_and_it_reaches_only_the_web_server() -> 
     assert on_front == {"proxy", "web"}
     assert SERVICES["proxy"]["networks"] == ["front"]
     assert COMPOSE["networks"]["back"] == {"internal": True}
+
+
+def test_proxy_waits_longer_than_a_csv_may_take() -> None:
+    proxy = COMPOSE["configs"]["proxy"]["content"]
+    waits = {
+        name: int(number) * {"s": 1, "m": 60}[unit]
+        for name, number, unit in re.findall(r"^ +(\w+) (\d+)([sm])$", proxy, re.MULTILINE)
+    }
+    assert waits["response_header_timeout"] > application.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS
+    assert waits["write"] > application.DOWNLOAD_SECONDS + application.DOWNLOAD_IDLE_SECONDS
 
 
 @pytest.mark.parametrize("service", SERVICES)
