@@ -35,9 +35,10 @@ def start_over() -> None:
     """Empty every relation, as after the first migrate."""
     execute(
         "TRUNCATE usage_datausagerecord, usage_voiceusagerecord",
-        "TRUNCATE usage_daily_sealed, usage_late_key, usage_refreshrun",
+        "TRUNCATE usage_daily_sealed, usage_late_key, usage_period_total, usage_refreshrun",
         "SELECT setval('usage_logging_before', 0), setval('usage_raw_kept_from', 0)",
-        "UPDATE usage_state SET sealed_before = NULL, fence = NULL, fence_day = NULL",
+        "UPDATE usage_state"
+        " SET sealed_before = NULL, fence = NULL, fence_day = NULL, open_digest = NULL",
         "REFRESH MATERIALIZED VIEW usage_daily_open",
     )
 

@@ -99,8 +99,9 @@ def _first_fill(options: argparse.Namespace) -> Figures:
 
     for number in range(min(options.rounds, 3)):
         execute(
-            "TRUNCATE usage_daily_sealed",
-            "UPDATE usage_state SET sealed_before = NULL, fence = NULL, fence_day = NULL",
+            "TRUNCATE usage_daily_sealed, usage_period_total",
+            "UPDATE usage_state"
+            " SET sealed_before = NULL, fence = NULL, fence_day = NULL, open_digest = NULL",
             "REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA",
             "DROP MATERIALIZED VIEW IF EXISTS one_concurrently",
         )

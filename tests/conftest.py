@@ -40,7 +40,7 @@ def _drop_partitions() -> None:
 def _start_over() -> None:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE usage_datausagerecord, usage_voiceusagerecord")
-        cursor.execute("TRUNCATE usage_daily_sealed, usage_late_key")
+        cursor.execute("TRUNCATE usage_daily_sealed, usage_late_key, usage_period_total")
         cursor.execute("ALTER SEQUENCE usage_logging_before RESTART")
         cursor.execute("ALTER SEQUENCE usage_raw_kept_from RESTART")
         cursor.execute("DELETE FROM usage_state")

@@ -1,6 +1,8 @@
 """The totals as they should be: a plain GROUP BY over the raw records, written independently."""
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from tests.connections import run_sql
@@ -31,8 +33,37 @@ def totals_of(relation: str, ask: Ask = run_sql) -> Rows:
     )
 
 
+def periods_of(daily: Rows) -> Rows:
+    """What daily rows add up to by subscription, period and type, and whose price is largest."""
+    sums: dict[tuple[int, date, str], list[Any]] = {}
+    for subscription_id, day, usage_type, price, usage, records, _ in daily:
+        for period in (date.min, day.replace(day=1)):
+            total = sums.setdefault((subscription_id, period, usage_type), [Decimal(0), 0, 0])
+            for place, addend in enumerate((price, usage, records)):
+                total[place] += addend
+    rows = []
+    for (subscription_id, period, usage_type), total in sorted(sums.items()):
+        rivals = [
+            (-sums[key][0], usage_type)
+            for usage_type in ("data", "voice")
+            if (key := (subscription_id, period, usage_type)) in sums
+        ]
+        is_largest = min(rivals) == (-total[0], usage_type)
+        rows.append((subscription_id, period, usage_type, *total, is_largest))
+    return rows
+
+
+def stored_periods(ask: Ask = run_sql) -> Rows:
+    """The totals of months and of all days as usage_period_total has them."""
+    return ask(
+        "SELECT subscription_id, period, usage_type, total_price, total_usage, record_count,"
+        " is_largest FROM usage_period_total ORDER BY 1, 2, 3"
+    )
+
+
 def assert_exact() -> None:
     """Published and live totals equal the plain ones; call it after a refresh."""
     expected = plain_totals()
     assert totals_of("usage_daily") == expected
     assert totals_of("usage_daily_live") == expected
+    assert stored_periods() == periods_of(expected)

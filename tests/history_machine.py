@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.connections import ask, run_sql
-from tests.exact import Ask, Rows, plain_totals, totals_of
+from tests.exact import Ask, Rows, periods_of, plain_totals, stored_periods, totals_of
 from tests.histories import SUBSCRIPTIONS, Copy, Statement
 from tests.history_services import CUTS, Calendar, CutOffError, cut_off, start_over
 from tests.history_writers import LEVELS, Writer, is_ordinary
@@ -197,6 +197,7 @@ class HistoryMachine(RuleBasedStateMachine):
     def readers_see_what_was_published(self) -> None:
         self.counts["steps"] += 1
         assert totals_of("usage_daily") == self.published
+        assert stored_periods() == periods_of(self.published)
 
     @invariant()
     def live_totals_are_exact(self) -> None:

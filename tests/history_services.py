@@ -9,7 +9,7 @@ from unittest import mock
 
 from tests.connections import run_sql
 from usage.models import UsageState
-from usage.services import locks, partitions, repair, retention, sealing
+from usage.services import locks, partitions, periods, repair, retention, sealing
 from usage.services import refresh as refreshing
 from usage.services.partitions import RAW_TABLES, partition_days
 
@@ -19,6 +19,7 @@ CUTS = [
     (repair, "repair_late_keys"),
     (sealing, "seal"),
     (refreshing, "_refresh_open_view"),
+    (periods, "apply_changes"),
     (retention, "draw_fence"),
     (retention, "_empty"),
     (retention, "_drop"),
@@ -74,7 +75,7 @@ def start_over(zone: str) -> None:
             run_sql(f"DROP TABLE {table}_p{day:%Y%m%d}")
     run_sql(
         "TRUNCATE usage_datausagerecord, usage_voiceusagerecord, usage_daily_sealed,"
-        " usage_late_key, usage_state, usage_refreshrun;"
+        " usage_late_key, usage_period_total, usage_state, usage_refreshrun;"
         " ALTER SEQUENCE usage_logging_before RESTART;"
         " ALTER SEQUENCE usage_raw_kept_from RESTART"
     )

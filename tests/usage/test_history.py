@@ -20,7 +20,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import make_subscription
 from tests.histories import SUBSCRIPTIONS
 from tests.history_machine import OPEN_DAYS, HistoryMachine
-from tests.history_services import DAYS, Calendar, single_handed
+from tests.history_services import DAYS, Calendar, single_handed, start_over
 from tests.history_writers import writes_at
 from usage import sql
 
@@ -56,9 +56,11 @@ def cut_days_in(zone: str) -> None:
 
 @pytest.fixture
 def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
-    """Days may be cut in another zone: at the end it is UTC again."""
+    """Days may be cut in another zone: at the end it is UTC again.
+
+    Partitions are known by the days of the zone, so they go before it does."""
     yield
-    run_sql("TRUNCATE usage_datausagerecord, usage_voiceusagerecord, usage_daily_sealed")
+    start_over("UTC")
     cut_days_in("UTC")
 
 

@@ -62,7 +62,7 @@ def test_migrations_hold_every_change_of_a_model() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
-KEY = {"subscription_id": 1, "day": date(2026, 11, 1), "usage_type": "data"}
+KEY = {"subscription_id": 1, "usage_type": "data"}
 WRITES: dict[str, Callable[[Any], Any]] = {
     "save": lambda model: model(**KEY).save(),
     "save_base": lambda model: model(**KEY).save_base(),

@@ -14,8 +14,8 @@ from tests.exact import Rows, assert_exact, plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, LateKey, RefreshRun, Subscription, UsageState
+from usage.services import periods, repair, sealing
 from usage.services import refresh as refreshing
-from usage.services import repair, sealing
 from usage.services.refresh import refresh
 from usage.services.retention import prune
 
@@ -30,6 +30,7 @@ PHASES = {
     "late keys repaired": (repair, "repair_late_keys"),
     "day sealed": (sealing, "seal"),
     "view refreshed": (refreshing, "_refresh_open_view"),
+    "period totals kept": (periods, "apply_changes"),
     "before commit": (RefreshRun, "save"),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from psycopg2 import errors
 
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
-from tests.exact import Rows, plain_totals, totals_of
+from tests.exact import Rows, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
 from usage.errors import RefreshRunningError
@@ -275,6 +275,7 @@ def test_totals_are_dropped_after_their_own_retention(settings: Any, set_today: 
     refresh_and_seal()
     prune_when_passed()
     assert {row[1].day for row in totals_of("usage_daily")} == {4, 5, 6, 7, 8}
+    assert stored_periods() == periods_of(totals_of("usage_daily"))
 
 
 def test_totals_whose_records_are_kept_stay(settings: Any) -> None:

@@ -1,6 +1,13 @@
 """Models of the read model, in the order data moves: subscriptions, records, totals, runs."""
 
-from usage.models.daily import DailyUsage, LateKey, LiveDailyUsage, OpenDailyUsage, SealedDailyUsage
+from usage.models.daily import (
+    DailyUsage,
+    LateKey,
+    LiveDailyUsage,
+    OpenDailyUsage,
+    PeriodTotal,
+    SealedDailyUsage,
+)
 from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
 from usage.models.runs import RefreshRun, UsageState
 from usage.models.subscriptions import Subscription
@@ -11,6 +18,7 @@ __all__ = [
     "LateKey",
     "LiveDailyUsage",
     "OpenDailyUsage",
+    "PeriodTotal",
     "RefreshRun",
     "SealedDailyUsage",
     "Subscription",

@@ -1,5 +1,6 @@
 """Daily totals, computed by the refresh. Django reads them and never writes them."""
 
+from datetime import date
 from typing import Any, NoReturn
 
 from django.db import models
@@ -72,6 +73,31 @@ class LiveDailyUsage(DailyTotals):
     class Meta:
         managed = False
         db_table = "usage_daily_live"
+
+
+class PeriodTotal(models.Model):
+    """What the daily totals of a month, or of all days, add up to by subscription and type."""
+
+    ALL_DAYS = date.min
+
+    pk = models.CompositePrimaryKey("subscription_id", "period", "usage_type")
+    subscription = models.ForeignKey(
+        Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    period = models.DateField()
+    usage_type = models.TextField(choices=UsageType.choices)
+    total_price = models.DecimalField(max_digits=1000, decimal_places=8)
+    total_usage = models.BigIntegerField()
+    record_count = models.BigIntegerField()
+    is_largest = models.BooleanField()
+
+    objects = ReadOnlyQuerySet.as_manager()
+
+    class Meta:
+        managed = False
+        db_table = "usage_period_total"
+
+    save = delete = save_base = _refuse
 
 
 class LateKey(models.Model):

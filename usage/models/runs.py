@@ -30,6 +30,13 @@ class UsageState(models.Model):
         null=True,
         db_comment="Transaction id: once every older one has ended, closed days may be dropped.",
     )
+    open_digest = models.DecimalField(
+        max_digits=1000,
+        decimal_places=8,
+        null=True,
+        db_comment="Fingerprint of usage_daily_open as the last refresh left it; NULL: period "
+        "totals are not filled yet.",
+    )
     paused_at = models.DateTimeField(
         null=True, db_comment="Since when refreshes are paused; NULL if they are not."
     )

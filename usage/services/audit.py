@@ -11,8 +11,16 @@ from django.db import connection, transaction
 
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun, UsageState
-from usage.services import sealing
-from usage.services.locks import begin_totals
+from usage.services import periods, sealing
+from usage.services.audit_sql import (
+    DIFFERING,
+    DIFFERING_PERIODS,
+    MARK_THEM_LATE,
+    NAME_THEM,
+    RANDOM_SUBSCRIPTIONS,
+    SAMPLED,
+)
+from usage.services.locks import begin_totals, take_refresh_lock
 from usage.services.refresh import refresh_now
 from usage.services.repair import reseal
 from usage.services.startup import compare_time_zone
@@ -23,100 +31,13 @@ MOST_DIFFERENCES = 1_000
 # How long an audit or a rebuild waits for a refresh that is on.
 PATIENCE_SECONDS = 30.0
 
-# The keys of whole days whose total is not what the raw records add up to, at one snapshot.
-DIFFERING = """
-    WITH kept AS (
-        SELECT coalesce(raw_kept_from, '-infinity'::date) AS from_day FROM usage_state
-    ),
-
-    expected AS MATERIALIZED (
-        SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
-        {sampled}
-    ),
-
-    found AS MATERIALIZED (
-        SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM {relation}
-        WHERE day BETWEEN %(first_day)s AND %(last_day)s {and_sampled}
-    ),
-
-    unequal AS (
-        SELECT
-            subscription_id,
-            day,
-            usage_type,
-            found.total_price,
-            expected.total_price AS expected_price,
-            found.total_usage,
-            expected.total_usage AS expected_usage,
-            found.record_count,
-            expected.record_count AS expected_count
-        FROM expected
-        FULL JOIN found USING (subscription_id, day, usage_type)
-        WHERE
-            (found.total_price, found.total_usage, found.record_count, found.last_usage_at)
-            IS DISTINCT FROM
-            (
-                expected.total_price,
-                expected.total_usage,
-                expected.record_count,
-                expected.last_usage_at
-            )
-            -- A day may be closed while an audit is on its way to it.
-            AND day >= (SELECT kept.from_day FROM kept)
-    ),
-
-    differing AS (
-        SELECT
-            subscription_id,
-            day,
-            usage_type,
-            total_price,
-            expected_price,
-            total_usage,
-            expected_usage,
-            record_count,
-            expected_count
-        FROM unequal
-        WHERE
-            NOT EXISTS (
-                SELECT FROM usage_late_key AS late
-                WHERE
-                    late.subscription_id = unequal.subscription_id
-                    AND late.day = unequal.day
-                    AND late.usage_type = unequal.usage_type
-            )
-    )
-"""
-NAME_THEM = """
-    SELECT
-        subscription_id,
-        day,
-        usage_type,
-        total_price,
-        expected_price,
-        total_usage,
-        expected_usage,
-        record_count,
-        expected_count,
-        count(*) OVER ()
-    FROM differing
-    ORDER BY subscription_id, day, usage_type
-    LIMIT %(limit)s
-"""
-MARK_THEM_LATE = """
-    INSERT INTO usage_late_key (subscription_id, day, usage_type)
-    SELECT subscription_id, day, usage_type FROM differing
-"""
-SAMPLED = "subscription_id = ANY(%(sample)s)"
-
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose total is not what its raw records add up to. None: no row, or no record."""
+    """A key whose total is not what its raw records add up to. None: no row, or no record.
+
+    Of a period total `day` is the period: the first day of a month, or ALL_DAYS.
+    """
 
     subscription_id: int
     day: date
@@ -131,7 +52,7 @@ class Difference:
 
 @dataclass
 class AuditReport:
-    """What an audit compared and what differs; at most 1,000 differences are named.
+    """What an audit compared and what differs; at most 1,000 differences of each kind are named.
 
     `open_days_left_out` says why open days were not compared, if they were not. `repaired` is true
     after a repair that a second look found complete.
@@ -142,6 +63,8 @@ class AuditReport:
     open_days_left_out: str = ""
     differing: int = 0
     differences: list[Difference] = field(default_factory=list)
+    periods_differing: int = 0
+    period_differences: list[Difference] = field(default_factory=list)
     repaired: bool = False
 
 
@@ -153,7 +76,8 @@ def verify(
     repair: bool = False,
     progress: Callable[[date], None] = lambda _day: None,
 ) -> AuditReport:
-    """Compare the totals of kept days with their raw records and report each differing key.
+    """Compare the totals of kept days with their raw records, and the totals of periods with those
+    of all days, and report each differing key.
 
     Sealed days are compared one by one, each at one snapshot, leaving out the keys that wait for
     repair; open days inside a refresh, at the snapshot of their totals. `sample` compares that
@@ -171,14 +95,16 @@ def verify(
         report.sealed_days += 1
         progress(day)
     _verify_open_days(report, from_date, to_date, sampled_ids)
-    if repair and report.differing:
+    _compare_periods(report, sampled_ids)
+    if repair and (report.differing or report.periods_differing):
         for day in wrong_days:
             _mark_late(day)
-        _refresh_patiently()
+        _fill_periods_anew()
         again = AuditReport()
         for day in wrong_days:
             _compare(again, "usage_daily_sealed", day, day, None)
-        report.repaired = not again.differing
+        _compare_periods(again, sampled_ids)
+        report.repaired = not again.differing and not again.periods_differing
     return report
 
 
@@ -197,7 +123,9 @@ def rebuild(
             state = UsageState.objects.get()
             compare_time_zone(state.time_zone)
             if day >= (state.raw_kept_from or date.min):
+                periods.collect_changes()
                 changed += reseal(day)
+                periods.apply_changes()
         progress(day)
     run = _refresh_patiently()
     return changed + (run.rows_changed or 0)
@@ -250,6 +178,26 @@ def _mark_late(day: date) -> None:
         cursor.execute(query + MARK_THEM_LATE, {"first_day": day, "last_day": day})
 
 
+def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
+    """Readers see daily and period totals change at once, so any snapshot will do."""
+    query = DIFFERING_PERIODS.format(sampled="" if sample is None else f"WHERE {SAMPLED}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query, {"sample": sample, "all_days": periods.ALL_DAYS, "limit": MOST_DIFFERENCES}
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    report.periods_differing = rows[0][-1] if rows else 0
+    report.period_differences = [Difference(*row[:-1]) for row in rows]
+
+
+def _fill_periods_anew() -> None:
+    """Until the refresh has filled them, readers add up daily totals instead."""
+    with transaction.atomic(durable=True):
+        take_refresh_lock(wait_seconds=PATIENCE_SECONDS)
+        UsageState.objects.update(open_digest=None)
+    _refresh_patiently()
+
+
 def _verify_open_days(
     report: AuditReport, from_date: date | None, to_date: date | None, sample: list[int] | None
 ) -> None:
@@ -286,26 +234,5 @@ def _refresh_patiently(
 def _random_subscriptions(count: int) -> list[int]:
     """At most `count` random subscriptions, found through the primary key."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH bounds AS (
-                SELECT min(id) AS lowest, max(id) AS highest FROM usage_subscription
-            )
-
-            SELECT DISTINCT picked.id
-            FROM bounds
-            CROSS JOIN generate_series(1, %s) AS draws (draw)
-            CROSS JOIN LATERAL (
-                SELECT id
-                FROM usage_subscription
-                WHERE
-                    id >= bounds.lowest
-                    + floor(random() * (bounds.highest - bounds.lowest + 1))::bigint
-                    + 0 * draws.draw
-                ORDER BY id
-                LIMIT 1
-            ) AS picked
-            """,
-            [count],
-        )
+        cursor.execute(RANDOM_SUBSCRIPTIONS, [count])
         return [pk for (pk,) in cursor]

@@ -15,7 +15,7 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import RefreshRun, UsageState
-from usage.services import locks, repair, runs, sealing
+from usage.services import locks, periods, repair, runs, sealing
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
@@ -28,6 +28,12 @@ from usage.services.startup import compare_time_zone
 
 # How long a pause waits for the refresh that is on.
 PAUSE_SECONDS = 60
+
+COUNT_OPEN_ROWS = f"""
+    SELECT
+        count(*), count(*) FILTER (WHERE xmin = pg_current_xact_id()::xid), {periods.OPEN_DIGEST}
+    FROM usage_daily_open
+"""  # noqa: S608 - constants
 
 
 def refresh(
@@ -100,6 +106,13 @@ def _refresh(
                 f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
                 "Run: manage.py resume_refresh"
             )
+        with timed(phases, "compare"):
+            periods.collect_changes()
+            # Else somebody refreshed the view by hand or restored it from a dump.
+            is_as_left = (
+                state.open_digest is not None and periods.open_digest() == state.open_digest
+            )
+        open_from = state.sealed_before
         with timed(phases, "repair"):
             run.keys_repaired += repair.repair_late_keys(state)
         with timed(phases, "seal"):
@@ -109,11 +122,14 @@ def _refresh(
         with timed(phases, "view"):
             _refresh_open_view()
         with timed(phases, "count"):
-            cursor.execute(
-                "SELECT count(*), count(*) FILTER (WHERE xmin = pg_current_xact_id()::xid)"
-                " FROM usage_daily_open"
-            )
-            run.open_rows, run.rows_changed = cursor.fetchone()
+            cursor.execute(COUNT_OPEN_ROWS)
+            run.open_rows, run.rows_changed, open_digest = cursor.fetchone()
+        with timed(phases, "periods"):
+            if not is_as_left:
+                periods.note_differences(open_from if state.open_digest else None)
+            periods.apply_changes()
+            state.open_digest = open_digest
+            state.save(update_fields=["open_digest"])
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)
@@ -152,9 +168,10 @@ def _refresh_open_view() -> None:
             "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
         )
         (populated,) = cursor.fetchone()
-        cursor.execute(
-            f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY' if populated else ''} usage_daily_open"
-        )
+        if populated:
+            periods.refresh_open_view_and_note_changes()
+        else:
+            cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
 
 
 def pause() -> datetime:

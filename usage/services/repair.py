@@ -1,7 +1,7 @@
 """Repairing the totals of sealed days whose raw records changed.
 
 Everything here runs inside the transaction of the refresh (or of a rebuild), in REPEATABLE READ
-and under the refresh lock.
+and under the refresh lock, and notes its changes for the period totals.
 """
 
 from datetime import date
@@ -16,19 +16,38 @@ WHOLE_DAY_KEYS = 1_000
 
 # What is equal stays untouched: a repair writes only what changed.
 WRITE_FRESH = """
+    noted AS (
+        INSERT INTO usage_total_change (
+            subscription_id, day, usage_type, price, quantity, records
+        )
+        SELECT
+            subscription_id,
+            day,
+            usage_type,
+            coalesce(fresh.total_price, 0) - coalesce(known.total_price, 0),
+            coalesce(fresh.total_usage, 0) - coalesce(known.total_usage, 0),
+            coalesce(fresh.record_count, 0) - coalesce(known.record_count, 0)
+        FROM fresh
+        FULL JOIN known USING (subscription_id, day, usage_type)
+        WHERE
+            (fresh.total_price, fresh.total_usage, fresh.record_count)
+            IS DISTINCT FROM
+            (known.total_price, known.total_usage, known.record_count)
+    ),
+
     removed AS (
         DELETE FROM usage_daily_sealed AS sealed
-        USING wanted
+        USING known
         WHERE
-            sealed.subscription_id = wanted.subscription_id
-            AND sealed.day = wanted.day
-            AND sealed.usage_type = wanted.usage_type
+            sealed.subscription_id = known.subscription_id
+            AND sealed.day = known.day
+            AND sealed.usage_type = known.usage_type
             AND NOT EXISTS (
                 SELECT FROM fresh
                 WHERE
-                    fresh.subscription_id = sealed.subscription_id
-                    AND fresh.day = sealed.day
-                    AND fresh.usage_type = sealed.usage_type
+                    fresh.subscription_id = known.subscription_id
+                    AND fresh.day = known.day
+                    AND fresh.usage_type = known.usage_type
             )
         RETURNING 1
     ),
@@ -66,8 +85,8 @@ RESEAL_DAY = f"""
         WHERE usage_type = %(usage_type)s
     ),
 
-    wanted AS (
-        SELECT subscription_id, day, usage_type
+    known AS MATERIALIZED (
+        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
         FROM usage_daily_sealed
         WHERE day = %(day)s AND usage_type = %(usage_type)s
     ),
@@ -105,6 +124,18 @@ REPAIR_KEYS = f"""
         CROSS JOIN LATERAL usage_totals_of_key(
             wanted.subscription_id, wanted.day, wanted.usage_type
         ) AS totals
+    ),
+
+    known AS MATERIALIZED (
+        SELECT
+            sealed.subscription_id,
+            sealed.day,
+            sealed.usage_type,
+            sealed.total_price,
+            sealed.total_usage,
+            sealed.record_count
+        FROM wanted
+        INNER JOIN usage_daily_sealed AS sealed USING (subscription_id, day, usage_type)
     ),
     {WRITE_FRESH}
     SELECT count(*) FROM wanted

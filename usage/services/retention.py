@@ -18,7 +18,7 @@ from psycopg2 import sql
 
 from usage.errors import RefreshRunningError
 from usage.models import LateKey, RefreshRun, UsageState
-from usage.services import clock
+from usage.services import clock, periods
 from usage.services.fences import (
     Blocker,
     blockers,
@@ -40,6 +40,18 @@ from usage.services.sealing import DAY_ZERO, move_forward
 logger = logging.getLogger(__name__)
 
 FENCE_SECONDS = 10.0
+
+DELETE_TOTALS = """
+    WITH deleted AS (
+        DELETE FROM usage_daily_sealed
+        WHERE day < %(end)s
+        RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
+    )
+
+    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
+    SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
+    FROM deleted
+"""
 
 
 @dataclass
@@ -266,8 +278,12 @@ def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
     # Totals whose raw records are still there would come back with the next repair.
     end = min(end, raw_kept_from or date.min)
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        if not dry_run:
-            take_refresh_lock()
-        statement = "SELECT count(*) FROM" if dry_run else "DELETE FROM"
-        cursor.execute(f"{statement} usage_daily_sealed WHERE day < %s", [end])
-        report.totals_deleted = cursor.fetchone()[0] if dry_run else cursor.rowcount
+        if dry_run:
+            cursor.execute("SELECT count(*) FROM usage_daily_sealed WHERE day < %s", [end])
+            (report.totals_deleted,) = cursor.fetchone()
+            return
+        take_refresh_lock()
+        periods.collect_changes()
+        cursor.execute(DELETE_TOTALS, {"end": end})
+        report.totals_deleted = cursor.rowcount
+        periods.apply_changes()

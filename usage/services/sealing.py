@@ -28,14 +28,20 @@ DAY_ZERO = date(1999, 12, 31)
 SEAL_SECONDS = 60
 
 SEAL_DAY = """
-    INSERT INTO usage_daily_sealed (
-        subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
+    WITH sealed AS (
+        INSERT INTO usage_daily_sealed (
+            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
+        )
+        SELECT
+            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
+        FROM usage_totals_of_days(%(day)s, %(day)s)
+        -- The order of the primary key: each of its pages is visited once.
+        ORDER BY subscription_id, usage_type
+        RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
     )
-    SELECT
-        subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-    FROM usage_totals_of_days(%(day)s, %(day)s)
-    -- The order of the primary key: each of its pages is visited once.
-    ORDER BY subscription_id, usage_type
+
+    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
+    SELECT subscription_id, day, usage_type, total_price, total_usage, record_count FROM sealed
 """
 
 

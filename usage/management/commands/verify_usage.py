@@ -6,7 +6,8 @@ from django.core.management.base import CommandError
 from tqdm import tqdm
 
 from usage.management.base import UsageCommand, day
-from usage.services.audit import AuditReport, verify
+from usage.models import PeriodTotal
+from usage.services.audit import AuditReport, Difference, verify
 
 
 class Command(UsageCommand):
@@ -45,24 +46,43 @@ class Command(UsageCommand):
         self._print(report)
         if report.open_days_left_out:
             raise CommandError(f"The open days were not compared. {report.open_days_left_out}")
-        if report.differing and not report.repaired:
+        if report.repaired:
+            return
+        if report.differing:
             raise CommandError(
                 f"{report.differing} keys differ. Run again with --repair, and find out who wrote "
                 "to a partition, or attached or replicated one, past the triggers."
             )
+        if report.periods_differing:
+            raise CommandError(
+                f"{report.periods_differing} totals of periods differ from the daily totals. Run "
+                "again with --repair, and find out who wrote to usage_daily_sealed or "
+                "usage_period_total."
+            )
 
     def _print(self, report: AuditReport) -> None:
         for difference in report.differences:
+            self.stdout.write(_told(difference, f"{difference.day}"))
+        for difference in report.period_differences:
+            is_month = difference.day != PeriodTotal.ALL_DAYS
             self.stdout.write(
-                f"subscription {difference.subscription_id} {difference.day} "
-                f"{difference.usage_type}: total {difference.total_price} of "
-                f"{difference.record_count} records, expected {difference.expected_price} of "
-                f"{difference.expected_count}"
+                _told(difference, f"{difference.day:%Y-%m}" if is_month else "all days")
             )
-        if report.differing > len(report.differences):
-            self.stdout.write(f"... and {report.differing - len(report.differences)} more keys")
+        unnamed = report.differing - len(report.differences)
+        unnamed += report.periods_differing - len(report.period_differences)
+        if unnamed:
+            self.stdout.write(f"... and {unnamed} more keys")
         subscriptions = "all" if report.subscriptions is None else report.subscriptions
         self.stdout.write(
             f"Compared {subscriptions} subscriptions on {report.sealed_days} sealed days and the "
-            f"open ones: {report.differing} keys differ{', repaired' if report.repaired else ''}."
+            f"open ones: {report.differing} keys and {report.periods_differing} totals of periods "
+            f"differ{', repaired' if report.repaired else ''}."
         )
+
+
+def _told(difference: Difference, when: str) -> str:
+    return (
+        f"subscription {difference.subscription_id} {when} {difference.usage_type}: total "
+        f"{difference.total_price} of {difference.record_count} records, expected "
+        f"{difference.expected_price} of {difference.expected_count}"
+    )

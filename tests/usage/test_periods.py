@@ -1,0 +1,257 @@
+"""Totals of months and of all days follow the daily totals, at the cost of what changed."""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.connections import ask, run_sql, second_session
+from tests.exact import assert_exact, periods_of, stored_periods, totals_of
+from tests.factories import (
+    data_record,
+    make_subscription,
+    refresh_and_seal,
+    refresh_totals,
+    voice_record,
+)
+from usage.models import (
+    DataUsageRecord,
+    PeriodTotal,
+    Subscription,
+    UsageState,
+    VoiceUsageRecord,
+)
+from usage.services import periods as keeping
+from usage.services.audit import rebuild, verify
+
+pytestmark = pytest.mark.usefixtures("state")
+
+ALL_DAYS = date.min
+OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
+
+
+def versions() -> dict[tuple[Any, ...], str]:
+    """Which transaction wrote each row."""
+    return {
+        tuple(key): version
+        for *key, version in run_sql(
+            "SELECT subscription_id, period, usage_type, xmin::text FROM usage_period_total"
+        )
+    }
+
+
+def test_a_month_and_all_days_add_up_both_types() -> None:
+    first, second = make_subscription(id=1), make_subscription(id=2)
+    data_record(first, "2026-10-31T23:59:59Z", price="0.10", kilobytes=3)
+    data_record(first, "2026-11-01T00:00:00Z", price="1.5", kilobytes=4)
+    data_record(first, "2026-11-30T23:59:59Z", price="-0.25", kilobytes=0)
+    voice_record(first, "2026-11-02T10:00:00Z", price="2", seconds=60)
+    voice_record(second, "2026-11-02T10:00:00Z", price="0.00000001", seconds=1)
+    refresh_totals()
+    assert stored_periods() == [
+        (1, ALL_DAYS, "data", Decimal("1.35"), 7, 3, False),
+        (1, ALL_DAYS, "voice", Decimal(2), 60, 1, True),
+        (1, OCTOBER, "data", Decimal("0.10"), 3, 1, True),
+        (1, NOVEMBER, "data", Decimal("1.25"), 4, 2, False),
+        (1, NOVEMBER, "voice", Decimal(2), 60, 1, True),
+        (2, ALL_DAYS, "voice", Decimal("0.00000001"), 1, 1, True),
+        (2, NOVEMBER, "voice", Decimal("0.00000001"), 1, 1, True),
+    ]
+
+
+def test_a_change_of_one_type_can_make_the_other_the_largest() -> None:
+    subscription = make_subscription(id=1)
+    data_record(subscription, "2026-11-02T10:00:00Z", price="5")
+    voice_record(subscription, "2026-11-02T10:00:00Z", price="3")
+    refresh_totals()
+    voice_record(subscription, "2026-11-02T11:00:00Z", price="2")
+    refresh_totals()
+    largest = PeriodTotal.objects.filter(is_largest=True).values_list("period", "usage_type")
+    assert set(largest) == {(ALL_DAYS, "data"), (NOVEMBER, "data")}, "of equal ones the first"
+    voice_record(subscription, "2026-11-02T12:00:00Z", price="0.01")
+    refresh_totals()
+    assert set(largest.all()) == {(ALL_DAYS, "voice"), (NOVEMBER, "voice")}
+    assert_exact()
+
+
+def test_a_key_that_vanishes_from_an_open_day_is_taken_away() -> None:
+    """Fails when only the rows that the refresh wrote are looked at."""
+    subscription = make_subscription(id=1)
+    for at in ("2026-10-31T12:00:00Z", "2026-11-01T12:00:00Z"):
+        data_record(subscription, at, price="1")
+    voice_record(subscription, "2026-11-01T12:00:00Z", price="7")
+    refresh_totals()
+    VoiceUsageRecord.objects.all().delete()
+    DataUsageRecord.objects.filter(usage_date__lt="2026-11-01T00:00Z").delete()
+    refresh_totals()
+    assert stored_periods() == [
+        (1, ALL_DAYS, "data", Decimal(1), 0, 1, True),
+        (1, NOVEMBER, "data", Decimal(1), 0, 1, True),
+    ]
+    run_sql("TRUNCATE usage_datausagerecord")
+    refresh_totals()
+    assert stored_periods() == []
+
+
+def test_a_refresh_writes_the_periods_that_changed_and_no_other() -> None:
+    for pk in (1, 2):
+        for at in ("2026-10-31T12:00:00Z", "2026-11-01T12:00:00Z"):
+            data_record(make_subscription_once(pk), at, price="1")
+    refresh_totals()
+    before = versions()
+    refresh_totals()
+    assert versions() == before
+    data_record(make_subscription_once(1), "2026-11-01T13:00:00Z", price="1")
+    refresh_totals()
+    changed = {key for key, version in versions().items() if version != before[key]}
+    assert changed == {(1, ALL_DAYS, "data"), (1, NOVEMBER, "data")}
+
+
+def make_subscription_once(pk: int) -> Any:
+    return Subscription.objects.filter(pk=pk).first() or make_subscription(id=pk)
+
+
+def test_sealing_a_day_changes_no_period(set_today: Callable[[str], None]) -> None:
+    set_today("2026-11-02")
+    for day in (1, 2):
+        data_record(make_subscription_once(1), f"2026-11-0{day}T12:00:00Z", price="1")
+    refresh_and_seal()
+    before = versions()
+    set_today("2026-11-04")
+    refresh_and_seal()
+    assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
+    assert versions() == before
+    assert_exact()
+
+
+def test_records_that_arrive_for_a_day_as_it_is_sealed_are_counted_once(
+    set_today: Callable[[str], None],
+) -> None:
+    """They never were in the open view."""
+    set_today("2026-11-02")
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_and_seal()
+    data_record(make_subscription(id=2), "2026-11-01T12:00:00Z", price="2")
+    data_record(make_subscription_once(1), "2026-11-02T12:00:00Z", price="3")
+    set_today("2026-11-04")
+    refresh_and_seal()
+    assert_exact()
+
+
+def test_late_records_of_a_sealed_month_change_it(
+    set_today: Callable[[str], None], settings: Any
+) -> None:
+    set_today("2026-11-10")
+    settings.USAGE_RAW_RETENTION_DAYS = 40
+    for pk in (1, 2):
+        data_record(make_subscription(id=pk), "2026-10-20T12:00:00Z", price="1")
+    refresh_and_seal()
+    data_record(make_subscription_once(1), "2026-10-20T13:00:00Z", price="0.5", kilobytes=9)
+    DataUsageRecord.objects.filter(subscription_id=2).delete()
+    refresh_totals()
+    assert stored_periods() == [
+        (1, ALL_DAYS, "data", Decimal("1.5"), 9, 2, True),
+        (1, OCTOBER, "data", Decimal("1.5"), 9, 2, True),
+    ]
+    assert_exact()
+
+
+@pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
+def test_a_refresh_by_hand_is_noticed(how: str, set_today: Callable[[str], None]) -> None:
+    """Fails when the periods trust that nobody else touches the open view."""
+    set_today("2026-11-02")
+    subscription = make_subscription(id=1)
+    for at in ("2026-10-01T12:00:00Z", "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z"):
+        data_record(subscription, at, price="1")
+    refresh_and_seal()
+    data_record(subscription, "2026-11-02T13:00:00Z", price="1")
+    DataUsageRecord.objects.filter(usage_date="2026-11-01T12:00Z").delete()
+    run_sql(f"REFRESH MATERIALIZED VIEW {how} usage_daily_open")
+    data_record(subscription, "2026-10-01T14:00:00Z", price="4")
+    refresh_totals()
+    assert_exact()
+
+
+def test_a_view_that_was_emptied_is_filled_again() -> None:
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_totals()
+    run_sql("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
+    data_record(make_subscription(id=2), "2026-11-01T12:00:00Z", price="2")
+    refresh_totals()
+    assert_exact()
+
+
+def test_readers_see_daily_and_period_totals_change_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_totals()
+    data_record(make_subscription(id=2), "2026-11-01T12:00:00Z", price="2")
+    before = stored_periods()
+    original = keeping.apply_changes
+    seen = []
+
+    def apply_and_look() -> None:
+        original()
+        with second_session() as reader:
+            seen.append(stored_periods(lambda query: ask(reader, query)))
+
+    monkeypatch.setattr(keeping, "apply_changes", apply_and_look)
+    refresh_totals()
+    assert seen == [before]
+    assert stored_periods() == periods_of(totals_of("usage_daily")) != before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE usage_period_total SET total_price = 9 WHERE period = '2026-11-01'",
+        "UPDATE usage_period_total SET record_count = 9 WHERE period = '0001-01-01'",
+        "UPDATE usage_period_total SET is_largest = FALSE",
+        "DELETE FROM usage_period_total",
+        "INSERT INTO usage_period_total VALUES (7, '2026-11-01', 'data', 1, 1, 1, TRUE)",
+    ],
+)
+def test_an_audit_finds_a_wrong_period_and_repairs_it(
+    damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_totals()
+    assert verify().periods_differing == 0
+    run_sql(damage)
+    with pytest.raises(CommandError, match="totals of periods differ from the daily totals"):
+        call_command("verify_usage")
+    assert "subscription " in capsys.readouterr().out
+    report = verify(repair=True)
+    assert (report.differing, report.repaired) == (0, True)
+    assert report.periods_differing == len(report.period_differences) > 0
+    assert_exact()
+
+
+def test_an_audit_names_the_month_and_both_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1.50")
+    refresh_totals()
+    run_sql("UPDATE usage_period_total SET total_price = 9 WHERE period <> '0001-01-01'")
+    with pytest.raises(CommandError):
+        call_command("verify_usage", sample=1)
+    assert (
+        "subscription 1 2026-11 data: total 9 of 1 records, expected 1.50 of 1\n"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_rebuilt_day_changes_its_month(set_today: Callable[[str], None]) -> None:
+    """No trigger saw the record: it was written to a partition."""
+    set_today("2026-11-04")
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_and_seal()
+    run_sql(
+        "INSERT INTO usage_datausagerecord_default (subscription_id, usage_date, kilobytes_used)"
+        " VALUES (1, '2026-11-01 13:00Z', 5)"
+    )
+    rebuild(from_date=date(2026, 11, 1), to_date=date(2026, 11, 1))
+    assert stored_periods()[0] == (1, ALL_DAYS, "data", Decimal(1), 5, 2, True)
+    assert_exact()
