@@ -167,7 +167,7 @@ def test_a_refresh_by_hand_is_noticed(how: str, set_today: Callable[[str], None]
     for at in ("2026-10-01T12:00:00Z", "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z"):
         data_record(subscription, at, price="1")
     refresh_and_seal()
-    data_record(subscription, "2026-11-02T13:00:00Z", price="1")
+    data_record(subscription, "2026-11-02T13:00:00Z", price="5")
     DataUsageRecord.objects.filter(usage_date="2026-11-01T12:00Z").delete()
     run_sql(f"REFRESH MATERIALIZED VIEW {how} usage_daily_open")
     data_record(subscription, "2026-10-01T14:00:00Z", price="4")
