@@ -1,0 +1,85 @@
+"""Daily totals made straight into the sealed table, as sealing would have left them."""
+
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.db import connection
+from django.db.models.functions import Now
+
+from benchmarks.raw import add, execute, fill
+from benchmarks.refresh import ours
+from usage.models import UsageState
+from usage.services.clock import today
+from usage.services.sealing import move_forward
+
+# Few spend much: a price is that of its subscription and type, times a chance of the day.
+SEALED_DAY = """
+    INSERT INTO usage_daily_sealed (
+        subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
+    )
+    SELECT
+        numbers.id,
+        %(day)s,
+        types.usage_type,
+        round((0.7 * random() / (0.001 + numbers.id * types.factor %% 4294967296
+            / 4294967296.0::double precision) ^ 0.6)::numeric, types.scale),
+        floor(random() * 10000000)::bigint,
+        1 + floor(random() * 30)::bigint,
+        usage_day_end(%(day)s) - (1 + random() * 80000) * interval '1 second'
+    FROM generate_series(1, %(subscriptions)s::bigint) AS numbers (id)
+    CROSS JOIN (VALUES ('data', 2654435761, 8), ('voice', 2246822519, 4))
+        AS types (usage_type, factor, scale)
+    ORDER BY numbers.id, types.usage_type
+"""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What the totals hold: every day of one month, sealed, and today, open."""
+
+    month: date
+    today: date
+    subscriptions: int
+
+    @property
+    def last_day(self) -> date:
+        return self.month.replace(day=monthrange(self.month.year, self.month.month)[1])
+
+
+def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stock:
+    """Make the totals of every subscription, both types, each day of a month of 31 days.
+
+    The raw records, beside them, are for what asks the raw tables: far fewer than the totals
+    would come from. Those of today are open.
+    """
+    stock = Stock(_month_of_31_days(), today(), subscriptions)
+    fill(
+        today=stock.last_day,
+        days=stock.last_day.day,
+        records=raw_records,
+        subscriptions=subscriptions,
+    )
+    with connection.cursor() as cursor:
+        for number in range(stock.last_day.day):
+            cursor.execute(
+                SEALED_DAY,
+                {"day": stock.month + timedelta(number), "subscriptions": subscriptions},
+            )
+    sealed_before = stock.today - timedelta(1)
+    move_forward("usage_logging_before", sealed_before)
+    UsageState.objects.update(
+        sealed_before=sealed_before, fence_day=sealed_before, fence=0, as_of=Now()
+    )
+    add(day=stock.today, records=open_records, subscriptions=subscriptions)
+    ours()
+    execute("VACUUM ANALYZE")
+    return stock
+
+
+def _month_of_31_days() -> date:
+    """The first day of the latest month of 31 days that is over."""
+    month = today().replace(day=1) - timedelta(1)
+    while month.day != 31:
+        month = month.replace(day=1) - timedelta(1)
+    return month.replace(day=1)

@@ -1,0 +1,102 @@
+"""Gunicorn over the benchmark's database, started with the command line of bin/processes.py."""
+
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from signal import SIGTERM
+from urllib.parse import urlsplit
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from rest_framework.authtoken.models import Token
+
+from bin import processes, spawn
+from bin.broker import ADDRESS, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Server:
+    """A web server on this machine; `headers` come with every request to it."""
+
+    port: int
+    headers: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"http://{ADDRESS}:{self.port}"
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
+        """What a request over a connection of its own is answered."""
+        with closing(HTTPConnection(ADDRESS, self.port, timeout=60)) as client:
+            client.request("GET", path, headers=self.headers | (headers or {}))
+            response = client.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+
+def make_token() -> str:
+    """The token of a new user."""
+    return Token.objects.create(user=get_user_model().objects.create_user("benchmark")).key
+
+
+@contextmanager
+def serve(
+    settings_module: str, headers: dict[str, str] | None = None, *, first: str
+) -> Iterator[Server]:
+    """A server with these settings; `first` is the path that has to answer before it is used."""
+    port = free_port(8700)
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": settings_module,
+        "DJANGO_DEBUG": "0",
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+        "DATABASE_URL": _database_url(),
+    }
+    with tempfile.NamedTemporaryFile() as log:
+        process = spawn.spawn(
+            processes.under(sys.executable, processes.web(f"{ADDRESS}:{port}")),
+            directory=ROOT,
+            output=log.fileno(),
+            environment=environment,
+        )
+        try:
+            server = Server(port, headers or {})
+            _wait(server, first, Path(log.name))
+            yield server
+        finally:
+            spawn.end(process, (SIGTERM, 25.0))
+
+
+def _wait(server: Server, path: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            status = server.get(path).status
+        except OSError:
+            status = 0
+        if status == 200:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{path} answers {status}; the log:" + spawn.last_lines(log))
+        time.sleep(0.2)
+
+
+def _database_url() -> str:
+    """DATABASE_URL with the name of the database that the benchmark made."""
+    address = urlsplit(os.environ["DATABASE_URL"])
+    return address._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
