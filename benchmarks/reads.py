@@ -9,11 +9,12 @@ from django.conf import settings
 
 from benchmarks.database_time import measure_database_time
 from benchmarks.http_load import measure_http
+from benchmarks.period_ticks import measure_ticks
 from benchmarks.read_data import stock_up
 from benchmarks.serving import make_token
 from benchmarks.wrk import find_wrk
 
-PARTS = {"database": measure_database_time, "http": measure_http}
+PARTS = {"database": measure_database_time, "http": measure_http, "ticks": measure_ticks}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,76 @@
+"""What keeping the period totals adds to a refresh."""
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from unittest.mock import patch
+
+from benchmarks.raw import add, execute, seconds
+from benchmarks.read_data import Stock
+from benchmarks.refresh import ours
+from usage.models import RefreshRun
+from usage.services import periods, refresh
+
+Figures = dict[str, object]
+
+CHANGED = (1_000, 10_000, 100_000)
+TARGETS = {10_000: " (at most 1.3)"}
+
+
+def measure_ticks(
+    options: argparse.Namespace, stock: Stock, _token: str
+) -> tuple[Figures, Figures]:
+    """Ratios, and seconds; ticks with and without the period totals by turns."""
+    ratios: Figures = {}
+    details: Figures = {}
+    for records in CHANGED:
+        kept: list[float] = []
+        left_out: list[float] = []
+        turns: list[tuple[list[float], Callable[[], AbstractContextManager]]] = [
+            (kept, nullcontext),
+            (left_out, without_period_totals),
+        ]
+        phases = {}
+        for number in range(options.rounds):
+            for times, how in turns[:: -1 if number % 2 else 1]:
+                add(day=stock.today, records=records, subscriptions=stock.subscriptions)
+                with how():
+                    times.append(seconds(ours))
+                if times is kept:
+                    phases = RefreshRun.objects.latest("pk").phases
+                else:
+                    ours()
+        name = f"tick of {records:,} new records"
+        ratios[f"{name}: times what it takes without period totals{TARGETS.get(records, '')}"] = (
+            round(statistics.median(kept) / statistics.median(left_out), 2)
+        )
+        details[f"{name}: s with period totals, and without"] = [
+            round(statistics.median(times), 3) for times in (kept, left_out)
+        ]
+        details[f"{name}: phases"] = phases
+    return ratios, details
+
+
+@contextmanager
+def without_period_totals() -> Iterator[None]:
+    """Refresh as if there were none, but for the empty table that a repair writes changes to.
+
+    The next refresh mends the totals: it finds another open view than the last one left.
+    """
+
+    def refresh_view() -> None:
+        execute("REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open")
+
+    count = refresh.COUNT_OPEN_ROWS.replace(periods.OPEN_DIGEST, "1")
+    with (
+        patch.object(refresh, "COUNT_OPEN_ROWS", count),
+        patch.multiple(
+            periods,
+            open_digest=lambda: None,
+            refresh_open_view_and_note_changes=refresh_view,
+            note_differences=lambda _first_day: None,
+            apply_changes=lambda: None,
+        ),
+    ):
+        yield
