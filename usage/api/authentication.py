@@ -9,11 +9,13 @@ from rest_framework.authentication import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from usage.api.statements import Asked, Statement
 from usage.errors import TotalsNotFilledError
 from usage.selectors import TotalsState
 
 # statement_timestamp() is before the snapshot, so as_of is never later than what is read next.
-LOOK_UP = """
+SIGN_IN = Statement(
+    """
 SELECT
     auth_user.id,
     auth_user.is_active,
@@ -25,7 +27,10 @@ FROM authtoken_token
 INNER JOIN auth_user ON auth_user.id = authtoken_token.user_id
 LEFT JOIN usage_state ON TRUE
 WHERE authtoken_token.key = %s
-"""
+""",
+    (Asked("key"),),
+    name="sign_in",
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,5 @@ def look_up(key: str) -> tuple[Any, ...] | None:
 
 
 def _first_row(key: str) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(LOOK_UP, [key])
-        return cursor.fetchone()
+    _, rows = SIGN_IN.fetch({"key": key})
+    return rows[0] if rows else None

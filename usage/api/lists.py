@@ -142,4 +142,7 @@ def _statement(
     asked = dict.fromkeys(endpoint.filterset_class.base_filters)
     asked |= {name: Asked(name) if value is None else value for name, value in given}
     rows = endpoint().rows(asked, live=live)
-    return Statement.of(paged(rows, endpoint().keys(asked), after=after))
+    # Named subscriptions are looked up in the index whoever and however many they are.
+    is_lookup = not live and any(asked.get(name) is not None for name in filters.NAMES)
+    name = endpoint.__name__.lower() if is_lookup else ""
+    return Statement.of(paged(rows, endpoint().keys(asked), after=after), name=name)

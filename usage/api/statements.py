@@ -1,17 +1,28 @@
 """SQL compiled once for each shape of a question; a request only brings its values."""
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, ForeignKey, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
 from usage.selectors import Rows
 
 ROW_LIMIT = "row_limit"
+
+PLACEHOLDER = re.compile("%s|%%")
+
+# The names of the statements that each connection has prepared.
+_prepared: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
 class Asked(Expression):
@@ -48,16 +59,21 @@ class EqualsAny(Lookup):
 
 @dataclass(frozen=True)
 class Statement:
-    """The first rows of a queryset as SQL; where a parameter is Asked, a request brings it."""
+    """SQL; where a parameter is Asked, a request brings it.
+
+    One that has a `name` is prepared under it: the server parses and plans it once a connection.
+    That is for those whose plan doesn't depend on the values, which it soon stops looking at.
+    """
 
     sql: str
     parameters: tuple[Any, ...]
+    name: str = ""
 
     @classmethod
-    def of(cls, rows: Rows) -> Self:
-        """Compiles the queryset, to be limited by the value named ROW_LIMIT."""
+    def of(cls, rows: Rows, *, name: str = "") -> Self:
+        """The queryset, limited by the value named ROW_LIMIT."""
         sql, parameters = rows.query.sql_with_params()
-        return cls(f"{sql} LIMIT %s", (*parameters, Asked(ROW_LIMIT)))
+        return cls(f"{sql} LIMIT %s", (*parameters, Asked(ROW_LIMIT)), name)
 
     def filled(self, values: Mapping[str, Any]) -> list[Any]:
         """The parameters with the values of one request in them."""
@@ -69,5 +85,28 @@ class Statement:
     def fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The names of the columns, and the rows."""
         with connection.cursor() as cursor:
-            cursor.execute(self.sql, self.filled(values))
+            cursor.execute(self.sent(cursor), self.filled(values))
             return [column.name for column in cursor.description], cursor.fetchall()
+
+    def sent(self, cursor: CursorWrapper) -> str:
+        """What is sent with the parameters: the SQL, or the name under which it is prepared."""
+        if not self.name:
+            return self.sql
+        names = _prepared.setdefault(connection.connection, set())
+        if self._full_name not in names:
+            numbers = count(1)
+            numbered = PLACEHOLDER.sub(
+                lambda found: "%" if found[0] == "%%" else f"${next(numbers)}", self.sql
+            )
+            cursor.execute(f"PREPARE {self._full_name} AS {numbered}")
+            names.add(self._full_name)
+        return self._call
+
+    @cached_property
+    def _full_name(self) -> str:
+        digest = hashlib.sha256(self.sql.encode()).hexdigest()
+        return f"{self.name}_{digest[:16]}"
+
+    @cached_property
+    def _call(self) -> str:
+        return f"EXECUTE {self._full_name} ({', '.join(['%s'] * len(self.parameters))})"

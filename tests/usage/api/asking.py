@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from tests.connections import run_sql
@@ -31,6 +32,20 @@ def get(client: APIClient, path: str, query: str = "", **headers: str) -> Any:
     """The response to a query string, sent as it stands; a failure of the server as well."""
     client.raise_request_exception = False
     return client.get(f"/api/v1/{path}/", QUERY_STRING=query, headers=headers)
+
+
+def statements(client: APIClient, url: str, **headers: str) -> list[str]:
+    """What the second of two requests, which finds its statements prepared, sends to the database;
+    the text of a prepared one stands before its values."""
+    client.raise_request_exception = False
+    client.get(url, headers=headers)
+    with CaptureQueriesContext(connection) as queries:
+        client.get(url, headers=headers)
+    prepared = dict(run_sql("SELECT name, statement FROM pg_prepared_statements"))
+    return [
+        sql.replace(f"EXECUTE {sql.split()[1]}", prepared.get(sql.split()[1], ""))
+        for sql in (query["sql"] for query in queries)
+    ]
 
 
 def answer(client: APIClient, path: str, query: str = "") -> dict[str, Any]:

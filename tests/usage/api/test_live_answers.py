@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
@@ -19,6 +18,7 @@ from tests.usage.api.asking import (
     moment,
     pages,
     results,
+    statements,
 )
 from usage.models import UsageState
 
@@ -226,9 +226,7 @@ def test_a_cursor_is_of_a_live_query_or_of_another(
 def test_an_answer_of_any_age_takes_two_queries(
     sealed_usage: None, client_with_token: APIClient, path: str, query: str, relation: str
 ) -> None:
-    with CaptureQueriesContext(connection) as queries:
-        answer(client_with_token, path, query)
-    sign_in, rows = (query["sql"] for query in queries)
+    sign_in, rows = statements(client_with_token, f"/api/v1/{path}/?{query}")
     assert "authtoken_token" in sign_in
     assert "usage_state" in sign_in
     assert f" FROM {relation}" in rows

@@ -1,0 +1,132 @@
+"""SQL is compiled once for a shape and planned once for a connection; the values are each one's."""
+
+from typing import Any
+
+import pytest
+from django.db import DataError, connection
+from django.http import QueryDict
+from rest_framework.test import APIClient
+
+from tests.connections import run_sql
+from tests.factories import make_subscription
+from tests.given import given
+from tests.usage.api.asking import fill_totals, results
+from usage.api import endpoints
+from usage.api.lists import ListEndpoint
+from usage.api.statements import Asked, Statement
+
+
+@pytest.fixture
+def usage(db: None) -> None:
+    for number, name in enumerate(["anna", "bob"], start=1):
+        make_subscription(name, id=number)
+    given("""
+        data  anna 2026-11-01T10:00:00Z 1.10 10
+        voice anna 2026-11-02T10:00:00Z 2.20 20
+        data  bob  2026-11-03T10:00:00Z 3.30 30
+    """)
+    fill_totals()
+
+
+def statement(endpoint: ListEndpoint, query: str, **manner: bool) -> Statement:
+    asked = endpoint.filterset_class(QueryDict(query)).asked
+    return endpoint.statement(asked, **{"live": False, "after": False, **manner})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "queries"),
+    [
+        (
+            endpoints.Totals(),
+            ["subscription_id=1&month=2026-11", "subscription_id=2,3&month=2026-12&page_size=5"],
+        ),
+        (
+            endpoints.OverLimit(),
+            ["price_limit=1&usage_type=data", "price_limit=2&usage_type=voice"],
+        ),
+        (endpoints.Daily(), ["ordering=-day&live=false", "ordering=-day&max_staleness=5"]),
+    ],
+)
+def test_questions_that_differ_in_values_share_a_statement(
+    endpoint: ListEndpoint, queries: list[str]
+) -> None:
+    first, second = queries
+    assert statement(endpoint, first) is statement(endpoint, second)
+
+
+def test_questions_of_another_shape_have_a_statement_of_their_own() -> None:
+    totals, daily = endpoints.Totals(), endpoints.Daily()
+    record = "subscription_id=1&day=2026-11-01&usage_type="
+    different = [
+        statement(totals, ""),
+        statement(totals, "usage_type=data"),
+        statement(totals, "from_date=2026-11-01"),
+        statement(totals, "to_date=2026-11-01"),
+        statement(totals, "subscription_id=1"),
+        statement(totals, "external_id=anna"),
+        statement(totals, "", after=True),
+        statement(totals, "subscription_id=1", live=True),
+        statement(daily, ""),
+        statement(daily, "ordering=day"),
+        statement(daily, "ordering=-day"),
+        statement(endpoints.Records(), f"{record}data", live=True),
+        statement(endpoints.Records(), f"{record}voice", live=True),
+    ]
+    assert len({each.sql for each in different}) == len(different)
+
+
+def test_each_request_gets_the_rows_of_its_own_values(
+    usage: None, client_with_token: APIClient
+) -> None:
+    def prices(query: str) -> list[str]:
+        return [row["total_price"] for row in results(client_with_token, "usage/totals", query)]
+
+    for _ in range(8):  # the server changes to a plan for any values after five
+        assert prices("subscription_id=1&month=2026-11") == ["1.10", "2.20"]
+        assert prices("subscription_id=2&month=2026-11") == ["3.30"]
+        assert prices("subscription_id=1,2&month=2026-11") == ["1.10", "2.20", "3.30"]
+        assert prices("subscription_id=1,2&month=2026-10") == []
+
+
+def named(sql: str, *names: str) -> Statement:
+    return Statement(sql, tuple(Asked(name) for name in names), "test")
+
+
+def test_a_named_statement_says_what_an_unnamed_one_says(db: None) -> None:
+    sql = "SELECT 10 %% 3 AS rest, 'abc' LIKE %s || '%%' AS begins, %s::int AS given"
+    values = {"letter": "a", "number": 7}
+    for name in ("", "test"):
+        asked = Statement(sql, (Asked("letter"), Asked("number")), name)
+        for _ in range(2):
+            assert asked.fetch(values) == (["rest", "begins", "given"], [(1, True, 7)])
+
+
+def test_a_connection_prepares_a_statement_once(db: None) -> None:
+    def prepared() -> list[tuple[Any, ...]]:
+        return run_sql(
+            "SELECT statement, generic_plans + custom_plans FROM pg_prepared_statements"
+            " WHERE statement LIKE %s",
+            ["%of this test%"],
+        )
+
+    statement = named("SELECT %s::int AS of_this_test -- of this test", "number")
+    for number in (1, 2, 3):
+        assert statement.fetch({"number": number})[1] == [(number,)]
+    [(text, plans)] = prepared()
+    assert "SELECT $1::int" in text
+    assert plans == 3
+
+
+def test_a_named_statement_can_fail_and_be_asked_again(transactional_db: None) -> None:
+    statement = named("SELECT 6 / %s::int AS quotient", "divisor")
+    for _ in range(2):
+        with pytest.raises(DataError):
+            statement.fetch({"divisor": 0})
+        assert statement.fetch({"divisor": 3})[1] == [(2,)]
+
+
+def test_a_new_connection_prepares_anew(transactional_db: None) -> None:
+    statement = named("SELECT %s::int AS number", "number")
+    assert statement.fetch({"number": 1})[1] == [(1,)]
+    connection.close()
+    assert statement.fetch({"number": 2})[1] == [(2,)]
