@@ -25,7 +25,7 @@ class Negotiation(BaseContentNegotiation):
         # Best liked first.
         for accepted in request.accepted_types:
             for media_type in MEDIA_TYPES:
-                if accepted.quality > 0 and accepted.match(media_type):
+                if accepted.match(media_type):
                     return renderer, media_type
         if "format" not in request.query_params:
             raise NotAcceptable

@@ -1,7 +1,7 @@
 """A list as CSV: every row in one file, the columns and the text of the JSON results."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -319,6 +319,21 @@ def test_a_download_that_ends_early_leaves_nothing_behind(
     response.close()
     assert not connection.in_atomic_block
     assert run_sql("SELECT count(*) FROM pg_cursors") == [(0,)]
+
+
+def test_closing_a_download_ends_it_at_once() -> None:
+    ended = []
+
+    def chunks() -> Generator[bytes]:
+        try:
+            yield b"a,b"
+        finally:
+            ended.append(True)
+
+    download = csv_answers.Download(chunks())
+    assert not ended
+    download.close()
+    assert ended
 
 
 def test_who_asks_for_the_headers_alone_costs_no_query(
