@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, cast
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection
 from rest_framework.authentication import TokenAuthentication
 from rest_framework.exceptions import AuthenticationFailed
@@ -66,7 +66,7 @@ class KeyAuthentication(TokenAuthentication):
         user_id, is_active, *seen = found
         if not is_active:
             raise AuthenticationFailed("User inactive or deleted.")
-        user = get_user_model().from_db(connection.alias, ["id", "is_active"], [user_id, is_active])
+        user = User.from_db("default", ["id", "is_active"], [user_id, is_active])
         return user, SignedIn(TotalsState(*seen))
 
 

@@ -92,7 +92,7 @@ class Statement:
         """What is sent with the parameters: the SQL, or the name under which it is prepared."""
         if not self.name:
             return self.sql
-        names = _prepared.setdefault(connection.connection, set())
+        names = _prepared.setdefault(cursor.connection, set())
         if self._full_name not in names:
             numbers = count(1)
             numbered = PLACEHOLDER.sub(
