@@ -8,13 +8,16 @@ Where a value is asked for, an Expression may stand for it, so that one queryset
 """
 
 import math
+from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from typing import Any, TypeAlias
 
 from django.db.models import (
+    Case,
     DateField,
     DateTimeField,
     Expression,
@@ -22,9 +25,12 @@ from django.db.models import (
     Func,
     Max,
     Min,
+    OuterRef,
     Q,
     QuerySet,
+    Subquery,
     Sum,
+    When,
 )
 from django.db.models.functions import Greatest, Now
 
@@ -33,6 +39,7 @@ from usage.models import (
     DailyUsage,
     DataUsageRecord,
     LiveDailyUsage,
+    PeriodTotal,
     Subscription,
     UsageState,
     UsageType,
@@ -43,8 +50,16 @@ from usage.models.live import LiveTable
 # Rows as dictionaries, from QuerySet.values().
 Rows: TypeAlias = QuerySet[Any, Any]
 
-# What a question about totals may be answered from.
+# The daily totals that a question may be answered from.
 DailySource: TypeAlias = QuerySet[DailyUsage] | QuerySet[LiveDailyUsage]
+
+
+class Source(Enum):
+    """What a question is answered from."""
+
+    DAILY = "the daily totals of the last refresh"
+    PERIODS = "the totals of months and of all days of the last refresh"
+    LIVE = "the raw records, as they are now"
 
 
 class UsageDay(Func):
@@ -71,6 +86,13 @@ class UsageDayEnd(Func):
     output_field = DateTimeField()
 
 
+class Negative(Func):
+    """The value below zero as it is above, written as the indexes of period totals are."""
+
+    template = "(-%(expressions)s)"
+    arity = 1
+
+
 @dataclass(frozen=True)
 class TotalsState:
     """What the totals are as of, seen at read_at; both by the clock of the database."""
@@ -79,6 +101,7 @@ class TotalsState:
     read_at: datetime
     time_zone: str
     raw_kept_from: date | None
+    has_periods: bool
 
     @property
     def age(self) -> timedelta:
@@ -96,7 +119,13 @@ def totals_state() -> TotalsState:
     state = UsageState.objects.annotate(read_at=Now()).first()
     if state is None or state.as_of is None:
         raise TotalsNotFilledError
-    return TotalsState(state.as_of, state.read_at, state.time_zone, state.raw_kept_from)
+    return TotalsState(
+        as_of=state.as_of,
+        read_at=state.read_at,
+        time_zone=state.time_zone,
+        raw_kept_from=state.raw_kept_from,
+        has_periods=state.open_digest is not None,
+    )
 
 
 def is_answered_live(
@@ -173,7 +202,8 @@ def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows
     """One row per subscription with a usage type whose price, added up, reached the limit.
 
     Each row has subscription_id, `<type>_price` for every type (None without usage of that type)
-    and largest_price, the largest of these.
+    and rank, the largest of these below zero: so that the order by rank and subscription ascends
+    in both.
     """
     by_type = {
         f"{usage_type.value}_price": Sum("total_price", filter=Q(usage_type=usage_type.value))
@@ -182,8 +212,56 @@ def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows
     return (
         daily.values("subscription_id")
         .annotate(**by_type)
-        .annotate(largest_price=Greatest(*by_type))
+        .alias(largest_price=Greatest(*by_type))
         .filter(largest_price__gte=price_limit)
+        .annotate(rank=Negative("largest_price"))
+    )
+
+
+def whole_period(from_date: date | None, to_date: date | None) -> date | None:
+    """The period that these days are: a month by its first day, ALL_DAYS when both are open, or
+    None for any other days."""
+    if from_date is None and to_date is None:
+        return PeriodTotal.ALL_DAYS
+    if from_date is None or to_date is None or from_date.day != 1:
+        return None
+    last_day = monthrange(from_date.year, from_date.month)[1]
+    return from_date if to_date == from_date.replace(day=last_day) else None
+
+
+def period_totals(*, period: date | Expression) -> QuerySet[PeriodTotal]:
+    """The totals of one period as of the last refresh, those of TotalsState.has_periods."""
+    return PeriodTotal.objects.filter(period=period)
+
+
+def over_limit_in_period(
+    *, totals: QuerySet[PeriodTotal], price_limit: Decimal | Expression, is_of_one_type: bool
+) -> Rows:
+    """The rows of over_limit for the totals of one period: a range of an index.
+
+    `is_of_one_type` says that they are narrowed to one usage type.
+    """
+    if is_of_one_type:
+        by_type: dict[str, Any] = {
+            f"{usage_type.value}_price": Case(When(usage_type=usage_type.value, then="total_price"))
+            for usage_type in UsageType
+        }
+    else:
+        totals = totals.filter(is_largest=True)
+        by_type = {
+            f"{usage_type.value}_price": Subquery(
+                PeriodTotal.objects.filter(
+                    subscription_id=OuterRef("subscription_id"),
+                    period=OuterRef("period"),
+                    usage_type=usage_type.value,
+                ).values("total_price")
+            )
+            for usage_type in UsageType
+        }
+    return (
+        totals.annotate(**by_type, rank=Negative("total_price"))
+        .filter(rank__lte=Negative(price_limit))
+        .values("subscription_id", *by_type, "rank")
     )
 
 

@@ -59,13 +59,13 @@ def test_over_limit_gives_one_row_a_subscription_with_every_type(usage: None) ->
             "subscription_id": 1,
             "data_price": Decimal("3.30"),
             "voice_price": Decimal("0.05"),
-            "largest_price": Decimal("3.30"),
+            "rank": Decimal("-3.30"),
         },
         {
             "subscription_id": 2,
             "data_price": None,
             "voice_price": Decimal("3.30"),
-            "largest_price": Decimal("3.30"),
+            "rank": Decimal("-3.30"),
         },
     ]
 
@@ -104,7 +104,7 @@ def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
 
     def is_live(age: timedelta, *, is_named: bool = True, live: bool = False) -> bool:
         return selectors.is_answered_live(
-            state=selectors.TotalsState(read_at - age, read_at, "UTC", None),
+            state=selectors.TotalsState(read_at - age, read_at, "UTC", None, has_periods=True),
             live=live,
             max_staleness=60,
             is_named=is_named,
@@ -123,7 +123,11 @@ def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
 
 def test_totals_of_any_age_do_when_no_age_is_asked() -> None:
     state = selectors.TotalsState(
-        datetime(2000, 1, 1, tzinfo=UTC), datetime(2026, 11, 4, tzinfo=UTC), "UTC", None
+        as_of=datetime(2000, 1, 1, tzinfo=UTC),
+        read_at=datetime(2026, 11, 4, tzinfo=UTC),
+        time_zone="UTC",
+        raw_kept_from=None,
+        has_periods=True,
     )
     for live in (False, True):
         assert live is selectors.is_answered_live(

@@ -22,7 +22,8 @@ SELECT
     usage_state.as_of,
     statement_timestamp() AS read_at,
     usage_state.time_zone,
-    usage_state.raw_kept_from
+    usage_state.raw_kept_from,
+    usage_state.open_digest IS NOT NULL AS has_periods
 FROM authtoken_token
 INNER JOIN auth_user ON auth_user.id = authtoken_token.user_id
 LEFT JOIN usage_state ON TRUE

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 from usage.api.errors import Unavailable
 from usage.api.tables import flat_batches
-from usage.selectors import TotalsState
+from usage.selectors import Source, TotalsState
 from usage.services.exports import Limits
 from usage.services.exports.csv import csv_chunks, moment
 
@@ -55,8 +55,7 @@ def answer(
     request: Request,
     asked: Mapping[str, Any],
     state: TotalsState,
-    *,
-    live: bool,
+    source: Source,
 ) -> StreamingHttpResponse:
     """Every row that is asked for, of one snapshot, in the order of the pages.
 
@@ -64,6 +63,7 @@ def answer(
     """
     if request.META["SERVER_PROTOCOL"] == "HTTP/1.0":
         raise ChunksNeeded
+    live = source is Source.LIVE
     from_date, to_date = endpoint.days(asked)
     name = [
         "usage",
@@ -72,7 +72,7 @@ def answer(
         *([f"to-{to_date}"] if to_date else []),
     ]
     return StreamingHttpResponse(
-        () if request.method == "HEAD" else Download(_chunks(endpoint, asked, live=live)),
+        () if request.method == "HEAD" else Download(_chunks(endpoint, asked, source)),
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{"-".join(name)}.csv"',
@@ -84,13 +84,13 @@ def answer(
     )
 
 
-def _chunks(endpoint: "ListEndpoint", asked: Mapping[str, Any], *, live: bool) -> Generator[bytes]:
+def _chunks(endpoint: "ListEndpoint", asked: Mapping[str, Any], source: Source) -> Generator[bytes]:
     limits = Limits(
         statement=settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS,
         idle=settings.DOWNLOAD_IDLE_SECONDS,
         whole=settings.DOWNLOAD_SECONDS,
     )
-    batches = flat_batches(endpoint, asked, live=live, size=ROWS_PER_CHUNK, limits=limits)
+    batches = flat_batches(endpoint, asked, source, size=ROWS_PER_CHUNK, limits=limits)
     with _place(), closing(batches):
         yield from csv_chunks(endpoint.columns, batches)
 

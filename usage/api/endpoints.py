@@ -12,7 +12,7 @@ from usage.api import filters, results
 from usage.api.lists import ListEndpoint, Row
 from usage.api.pagination import Key
 from usage.models import Subscription
-from usage.selectors import DailySource, Rows, TotalsState
+from usage.selectors import DailySource, Rows, Source, TotalsState
 
 SUBSCRIPTION = Key("subscription_id")
 DAY = Key("day", date.fromisoformat)
@@ -34,17 +34,18 @@ DAILY_KEYS = {
 class TotalsEndpoint(ListEndpoint):
     """An answer from the totals of the last refresh, or from live ones."""
 
-    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
-        return selectors.is_answered_live(
+    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
+        live = selectors.is_answered_live(
             state=state,
             live=bool(asked["live"]),
             max_staleness=asked["max_staleness"],
             is_named=any(asked[name] is not None for name in filters.NAMES),
         )
+        return Source.LIVE if live else Source.DAILY
 
-    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
         daily: DailySource = selectors.refreshed_daily()
-        if live:
+        if source is Source.LIVE:
             daily = selectors.live_daily(
                 subscription_ids=asked["subscription_id"],
                 external_ids=asked["external_id"],
@@ -64,14 +65,31 @@ class OverLimit(TotalsEndpoint):
     filterset_class = filters.OverLimitFilter
     columns = ("subscription_id", "usage_type", "total_price", "exceeded_by")
 
+    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
+        source = super().source(asked, state)
+        is_summed = source is Source.DAILY and state.has_periods and asked["period"] is not None
+        return Source.PERIODS if is_summed else source
+
+    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
+        if source is not Source.PERIODS:
+            return super().rows(asked, source)
+        totals = selectors.period_totals(period=asked["period"])
+        return selectors.over_limit_in_period(
+            totals=self.filterset_class.narrowed(
+                totals, {**asked, "from_date": None, "to_date": None}
+            ),
+            price_limit=asked["price_limit"],
+            is_of_one_type=asked["usage_type"] is not None,
+        )
+
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
 
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
-        return [Key("largest_price", Decimal, descending=True), SUBSCRIPTION]
+        return [Key("rank", Decimal), SUBSCRIPTION]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
-        subscription_id, *prices, _largest = row
+        subscription_id, *prices, _rank = row
         return results.exceeded(subscription_id, prices, asked["price_limit"])
 
     def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
@@ -138,12 +156,12 @@ class Records(ListEndpoint):
     columns = ("id", "usage_date", "price", "quantity", "unit")
     shaped_by = frozenset({"usage_type"})
 
-    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
+    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
         """Raises RecordsDroppedError for a day whose records are dropped."""
         selectors.refuse_dropped_day(day=asked["day"], kept_from=state.raw_kept_from)
-        return True
+        return Source.LIVE
 
-    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
         return selectors.day_records(
             subscription_id=asked["subscription_id"],
             usage_type=asked["usage_type"],
@@ -166,7 +184,7 @@ class Subscriptions(ListEndpoint):
     filterset_class = filters.SubscriptionFilter
     columns = ("subscription_id", "external_id", "created_at")
 
-    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
         everybody = Subscription.objects.all()
         return selectors.subscription_rows(
             subscriptions=self.filterset_class.narrowed(everybody, asked)

@@ -15,6 +15,7 @@ from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from usage.api import parameters
+from usage.selectors import whole_period
 
 NAMES = ("subscription_id", "external_id")
 JSON, CSV = FORMATS = ("json", "csv")
@@ -110,7 +111,7 @@ class QueryFilter(django_filters.FilterSet):
 
         Pages of one query may differ in size and in how old they may be.
         """
-        not_asked = {"page_size", "cursor", "max_staleness", "month", "format"}
+        not_asked = {"page_size", "cursor", "max_staleness", "month", "period", "format"}
         question = {
             name: value
             for name, value in self.asked.items()
@@ -169,6 +170,11 @@ class OverLimitFilter(UsageFilter):
     """Live of everybody too: whoever reached a limit is worth one look at all open raw records."""
 
     price_limit = Parameter(parameters.PriceLimitField, required=True)
+
+    @cached_property
+    def asked(self) -> dict[str, Any]:
+        asked = super().asked
+        return asked | {"period": whole_period(asked["from_date"], asked["to_date"])}
 
 
 class RecordFilter(QueryFilter):

@@ -17,7 +17,7 @@ from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import Asked, Statement
-from usage.selectors import Rows, TotalsState
+from usage.selectors import Rows, Source, TotalsState
 
 # Parameters that no row is chosen by.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
@@ -52,7 +52,8 @@ class ListEndpoint(APIView):
         # Read before the rows: a refresh in between makes the answer newer than it says, never
         # older.
         state = state_seen(request)
-        live = self.is_live(asked, state)
+        source = self.source(asked, state)
+        live = source is Source.LIVE
         tag = None
         # Only a refresh changes the totals; who has an external id may change at any time.
         if not live and asked.get("external_id") is None:
@@ -65,9 +66,9 @@ class ListEndpoint(APIView):
                 return answers.not_modified(tag)
         response: HttpResponseBase
         if asked["format"] == filters.CSV:
-            response = csv.answer(self, request, asked, state, live=live)
+            response = csv.answer(self, request, asked, state, source)
         else:
-            response = answers.page(self.page(request, asked, pager, state, live=live))
+            response = answers.page(self.page(request, asked, pager, state, source))
         if tag is not None:
             response["ETag"] = tag
         return response
@@ -78,11 +79,11 @@ class ListEndpoint(APIView):
         asked: Mapping[str, Any],
         pager: Pager,
         state: TotalsState,
-        *,
-        live: bool,
+        source: Source,
     ) -> dict[str, Any]:
         """The envelope with the rows of one page."""
-        statement = self.statement(asked, live=live, after=pager.cursor is not None)
+        live = source is Source.LIVE
+        statement = self.statement(asked, source, after=pager.cursor is not None)
         columns, found = statement.fetch({**asked, **pager.values})
         rows, cursor = pager.cut(columns, found)
         from_date, to_date = self.days(asked)
@@ -97,7 +98,7 @@ class ListEndpoint(APIView):
             "results": [self.result(row, asked) for row in rows],
         }
 
-    def statement(self, asked: Mapping[str, Any], *, live: bool, after: bool) -> Statement:
+    def statement(self, asked: Mapping[str, Any], source: Source, *, after: bool) -> Statement:
         """The SQL of a page, compiled for the first of all questions that differ in values only:
         of the first page, or of one `after` a position."""
         given = tuple(
@@ -106,15 +107,15 @@ class ListEndpoint(APIView):
             if value is not None and name not in NOT_IN_SQL
         )
         endpoint: Any = type(self)
-        return _statement(endpoint, given, live, after)
+        return _statement(endpoint, given, source, after)
 
-    def is_live(self, asked: Mapping[str, Any], state: TotalsState) -> bool:
-        """Whether the rows are read as they are now, as they always are unless totals are asked
-        for. What is read now is never too old."""
-        return True
+    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
+        """What the rows are read from: as they are now, unless totals are asked for. What is read
+        now is never too old."""
+        return Source.LIVE
 
     @abstractmethod
-    def rows(self, asked: Mapping[str, Any], *, live: bool) -> Rows:
+    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
         """The rows that are asked for; an Asked may stand for each value not in `shaped_by`."""
 
     @abstractmethod
@@ -136,13 +137,15 @@ class ListEndpoint(APIView):
 
 @lru_cache(maxsize=2000)
 def _statement(
-    endpoint: type[ListEndpoint], given: tuple[tuple[str, Any], ...], live: bool, after: bool
+    endpoint: type[ListEndpoint], given: tuple[tuple[str, Any], ...], source: Source, after: bool
 ) -> Statement:
     """`given` has the value of what shapes the SQL, and None for what only stands in it."""
     asked = dict.fromkeys(endpoint.filterset_class.base_filters)
     asked |= {name: Asked(name) if value is None else value for name, value in given}
-    rows = endpoint().rows(asked, live=live)
+    rows = endpoint().rows(asked, source)
     # Named subscriptions are looked up in the index whoever and however many they are.
-    is_lookup = not live and any(asked.get(name) is not None for name in filters.NAMES)
+    is_lookup = source is Source.DAILY and any(
+        asked.get(name) is not None for name in filters.NAMES
+    )
     name = endpoint.__name__.lower() if is_lookup else ""
     return Statement.of(paged(rows, endpoint().keys(asked), after=after), name=name)

@@ -8,7 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from django.core.signing import Signer
-from django.db.models import Q
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, F, Func, Q
+from django.db.models.sql.compiler import SQLCompiler
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
@@ -100,18 +102,39 @@ def position_name(key: Key) -> str:
     return f"after_{key.column}"
 
 
-def rows_after(position: Sequence[tuple[Key, Any]]) -> Q:
+class Behind(Func):
+    """(a, b) > (x, y): where an index has these columns, a range that begins right there."""
+
+    output_field = BooleanField()
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for expression in self.get_source_expressions():
+            part, its_parameters = compiler.compile(expression)
+            parts.append(part)
+            parameters += its_parameters
+        half = len(parts) // 2
+        return f"({', '.join(parts[:half])}) > ({', '.join(parts[half:])})", tuple(parameters)
+
+
+def rows_after(position: Sequence[tuple[Key, Any]]) -> Q | Behind:
     """The condition of rows behind a position in the order of its keys.
 
-    The bound on the first key follows from the rest; it is there because an index can use it.
+    Where an order goes both ways, the bound on the first key follows from the rest; it is there
+    because an index can use it.
     """
+    if not any(key.descending for key, _ in position):
+        return Behind(*(F(key.column) for key, _ in position), *(value for _, value in position))
     (key, value), *rest = position
     strict = "lt" if key.descending else "gt"
     behind = Q((f"{key.column}__{strict}", value))
     if not rest:
         return behind
     bound = Q((f"{key.column}__{strict}e", value))
-    return bound & (behind | (Q((key.column, value)) & rows_after(rest)))
+    return bound & (behind | Q(Q((key.column, value)), rows_after(rest)))
 
 
 def written(value: Any) -> Any:

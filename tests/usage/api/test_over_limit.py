@@ -1,6 +1,8 @@
 """GET /api/v1/usage/over-limit/: whose price reached a limit, by how much."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from tests.factories import make_subscription
@@ -10,8 +12,9 @@ from tests.usage.api.asking import fill_totals, results
 PATH = "usage/over-limit"
 
 
-@pytest.fixture
-def usage(db: None) -> None:
+@pytest.fixture(params=["periods", "daily"])
+def usage(db: None, request: pytest.FixtureRequest) -> None:
+    """Answered from totals of periods, and from daily totals while a release has none yet."""
     for number, name in enumerate(["anna", "bob", "cleo", "dora"], start=1):
         make_subscription(name, id=number)
     given("""
@@ -23,7 +26,7 @@ def usage(db: None) -> None:
         voice cleo 2026-11-02T08:00:00Z  0           0
         data  dora 2026-11-03T08:00:00Z -3.00        0
     """)
-    fill_totals()
+    fill_totals(with_periods=request.param == "periods")
 
 
 def test_a_total_equal_to_the_limit_has_reached_it(
@@ -95,3 +98,28 @@ def test_money_beyond_28_digits_stays_exact(db: None, client_with_token: APIClie
             "exceeded_by": "999999999999.99999998",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("days", "relation"),
+    [
+        ("", "usage_period_total"),
+        ("month=2026-11", "usage_period_total"),
+        ("from_date=2026-11-01&to_date=2026-11-30", "usage_period_total"),
+        ("from_date=2024-02-01&to_date=2024-02-29", "usage_period_total"),
+        ("from_date=2026-11-01&to_date=2026-11-29", "usage_daily"),
+        ("from_date=2026-10-01&to_date=2026-11-30", "usage_daily"),
+        ("from_date=2026-11-02&to_date=2026-11-30", "usage_daily"),
+        ("from_date=2026-11-01", "usage_daily"),
+        ("to_date=2026-11-30", "usage_daily"),
+        ("live=true", "usage_daily_live"),
+    ],
+)
+def test_whole_months_and_all_days_are_read_from_their_totals(
+    db: None, client_with_token: APIClient, days: str, relation: str
+) -> None:
+    fill_totals()
+    with CaptureQueriesContext(connection) as queries:
+        results(client_with_token, PATH, f"price_limit=1&{days}")
+    assert f'FROM "{relation}"' in queries.captured_queries[-1]["sql"]
+    assert len(queries) == 2

@@ -6,19 +6,24 @@ import pytest
 from django.db import connection
 from django.http import QueryDict
 
+from tests.connections import run_sql
 from usage.api import endpoints
 from usage.api.lists import ListEndpoint
 from usage.api.pagination import Cursor, Pager
+from usage.selectors import Source
 
 
 def plan(
-    endpoint: ListEndpoint, query: str, position: list[Any] | None = None, *, live: bool = False
+    endpoint: ListEndpoint,
+    query: str,
+    position: list[Any] | None = None,
+    source: Source = Source.DAILY,
 ) -> str:
     """How the database runs the very statement that answers a query."""
     asked = endpoint.filterset_class(QueryDict(query)).asked
     cursor = Cursor("", position) if position else None
     pager = Pager(keys=endpoint.keys(asked), query="", cursor=cursor, size=100)
-    statement = endpoint.statement(asked, live=live, after=cursor is not None)
+    statement = endpoint.statement(asked, source, after=cursor is not None)
     with connection.cursor() as database:
         # A prepared statement gets a plan that must be good for any values.
         database.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -47,7 +52,9 @@ def many(db: None) -> None:
 
 
 def test_records_of_a_day_scan_its_partition_and_the_default(many: None) -> None:
-    found = plan(endpoints.Records(), "subscription_id=7&usage_type=data&day=2026-11-02", live=True)
+    found = plan(
+        endpoints.Records(), "subscription_id=7&usage_type=data&day=2026-11-02", source=Source.LIVE
+    )
     assert "a_2" in found
     assert "a_1" not in found
     assert "a_3" not in found
@@ -66,7 +73,7 @@ def test_a_page_by_subscription_is_a_range_of_the_index(
     many: None, endpoint: ListEndpoint, position: list[Any]
 ) -> None:
     found = plan(endpoint, "", position)
-    assert "Index Cond: (subscription_id >= 10000)" in found
+    assert "Index Cond: (ROW(subscription_id, " in found
     assert "Seq Scan" not in found
 
 
@@ -79,3 +86,35 @@ def test_named_subscriptions_are_looked_up_in_the_index(
     found = plan(endpoint, f"subscription_id={ids}&month=2026-11")
     assert "Index Cond: ((subscription_id = ANY ($1)) AND (day >= $2) AND (day <= $3))" in found
     assert "Seq Scan" not in found
+
+
+@pytest.fixture
+def many_periods(db: None) -> None:
+    """Half of 40,000 subscriptions have spent the same: pages must not begin at the first of them
+    again and again."""
+    run_sql(
+        "INSERT INTO usage_period_total SELECT number, period, usage_type,"
+        " CASE WHEN number % 2 = 0 THEN 5 ELSE number END, 1, 1, usage_type = 'data'"
+        " FROM generate_series(1, 40000) AS numbers (number),"
+        " unnest(ARRAY['0001-01-01', '2026-10-01', '2026-11-01']::date[]) AS periods (period),"
+        " unnest(ARRAY['data', 'voice']) AS types (usage_type)"
+    )
+    run_sql("ANALYZE usage_period_total")
+
+
+@pytest.mark.parametrize("days", ["", "&month=2026-11", "&from_date=2026-10-01&to_date=2026-10-31"])
+@pytest.mark.parametrize("position", [None, ["-5", 20_000]])
+def test_over_the_limit_in_a_period_is_a_range_of_an_index(
+    many_periods: None, days: str, position: list[Any] | None
+) -> None:
+    begins = "ROW((- total_price), subscription_id) >" if position else "(- total_price) <="
+    for query, index in [
+        ("price_limit=1", "usage_period_total_largest"),
+        ("price_limit=1&usage_type=voice", "usage_period_total_price"),
+    ]:
+        found = plan(endpoints.OverLimit(), query + days, position, Source.PERIODS)
+        assert f"Index Scan using {index} on usage_period_total" in found
+        assert begins in found.partition("Index Cond: ")[2].partition("\n")[0]
+        assert "Seq Scan" not in found
+        assert "Sort" not in found
+        assert "Filter" not in found

@@ -14,6 +14,7 @@ from tests.usage.api.asking import fill_totals, results
 from usage.api import endpoints
 from usage.api.lists import ListEndpoint
 from usage.api.statements import Asked, Statement
+from usage.selectors import Source
 
 
 @pytest.fixture
@@ -28,9 +29,11 @@ def usage(db: None) -> None:
     fill_totals()
 
 
-def statement(endpoint: ListEndpoint, query: str, **manner: bool) -> Statement:
+def statement(
+    endpoint: ListEndpoint, query: str, source: Source = Source.DAILY, *, after: bool = False
+) -> Statement:
     asked = endpoint.filterset_class(QueryDict(query)).asked
-    return endpoint.statement(asked, **{"live": False, "after": False, **manner})
+    return endpoint.statement(asked, source, after=after)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +68,15 @@ def test_questions_of_another_shape_have_a_statement_of_their_own() -> None:
         statement(totals, "subscription_id=1"),
         statement(totals, "external_id=anna"),
         statement(totals, "", after=True),
-        statement(totals, "subscription_id=1", live=True),
+        statement(totals, "subscription_id=1", Source.LIVE),
+        statement(endpoints.OverLimit(), "price_limit=1"),
+        statement(endpoints.OverLimit(), "price_limit=1", Source.PERIODS),
+        statement(endpoints.OverLimit(), "price_limit=1&usage_type=data", Source.PERIODS),
         statement(daily, ""),
         statement(daily, "ordering=day"),
         statement(daily, "ordering=-day"),
-        statement(endpoints.Records(), f"{record}data", live=True),
-        statement(endpoints.Records(), f"{record}voice", live=True),
+        statement(endpoints.Records(), f"{record}data", Source.LIVE),
+        statement(endpoints.Records(), f"{record}voice", Source.LIVE),
     ]
     assert len({each.sql for each in different}) == len(different)
 

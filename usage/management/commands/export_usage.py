@@ -16,6 +16,7 @@ from usage.api.filters import CSV
 from usage.api.lists import ListEndpoint
 from usage.api.tables import flat_batches
 from usage.management.base import UsageCommand
+from usage.selectors import Source
 from usage.services.exports import Batch
 from usage.services.exports.csv import csv_chunks, moment
 from usage.services.exports.files import STANDARD_OUTPUT, whole_file
@@ -78,14 +79,15 @@ class Command(UsageCommand):
         endpoint = LISTS[what]()
         asked = checked(endpoint, what, options)
         state = selectors.totals_state()
-        live = endpoint.is_live(asked, state)
+        source = endpoint.source(asked, state)
+        live = source is Source.LIVE
         about = {
             "as_of": moment(state.read_at if live else state.as_of),
             "live": "true" if live else "false",
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,
         }
-        batches = flat_batches(endpoint, asked, live=live, size=ROWS_AT_ONCE[format])
+        batches = flat_batches(endpoint, asked, source, size=ROWS_AT_ONCE[format])
         written = 0
         try:
             with (
