@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
 from tests.usage.api.asking import AS_OF, answer, fill_totals, results
@@ -131,3 +132,14 @@ def test_daily_in_every_order(
     assert [
         f"{row['subscription_id']} {row['day'][5:]} {row['usage_type']}" for row in found
     ] == expected
+
+
+def test_a_sum_of_more_than_64_bits_stays_exact(usage: None, client_with_token: APIClient) -> None:
+    run_sql(
+        "INSERT INTO usage_daily_sealed SELECT 3, day, 'data', 0.00000001, 9223372036854775807,"
+        " 1, now() FROM generate_series('2026-11-01', '2026-11-03', interval '1 day') AS days (day)"
+    )
+    [row] = results(client_with_token, "usage/totals", "subscription_id=3")
+    assert row["total_usage"] == 27670116110564327421
+    assert row["total_price"] == "0.00000003"
+    assert (row["first_day"], row["last_day"]) == ("2026-11-01", "2026-11-03")
