@@ -69,9 +69,11 @@ def refresh(
     with timed(phases, "vacuum"), connection.cursor() as cursor:
         # A concurrent refresh leaves the old version of every changed row behind, and the log is
         # emptied by every run. Giving pages back would wait seconds for an idle reader's lock.
-        cursor.execute(
-            "VACUUM (SKIP_LOCKED, TRUNCATE FALSE) usage_daily_open, usage_late_key, usage_state"
-        )
+        # Rows of a day just sealed are read from the index alone once they are known as visible.
+        tables = ["usage_daily_open", "usage_late_key", "usage_state"]
+        if run.days_sealed:
+            tables.append("usage_daily_sealed")
+        cursor.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {', '.join(tables)}")
     runs.prune()
     return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
 

@@ -118,3 +118,26 @@ def test_over_the_limit_in_a_period_is_a_range_of_an_index(
         assert "Seq Scan" not in found
         assert "Sort" not in found
         assert "Filter" not in found
+
+
+@pytest.fixture
+def many_sealed(db: None) -> None:
+    """Half a million totals of a month, in the order of days as sealing writes them."""
+    run_sql(
+        "INSERT INTO usage_daily_sealed"
+        " SELECT number, day, usage_type, 1, 1, 1, day"
+        " FROM generate_series('2026-10-01'::timestamptz, '2026-10-31', '1 day') AS days (day),"
+        " generate_series(1, 8000) AS numbers (number),"
+        " unnest(ARRAY['data', 'voice']) AS types (usage_type)"
+    )
+    run_sql("ANALYZE usage_daily_sealed")
+
+
+@pytest.mark.parametrize("named", [1, 200])
+def test_the_month_of_named_subscriptions_is_read_from_the_index_alone(
+    many_sealed: None, named: int
+) -> None:
+    ids = ",".join(str(number) for number in range(7, 8000, 8000 // named)[:named])
+    found = plan(endpoints.Totals(), f"subscription_id={ids}&month=2026-10")
+    assert "Index Only Scan using usage_daily_sealed_pkey on usage_daily_sealed" in found
+    assert "Seq Scan on usage_daily_sealed" not in found
