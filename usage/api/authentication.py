@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection
-from rest_framework.authentication import TokenAuthentication
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
@@ -56,11 +56,19 @@ def state_seen(request: Request) -> TotalsState:
     return cast(SignedIn, request.auth).state
 
 
-class KeyAuthentication(TokenAuthentication):
+class KeyAuthentication(BaseAuthentication):
     """`Authorization: Token KEY`. A key no token can have is not looked up: the database would
     refuse a NUL character with an error."""
 
-    def authenticate_credentials(self, key: str) -> tuple[Any, SignedIn]:
+    def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
+        """None where there is no such header; raises AuthenticationFailed for a bad one."""
+        # Not by request.headers: it would read every header there is.
+        scheme, *keys = request.META.get("HTTP_AUTHORIZATION", "").split() or [""]
+        if scheme.lower() != "token":
+            return None
+        if len(keys) != 1:
+            raise AuthenticationFailed("Invalid token header. Give one token without spaces.")
+        [key] = keys
         found = look_up(key) if key.isascii() and key.isalnum() else None
         if found is None:
             raise AuthenticationFailed("Invalid token.")
@@ -69,6 +77,9 @@ class KeyAuthentication(TokenAuthentication):
             raise AuthenticationFailed("User inactive or deleted.")
         user = User.from_db("default", ["id", "is_active"], [user_id, is_active])
         return user, SignedIn(TotalsState(*seen))
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Token"
 
 
 def look_up(key: str) -> tuple[Any, ...] | None:
