@@ -20,7 +20,7 @@ class Cost:
 
 
 class Asker:
-    """Asks as a client with a token would, and has each SELECT of the API explained on its way.
+    """Asks as a client with a token would, and has each query of the API explained on its way.
 
     A statement is explained where it runs, in its transaction and with its settings, so nothing
     here repeats the SQL of the API.
@@ -42,7 +42,7 @@ class Asker:
         plans: list[str] = []
 
         def explain(execute: Callable, sql: str, params: Any, many: bool, context: dict) -> Any:
-            if sql.lstrip().upper().startswith(("SELECT", "WITH")):
+            if sql.lstrip().upper().startswith(("SELECT", "WITH", "EXECUTE")):
                 execute(f"{EXPLAIN} {sql}", params, many, context)
                 plans.append("\n".join(line for (line,) in context["cursor"].fetchall()))
             return execute(sql, params, many, context)

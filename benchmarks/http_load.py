@@ -12,7 +12,7 @@ from functools import partial
 
 from django.db import connection
 
-from benchmarks.raw import add
+from benchmarks.raw import add, one
 from benchmarks.read_data import Stock
 from benchmarks.refresh import ours as refresh
 from benchmarks.serving import Server, serve
@@ -25,6 +25,7 @@ CONNECTIONS = 32
 # Asked of the raw records: each takes so long that a load of seconds would not count it fairly.
 SLOW_CONNECTIONS = 2
 SLOW_REQUESTS = 6
+IDLE_SECONDS = 120
 OVER_LIMIT = "/api/v1/usage/over-limit/?price_limit=100"
 REFRESH_SECONDS = 3
 NEW_RECORDS = 1_000
@@ -102,8 +103,22 @@ def _by_turns(
     runs: dict[str, list[Measured]] = {name: [] for name in measures}
     for number in range(rounds):
         for name in list(measures)[:: -1 if number % 2 else 1]:
+            wait_until_idle()
             runs[name].append(measures[name]())
     return runs
+
+
+def wait_until_idle() -> None:
+    """Return once the server works for nobody: it goes on for a client that has left."""
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state <> 'idle' AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + IDLE_SECONDS
+    while one(busy):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"The server still works after {IDLE_SECONDS} s.")
+        time.sleep(0.1)
 
 
 def _ratios(rates: dict[str, float], halves: dict[str, list[Measured]]) -> Figures:

@@ -1,6 +1,8 @@
 """Daily totals made straight into the sealed table, as sealing would have left them."""
 
 from calendar import monthrange
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -60,7 +62,7 @@ def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stoc
         records=raw_records,
         subscriptions=subscriptions,
     )
-    with connection.cursor() as cursor:
+    with key_made_at_the_end(), connection.cursor() as cursor:
         for number in range(stock.last_day.day):
             cursor.execute(
                 SEALED_DAY,
@@ -75,6 +77,20 @@ def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stoc
     ours()
     execute("VACUUM ANALYZE")
     return stock
+
+
+@contextmanager
+def key_made_at_the_end() -> Iterator[None]:
+    """Fill the sealed table without its key: each of the days would rewrite all of its pages."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conname = 'usage_daily_sealed_pkey'"
+        )
+        (key,) = cursor.fetchone()
+    execute("ALTER TABLE usage_daily_sealed DROP CONSTRAINT usage_daily_sealed_pkey")
+    yield
+    execute(f"ALTER TABLE usage_daily_sealed ADD CONSTRAINT usage_daily_sealed_pkey {key}")
 
 
 def _month_of_31_days() -> date:

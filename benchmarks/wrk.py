@@ -81,7 +81,8 @@ def load(
     """Ask for the paths in turn over lasting connections, as fast as they are answered.
 
     With a_second about so often: every connection then waits between its requests, at random from
-    nothing to twice what it takes on average. Raises RuntimeError when an answer was an error.
+    nothing to twice what it takes on average. Raises RuntimeError when an answer was an error or
+    none came.
     """
     script = SCRIPT.format(
         paths=", ".join(map(json.dumps, paths)),
@@ -104,6 +105,8 @@ def load(
     figures = json.loads(output.rpartition("measured ")[2])
     if refused := figures.pop("refused"):
         raise RuntimeError(f"{refused} answers to paths like {paths[0]} were errors.")
+    if not figures["a_second"]:
+        raise RuntimeError(f"Nothing was answered to paths like {paths[0]} in {seconds} s.")
     return Measured(**figures)
 
 
