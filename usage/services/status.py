@@ -7,7 +7,14 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from usage.models import LateKey, OpenDailyUsage, RefreshRun, SealedDailyUsage, UsageState
+from usage.models import (
+    LateKey,
+    OpenDailyUsage,
+    PeriodTotal,
+    RefreshRun,
+    SealedDailyUsage,
+    UsageState,
+)
 from usage.services.fences import blockers
 from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
 
@@ -15,6 +22,7 @@ RELATIONS = [
     *RAW_TABLES,
     OpenDailyUsage._meta.db_table,
     SealedDailyUsage._meta.db_table,
+    PeriodTotal._meta.db_table,
     LateKey._meta.db_table,
 ]
 
