@@ -7,15 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 
 from django.db import connection
 
-from benchmarks.raw import add, one
+from benchmarks.raw import add
 from benchmarks.read_data import Stock
 from benchmarks.refresh import ours as refresh
-from benchmarks.serving import Server, serve
+from benchmarks.serving import Server, serve, wait_until_idle
 from benchmarks.wrk import Measured, load
 
 Figures = dict[str, object]
@@ -25,7 +25,6 @@ CONNECTIONS = 32
 # Asked of the raw records: each takes so long that a load of seconds would not count it fairly.
 SLOW_CONNECTIONS = 2
 SLOW_REQUESTS = 6
-IDLE_SECONDS = 120
 OVER_LIMIT = "/api/v1/usage/over-limit/?price_limit=100"
 REFRESH_SECONDS = 3
 NEW_RECORDS = 1_000
@@ -63,17 +62,16 @@ def measure_http(options: argparse.Namespace, stock: Stock, token: str) -> tuple
         rates = {name: _median(runs, "a_second") for name, runs in full.items()}
         half = rates["totals of one subscription: API"] / 2
 
-        def half_load(*, refreshing: bool) -> Measured:
-            with refreshes(stock) if refreshing else nullcontext():
+        def ask_while_refreshing() -> Measured:
+            with refreshes(stock):
                 return ask(api, totals, a_second=half)
 
         halves = _by_turns(
             options.rounds,
             {
-                "half of the highest load": lambda: half_load(refreshing=False),
-                f"half, and a refresh every {REFRESH_SECONDS} s": lambda: half_load(
-                    refreshing=True
-                ),
+                "half of the highest load": lambda: ask(api, totals, a_second=half),
+                f"half, a refresh every {REFRESH_SECONDS} s": ask_while_refreshing,
+                "half, bare view": lambda: ask(bare, totals, a_second=half),
             },
         )
     return _ratios(rates, halves), _details(full | halves)
@@ -108,22 +106,9 @@ def _by_turns(
     return runs
 
 
-def wait_until_idle() -> None:
-    """Return once the server works for nobody: it goes on for a client that has left."""
-    busy = (
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND state <> 'idle' AND pid <> pg_backend_pid()"
-    )
-    deadline = time.monotonic() + IDLE_SECONDS
-    while one(busy):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"The server still works after {IDLE_SECONDS} s.")
-        time.sleep(0.1)
-
-
 def _ratios(rates: dict[str, float], halves: dict[str, list[Measured]]) -> Figures:
     one, bare, over_limit, raw, unchanged, page = rates.values()
-    quiet, refreshing = halves.values()
+    quiet, refreshing, _ = halves.values()
     p50, p99 = _median(quiet, "p50"), _median(quiet, "p99")
     return {
         "totals of one subscription: of a bare view's answers a second (at least 0.6)": round(

@@ -17,11 +17,13 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from rest_framework.authtoken.models import Token
 
+from benchmarks.raw import one
 from bin import processes, spawn
 from bin.broker import ADDRESS, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
+IDLE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,19 @@ def serve(
             yield server
         finally:
             spawn.end(process, (SIGTERM, 25.0))
+
+
+def wait_until_idle() -> None:
+    """Return once the database works for nobody: it goes on for a client that has left."""
+    busy = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state <> 'idle' AND pid <> pg_backend_pid()"
+    )
+    deadline = time.monotonic() + IDLE_SECONDS
+    while one(busy):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"The database still works after {IDLE_SECONDS} s.")
+        time.sleep(0.1)
 
 
 def _wait(server: Server, path: str, log: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.serving import Server
 
-# Each connection waits at random before it asks again, as many clients do that poll.
+# At a chosen rate each connection begins at random and then asks every so often.
 SCRIPT = """
 local paths = {{{paths}}}
 local headers = {{{headers}}}
@@ -36,7 +36,11 @@ function request()
 end
 
 if {wait} > 0 then
-    function delay() return math.random(0, 2 * {wait}) end
+    local beginning = {connections}
+    function delay()
+        beginning = beginning - 1
+        return beginning >= 0 and math.random(0, {wait}) or {wait}
+    end
 end
 
 function done(summary, latency, requests)
@@ -80,9 +84,8 @@ def load(
 ) -> Measured:
     """Ask for the paths in turn over lasting connections, as fast as they are answered.
 
-    With a_second about so often: every connection then waits between its requests, at random from
-    nothing to twice what it takes on average. Raises RuntimeError when an answer was an error or
-    none came.
+    With a_second about so often: every connection then waits between its requests. Raises
+    RuntimeError when an answer was an error or none came.
     """
     script = SCRIPT.format(
         paths=", ".join(map(json.dumps, paths)),
@@ -90,6 +93,7 @@ def load(
             f"[{json.dumps(name)}] = {json.dumps(value)}"
             for name, value in (server.headers | (headers or {})).items()
         ),
+        connections=connections // THREADS,
         wait=round(1000 * connections / a_second) if a_second else 0,
     )
     wrk = find_wrk()
