@@ -191,7 +191,7 @@ class PostgreSQL:
                 cursor.execute("CREATE DATABASE usage OWNER usage")
 
     def make_analyst(self, role: str) -> None:
-        """A role that may log in and read what usage_analyst may read."""
+        """A role that may log in and read what usage_analyst may read, each time for a minute."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
             if cursor.fetchone() is None:
@@ -200,6 +200,9 @@ class PostgreSQL:
                         sql.Identifier(role)
                     )
                 )
+            cursor.execute(
+                sql.SQL("ALTER ROLE {} SET statement_timeout = '60s'").format(sql.Identifier(role))
+            )
 
 
 def server_environment() -> dict[str, str]:

@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class UsageConfig(AppConfig):
@@ -7,3 +10,12 @@ class UsageConfig(AppConfig):
 
     def ready(self) -> None:
         from usage import checks  # noqa: F401 - importing registers them
+
+        # Once all apps have their tables: also those that a later migration brings.
+        post_migrate.connect(_grant_to_roles, sender=self)
+
+
+def _grant_to_roles(using: str, **_kwargs: Any) -> None:
+    from usage.services.roles import grant_missing
+
+    grant_missing(using)

@@ -1,43 +1,53 @@
 """What `manage.py check --database default` says about the database."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import connections
 
 from usage.errors import TimeZoneChangedError
+from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import refuse_another_time_zone
-
-ANALYST_RELATIONS = ["usage_daily", "usage_daily_open", "usage_daily_live"]
 
 
 @register(Tags.database)
-def analysts_can_read(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+def roles_have_their_privileges(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
     if "default" not in (databases or []):
         return []
-    with connections["default"].cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_analyst')")
-        (role_exists,) = cursor.fetchone()
-        cursor.execute(
-            "SELECT relation FROM unnest(%s) AS relations (relation)"
-            " WHERE to_regclass(relation) IS NOT NULL"
-            " AND (NOT %s OR NOT has_table_privilege(("
-            "SELECT oid FROM pg_roles WHERE rolname = 'usage_analyst'"
-            "), to_regclass(relation), 'SELECT'))",
-            [ANALYST_RELATIONS, role_exists],
+    warnings: list[CheckMessage] = []
+    for role, grants in groupby(missing_grants(), key=lambda grant: grant.role):
+        missing = list(grants)
+        exists = missing[0].role_exists
+        relations = ", ".join(sorted({name for grant in missing for name in grant.relations}))
+        statements = [] if exists else [f"CREATE ROLE {role} NOLOGIN"]
+        statements += map(str, missing)
+        warnings.append(
+            Warning(
+                f"The role {role} {'lacks privileges on' if exists else 'is missing for'} "
+                f"{relations}.",
+                hint=f"Run: {'; '.join(statements)};",
+                id="usage.W001",
+            )
         )
-        unreadable = [relation for (relation,) in cursor]
-    if not unreadable:
+    return warnings
+
+
+@register(Tags.database)
+def analysts_have_a_time_limit(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    if "default" not in (databases or []):
         return []
-    create = "" if role_exists else "CREATE ROLE usage_analyst NOLOGIN; "
     return [
         Warning(
-            f"The role usage_analyst {'cannot read' if role_exists else 'is missing for'} "
-            f"{', '.join(unreadable)}.",
-            hint=f"Run: {create}GRANT SELECT ON {', '.join(unreadable)} TO usage_analyst;",
-            id="usage.W001",
+            "The statements of an analyst may take for ever.",
+            hint=f"Run: {statement};",
+            id="usage.W002",
         )
+        for statement in unlimited_analysts()
     ]
 
 

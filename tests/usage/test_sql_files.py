@@ -110,8 +110,10 @@ def test_every_file_runs_as_it_stands() -> None:
         ask(session, "CREATE TABLE usage_subscription (id bigint PRIMARY KEY)")
         ask(
             session,
-            "CREATE TABLE usage_state (as_of timestamptz, sealed_before date, raw_kept_from date);"
-            " INSERT INTO usage_state DEFAULT VALUES",
+            "CREATE TABLE usage_state (as_of timestamptz, sealed_before date, raw_kept_from date,"
+            " time_zone text, open_digest numeric); INSERT INTO usage_state DEFAULT VALUES;"
+            " CREATE TABLE usage_refreshrun (status text, started_at timestamptz,"
+            " finished_at timestamptz)",
         )
         applied = applied_objects()
         latest = dict(applied)

@@ -5,13 +5,18 @@ import time
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from psycopg2 import sql
 
 from usage.errors import RefreshRunningError
 from usage.models import DataUsageRecord, VoiceUsageRecord
 from usage.services import clock
-from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
+from usage.services.locks import (
+    INSUFFICIENT_PRIVILEGE,
+    LOCK_NOT_AVAILABLE,
+    sqlstate,
+    take_refresh_lock,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +60,8 @@ def make_partitions(days: Iterable[date]) -> list[date]:
 def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
     """Make the missing partitions of these days, trying so long while a refresh is on.
 
-    False when it went on too long: the default partition takes the records of those days.
+    False when it went on too long, or for a login that may write records but owns no table: the
+    default partition takes the records of those days.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -65,6 +71,10 @@ def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
+        except ProgrammingError as error:
+            if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+                raise
+            return False
         else:
             return True
 

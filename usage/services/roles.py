@@ -1,0 +1,153 @@
+"""What each role may do in the database: granted after every migrate, looked at by the checks.
+
+The owner, who migrates and refreshes, needs no grant. The roles themselves come from usage/sql.
+"""
+
+from dataclasses import dataclass
+
+from django.apps import apps
+from django.db import connections
+
+READ = "SELECT"
+WRITE = "SELECT, INSERT, UPDATE, DELETE"
+
+PRIVILEGES: dict[str, dict[str, str]] = {
+    "usage_analyst": {
+        "usage_daily": READ,
+        "usage_daily_open": READ,
+        "usage_daily_live": READ,
+        "usage_monthly": READ,
+        "usage_freshness": READ,
+    },
+    "usage_writer": {
+        "usage_datausagerecord": WRITE,
+        "usage_voiceusagerecord": WRITE,
+        # A row is locked, FOR KEY SHARE, only by who may update a column; this one means least.
+        "usage_subscription": "SELECT, INSERT, UPDATE (created_at)",
+    },
+    "usage_web": {
+        "usage_daily": READ,
+        "usage_daily_live": READ,
+        "usage_period_total": READ,
+        "usage_refreshrun": READ,
+        "usage_state": READ,
+        # A user that is deleted owns no subscription any more.
+        "usage_subscription": "SELECT, UPDATE (owner_id)",
+        # Live answers and records are read from these by functions without rights of their own.
+        "usage_daily_sealed": READ,
+        "usage_late_key": READ,
+        "usage_datausagerecord": READ,
+        "usage_voiceusagerecord": READ,
+    },
+}
+
+# A relation that is not there (yet, or in an older version) is nothing to grant on.
+MISSING = r"""
+SELECT
+    wanted.role,
+    quote_ident(wanted.relation) AS relation,
+    wanted.privileges,
+    pg_roles.rolname IS NOT NULL AS role_exists
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (role, relation, privileges)
+LEFT JOIN pg_roles ON pg_roles.rolname = wanted.role
+WHERE
+    to_regclass(quote_ident(wanted.relation)) IS NOT NULL
+    AND (
+        pg_roles.rolname IS NULL
+        OR EXISTS (
+            SELECT
+            FROM regexp_matches(wanted.privileges, '([A-Z]+)(?: \((\w+)\))?', 'g') AS one
+            WHERE NOT CASE
+                WHEN one[2] IS NULL THEN
+                    has_table_privilege(pg_roles.oid, quote_ident(wanted.relation), one[1])
+                ELSE has_column_privilege(
+                    pg_roles.oid, quote_ident(wanted.relation), one[2], one[1]
+                )
+            END
+        )
+    )
+ORDER BY wanted.role, wanted.privileges, wanted.relation
+"""
+
+# A login does not inherit the settings of its group.
+UNLIMITED_ANALYSTS = """
+WITH limits AS (
+    SELECT setrole, setdatabase, split_part(setting, '=', 2) AS statement_timeout
+    FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS settings (setting)
+    WHERE starts_with(setting, 'statement_timeout=')
+)
+
+SELECT quote_ident(login.rolname), coalesce(limits.statement_timeout, '60s')
+FROM pg_roles AS analyst
+INNER JOIN pg_roles AS login ON pg_has_role(login.oid, analyst.oid, 'USAGE')
+LEFT JOIN limits ON limits.setrole = analyst.oid AND limits.setdatabase = 0
+WHERE
+    analyst.rolname = 'usage_analyst'
+    AND login.rolcanlogin
+    AND NOT login.rolsuper
+    AND login.rolname <> current_user
+    AND NOT EXISTS (
+        SELECT
+        FROM limits AS own
+        WHERE
+            own.setrole IN (login.oid, 0)
+            AND own.setdatabase IN (
+                (SELECT oid FROM pg_database WHERE datname = current_database()), 0
+            )
+    )
+ORDER BY login.rolname
+"""
+
+
+@dataclass(frozen=True)
+class MissingGrant:
+    """A privilege that a role should have on some relations and has not on each of them."""
+
+    role: str
+    role_exists: bool
+    privileges: str
+    relations: list[str]
+
+    def __str__(self) -> str:
+        return f"GRANT {self.privileges} ON {', '.join(self.relations)} TO {self.role}"
+
+
+def privileges_of(role: str) -> dict[str, str]:
+    """What a role may do, by relation; the web server writes what Django itself keeps."""
+    if role != "usage_web":
+        return PRIVILEGES[role]
+    return PRIVILEGES[role] | {
+        model._meta.db_table: WRITE
+        for model in apps.get_models(include_auto_created=True)
+        if model._meta.app_label != "usage" and model._meta.managed and not model._meta.proxy
+    }
+
+
+def missing_grants(using: str = "default") -> list[MissingGrant]:
+    """What is left to grant in this database."""
+    wanted = [
+        (role, relation, privileges)
+        for role in PRIVILEGES
+        for relation, privileges in privileges_of(role).items()
+    ]
+    missing: dict[tuple[str, bool, str], list[str]] = {}
+    with connections[using].cursor() as cursor:
+        cursor.execute(MISSING, [list(column) for column in zip(*wanted, strict=True)])
+        for role, relation, privileges, role_exists in cursor:
+            missing.setdefault((role, role_exists, privileges), []).append(relation)
+    return [MissingGrant(*key, relations) for key, relations in missing.items()]
+
+
+def grant_missing(using: str = "default") -> None:
+    """Grant what is left to grant to the roles that exist."""
+    for grant in missing_grants(using):
+        if grant.role_exists:
+            with connections[using].cursor() as cursor:
+                cursor.execute(str(grant))
+
+
+def unlimited_analysts(using: str = "default") -> list[str]:
+    """The statements that limit the logins of analysts whose queries may take for ever."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(UNLIMITED_ANALYSTS)
+        return [f"ALTER ROLE {login} SET statement_timeout = '{limit}'" for login, limit in cursor]
