@@ -156,6 +156,11 @@ def test_analyst_reads_nothing_but_totals(serving: Serving) -> None:
     assert "permission denied" in answer.stderr
 
 
+def test_analyst_has_a_time_limit(serving: Serving) -> None:
+    asked = re.sub(r"-c '.*'", "-At -c 'SHOW statement_timeout'", serving.line("psql"))
+    assert shell(asked) == "1min\n"
+
+
 def test_taken_port_was_stepped_over(serving: Serving) -> None:
     found = re.search(r"answers at http://127\.0\.0\.1:(\d+)/", serving.said())
     assert found
