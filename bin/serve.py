@@ -45,6 +45,7 @@ class Serve:
         self.environment = {
             "DJANGO_SECRET_KEY": place.secret(local / "secret_key"),
             "PYTHONUNBUFFERED": "1",
+            "USAGE_METRICS_TOKEN": place.secret(local / "metrics_token"),
             "USAGE_OPEN_DAYS": "2",
             **os.environ,
         }

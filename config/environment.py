@@ -88,6 +88,19 @@ def database(name: str) -> dict[str, Any]:
     return {**address}
 
 
+def optional_secret(name: str, *, least: int) -> str | None:
+    """A text of at least so many visible ASCII characters, or None when unset or empty."""
+    value = os.environ.get(name, "")
+    if not value:
+        return None
+    if len(value) >= least and all("!" <= character <= "~" for character in value):
+        return value
+    raise ImproperlyConfigured(
+        f"{name} is shorter than {least} characters or has others than visible ASCII. Make one "
+        "with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+    )
+
+
 def broker(name: str) -> str:
     """The address of a Redis or Valkey server, with its password if any."""
     value = text(name)

@@ -1,6 +1,14 @@
 """How the web process serves: `gunicorn config.wsgi --config python:config.gunicorn`."""
 
 import os
+import shutil
+import tempfile
+from itertools import count
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from config import environment, logs
 
 CORES = len(os.sched_getaffinity(0))
 MOST_WORKERS = 8
@@ -26,3 +34,45 @@ max_requests_jitter = 50_000
 limit_request_line = 8190
 
 control_socket_disable = True
+
+
+class Lines(Logger):
+    """Gunicorn's own messages, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        formatter = logs.formatter(is_readable=environment.flag("DJANGO_DEBUG"))
+        for handler in self.error_log.handlers:
+            handler.setFormatter(formatter)
+
+
+logger_class = Lines
+
+
+def on_starting(server: Any) -> None:
+    """Make the place where the processes count requests, for /metrics to add up."""
+    server.counts = tempfile.mkdtemp(prefix="usage-metrics-")
+    os.environ.update(PROMETHEUS_MULTIPROC_DIR=server.counts)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give the process the lowest number that no living one has.
+
+    Counts are kept in a file for each number, not for each process: a process that takes the
+    place of another goes on counting where that one stopped, and there are never more files than
+    processes at once.
+    """
+    taken = {sibling.number for sibling in server.WORKERS.values()}
+    worker.number = next(number for number in count() if number not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Before the application makes its counters."""
+    from prometheus_client import values
+
+    values.ValueClass = values.MultiProcessValue(lambda: worker.number)
+
+
+def on_exit(server: Any) -> None:
+    """Remove the counts: a new server counts from zero."""
+    shutil.rmtree(server.counts, ignore_errors=True)

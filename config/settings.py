@@ -2,7 +2,7 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config import environment
+from config import environment, logs
 
 DEBUG = environment.flag("DJANGO_DEBUG")
 
@@ -56,6 +56,11 @@ else:
             "Raise it or unset it."
         )
 
+# Probes and Prometheus come from behind the proxy, by http.
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
+# What Prometheus shows to read /metrics; unset: nobody may.
+USAGE_METRICS_TOKEN = environment.optional_secret("USAGE_METRICS_TOKEN", least=20)
+
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -67,6 +72,8 @@ INSTALLED_APPS = [
     "usage",
 ]
 MIDDLEWARE = [
+    # The outermost, so that it sees every answer.
+    "usage.operations.requests.Observed",
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
@@ -104,10 +111,12 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-}
+LOGGING = logs.settings(
+    is_readable=DEBUG,
+    secrets=[
+        SECRET_KEY,
+        USAGE_METRICS_TOKEN,
+        DATABASES["default"]["PASSWORD"],
+        logs.password_in(REDIS_URL),
+    ],
+)

@@ -2,6 +2,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("usage.api.urls")),
+    path("", include("usage.operations.urls")),
 ]
 
 handler400 = "usage.api.errors.bad_request"

@@ -4,9 +4,10 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery import Celery, Task
+from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
 from django.conf import settings
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from worker.schedule import beat_schedule
 
@@ -22,9 +23,25 @@ app.conf.update(
     # A refresh that waits behind another would only be skipped: take one message at a time.
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
-    worker_hijack_root_logger=False,
 )
 app.autodiscover_tasks(["worker"])
+
+
+@setup_logging.connect
+def leave_the_log_to_django(**_kwargs: object) -> None:
+    """Celery sets up a log of its own only where nobody listens to this signal."""
+
+
+@task_prerun.connect
+def name_the_task(*, task_id: str, task: Task, **_kwargs: object) -> None:
+    """Every line of a task says which one it is."""
+    clear_contextvars()
+    bind_contextvars(task_id=task_id, task=task.name)
+
+
+@task_postrun.connect
+def leave_the_task(**_kwargs: object) -> None:
+    clear_contextvars()
 
 
 @worker_init.connect

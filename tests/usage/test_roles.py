@@ -39,6 +39,7 @@ DECIDED = """
     usage_refresh_lock        -              -             -
     usage_refreshrun          -              -             r
     usage_refreshrun_id_seq   -              -             -
+    usage_refreshtally        -              -             r
     usage_state               -              -             r
     usage_subscription        -              ar            r
     usage_subscription_id_seq -              -             -

@@ -1,5 +1,6 @@
 """The worker and beat for real: what they send, when, and what a worker does that was away."""
 
+import json
 import os
 import signal
 import subprocess
@@ -111,6 +112,22 @@ def test_scheduled_refresh_brings_new_usage_to_the_api(
     assert set(RefreshRun.objects.values_list("trigger", flat=True)) == {"schedule"}
     assert RefreshRun.objects.filter(status="failed").count() == 0
     assert UsageState.objects.get().as_of is not None
+    assert_lines_name_run_and_task(log.read_text())
+
+
+def assert_lines_name_run_and_task(log: str) -> None:
+    """Each refresh has a line of its own, with the ids of its run and of its task."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    ended = [line for line in lines if line["event"] == "The refresh ended: success"]
+    assert {line["task"] for line in ended} == {"worker.tasks.refresh"}
+    assert len({line["task_id"] for line in ended}) == len(ended)
+    assert len({line["run_id"] for line in ended}) == len(ended)
+    assert {line["run_id"] for line in ended} <= set(
+        RefreshRun.objects.values_list("pk", flat=True)
+    )
+    # Celery's own lines about a task, in the same form and under the same id.
+    of_celery = {line.get("task_id") for line in lines if line["logger"] == "celery.app.trace"}
+    assert {line["task_id"] for line in ended} <= of_celery
 
 
 @pytest.mark.usefixtures("only_default_partitions")

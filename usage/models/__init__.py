@@ -9,7 +9,7 @@ from usage.models.daily import (
     SealedDailyUsage,
 )
 from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
-from usage.models.runs import RefreshRun, UsageState
+from usage.models.runs import RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "OpenDailyUsage",
     "PeriodTotal",
     "RefreshRun",
+    "RefreshTally",
     "SealedDailyUsage",
     "Subscription",
     "UsageState",

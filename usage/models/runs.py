@@ -116,3 +116,21 @@ class RefreshRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.status} refresh of {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class RefreshTally(models.Model):
+    """Numbers that only grow, added up over every run there ever was.
+
+    Runs are deleted after a time; a rate needs sums that are not.
+    """
+
+    pk = models.CompositePrimaryKey("name", "label")
+    name = models.TextField(db_comment="What is counted, see usage.services.tallies.")
+    label = models.TextField(
+        db_comment="Which part: a status, a phase, the bound of a bucket; empty if there is one."
+    )
+    value = models.FloatField(db_comment="The sum over all runs that have ended.")
+
+    class Meta:
+        db_table = "usage_refreshtally"
+        db_table_comment = "One row per number that /metrics counts over the runs of the refresh."

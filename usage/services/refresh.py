@@ -7,6 +7,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
+from structlog.contextvars import bound_contextvars
 
 from usage.errors import (
     RefreshFailedError,
@@ -50,6 +51,13 @@ def refresh(
     totals.
     """
     run = RefreshRun.objects.create(trigger=trigger, started_at=Now())
+    with bound_contextvars(run_id=run.pk):
+        return _carry_out(run, then)
+
+
+def _carry_out(
+    run: RefreshRun, then: Callable[[UsageState, RefreshRun], None] | None
+) -> RefreshRun:
     phases: dict[str, float] = {}
     try:
         with timed(phases, "fence"):

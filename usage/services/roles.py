@@ -30,6 +30,7 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_daily_live": READ,
         "usage_period_total": READ,
         "usage_refreshrun": READ,
+        "usage_refreshtally": READ,
         "usage_state": READ,
         # A user that is deleted owns no subscription any more.
         "usage_subscription": "SELECT, UPDATE (owner_id)",

@@ -1,25 +1,47 @@
 """The history of refreshes: how runs end, and how long they are kept."""
 
+import logging
 from datetime import timedelta
 
+from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
 from usage.models import RefreshRun
+from usage.services import tallies
 from usage.services.locks import refresh_is_on
 
 KEEP_DAYS = 90
 KEEP_RUNS = 100_000
+
+logger = logging.getLogger(__name__)
 
 
 def finish(
     run: RefreshRun, status: RefreshRun.Status, phases: dict[str, float], error: str = ""
 ) -> RefreshRun:
     """Store how a run ended and return it as stored."""
-    RefreshRun.objects.filter(pk=run.pk).update(
-        status=status, phases=phases, error=error, finished_at=Now()
+    with transaction.atomic():
+        RefreshRun.objects.filter(pk=run.pk).update(
+            status=status, phases=phases, error=error, finished_at=Now()
+        )
+        run.refresh_from_db()
+        tallies.count(run)
+    logger.log(
+        logging.ERROR if status == RefreshRun.Status.FAILED else logging.INFO,
+        "The refresh ended: %s%s",
+        status,
+        f". {error}" if error else "",
+        extra={
+            "trigger": run.trigger,
+            "seconds": run.seconds,
+            "open_rows": run.open_rows,
+            "rows_changed": run.rows_changed,
+            "keys_repaired": run.keys_repaired,
+            "days_sealed": run.days_sealed,
+            "phases": phases,
+        },
     )
-    run.refresh_from_db()
     return run
 
 
@@ -30,14 +52,16 @@ def prune() -> int:
     failed. A run younger than a minute may be about to say that it was skipped.
     """
     if not refresh_is_on():
-        RefreshRun.objects.filter(
-            status=RefreshRun.Status.RUNNING, started_at__lt=Now() - timedelta(minutes=1)
-        ).update(
-            status=RefreshRun.Status.FAILED,
-            finished_at=Now(),
-            error="The process ended before the run did. Its totals were rolled back; see the log "
-            "of the worker and of the database.",
-        )
+        with transaction.atomic():
+            lost = RefreshRun.objects.filter(
+                status=RefreshRun.Status.RUNNING, started_at__lt=Now() - timedelta(minutes=1)
+            ).update(
+                status=RefreshRun.Status.FAILED,
+                finished_at=Now(),
+                error="The process ended before the run did. Its totals were rolled back; see the "
+                "log of the worker and of the database.",
+            )
+            tallies.count_lost(lost)
     newest = RefreshRun.objects.aggregate(newest=Max("pk"))["newest"] or 0
     old, _ = RefreshRun.objects.filter(started_at__lt=Now() - timedelta(days=KEEP_DAYS)).delete()
     surplus, _ = RefreshRun.objects.filter(pk__lte=newest - KEEP_RUNS).delete()

@@ -40,6 +40,7 @@ class Status:
     sealed_before: date | None
     raw_kept_from: date | None
     late_keys: int
+    days_to_seal: int
     fence_waits_for: list[str]
     oldest_transaction: str | None
     last_audit: dict[str, Any] | None
@@ -80,6 +81,7 @@ def read_status() -> Status:
         sealed_before=state.sealed_before,
         raw_kept_from=state.raw_kept_from,
         late_keys=LateKey.objects.count(),
+        days_to_seal=_days_to_seal(state),
         fence_waits_for=_fence_waits_for(state),
         oldest_transaction=_oldest_transaction(),
         last_audit=_newest_run(trigger=RefreshRun.Trigger.AUDIT, status=RefreshRun.Status.SUCCESS),
@@ -98,12 +100,18 @@ def _newest_run(**conditions: str) -> dict[str, Any] | None:
     return dict(run) if run else None
 
 
+def _days_to_seal(state: UsageState) -> int:
+    """Days that are over and wait for their fence; all of them count as one if none was sealed."""
+    if state.fence_day is None:
+        return 0
+    if state.sealed_before is None:
+        return 1
+    return max((state.fence_day - state.sealed_before).days, 0)
+
+
 def _fence_waits_for(state: UsageState) -> list[str]:
     """The open transactions that keep a day from being sealed, or a closed one from going."""
-    sealing_waits = state.fence_day is not None and state.fence_day > (
-        state.sealed_before or date.min
-    )
-    fences = [state.fence if sealing_waits else None, state.raw_fence]
+    fences = [state.fence if _days_to_seal(state) else None, state.raw_fence]
     return [str(blocker) for blocker in blockers(max((f for f in fences if f), default=0))]
 
 

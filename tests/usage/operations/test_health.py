@@ -1,0 +1,173 @@
+"""Health: alive without anything else, ready only with all that is needed, and no secret told."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+
+from tests.connections import run_sql
+from tests.silent import closed_port, silent_server
+from usage.models import UsageState
+from usage.operations import health
+
+ALL_WELL = {
+    "database": "The database answers.",
+    "totals_populated": "The totals are filled.",
+    "broker": "The broker answers.",
+}
+
+
+@pytest.fixture(autouse=True)
+def new_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked before."""
+    monkeypatch.setattr(health, "_looks", health._Looks())
+
+
+def ask(expected_status: int) -> dict[str, tuple[bool, str]]:
+    """What /health/ready says of each check."""
+    response = Client().get("/health/ready")
+    assert response.status_code == expected_status, response.content
+    assert response["Cache-Control"].endswith("private")
+    body = json.loads(response.content)
+    assert body["ready"] is (expected_status == 200)
+    return {check["name"]: (check["ok"], check["detail"]) for check in body["checks"]}
+
+
+def test_live_needs_neither_database_nor_broker(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    """Without the fixture of a database a look at it fails the test."""
+    settings.REDIS_URL = f"redis://127.0.0.1:{closed_port()}/0"
+    response = Client().get("/health/live")
+    assert (response.status_code, response.json()) == (200, {"live": True})
+
+
+def test_ready_when_all_is_there(state: None) -> None:
+    checks = ask(200)
+    assert {name: checks[name] for name in ALL_WELL} == {
+        name: (True, detail) for name, detail in ALL_WELL.items()
+    }
+    assert checks["totals_age"][0] is True
+    assert checks["totals_age"][1].endswith("at most 180 s are allowed.")
+
+
+def test_a_check_is_a_line_of_the_answer(state: None) -> None:
+    lines = Client().get("/health/ready").content.decode().splitlines()
+    assert len([line for line in lines if '"name": ' in line]) == 4
+
+
+def test_not_ready_when_the_totals_are_too_old(state: None) -> None:
+    UsageState.objects.update(as_of=Now() - timedelta(seconds=400))
+    checks = ask(503)
+    assert checks["totals_age"][0] is False
+    assert "at most 180 s" in checks["totals_age"][1]
+    assert checks["totals_populated"][0] is True
+
+
+def test_age_allowed_is_that_of_the_setting(state: None, settings: LazySettings) -> None:
+    settings.USAGE_MAX_AGE_SECONDS = 600
+    UsageState.objects.update(as_of=Now() - timedelta(seconds=400))
+    ask(200)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE usage_state SET as_of = NULL",
+        "REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA",
+    ],
+)
+def test_not_ready_before_the_totals_are_filled(state: None, statement: str) -> None:
+    run_sql(statement)
+    checks = ask(503)
+    assert checks["totals_populated"] == (
+        False,
+        "The totals were never filled: refresh_usage does.",
+    )
+    assert checks["totals_age"] == (False, "There are no totals yet.")
+
+
+def lead_to(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """New connections go to this port instead of the database."""
+    monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+    monkeypatch.setitem(connection.settings_dict, "PORT", str(port))
+    monkeypatch.setitem(connection.settings_dict, "PASSWORD", "hunter2-of-the-database")
+
+
+def test_database_that_is_silent_is_given_up(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a bound of our own this test would not end."""
+    with monkeypatch.context() as patched, silent_server() as port:
+        lead_to(patched, port)
+        checks = ask(503)
+    assert checks["database"] == (False, "The database did not answer within 2 s.")
+    assert checks["totals_age"] == (False, "Not known without the database.")
+    assert checks["broker"][0] is True
+
+
+def test_database_that_is_away(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        lead_to(patched, closed_port())
+        assert ask(503)["database"] == (False, "The database cannot be reached.")
+
+
+def test_database_that_is_not_migrated(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "NAME", "postgres")
+        assert ask(503)["database"] == (False, "The database refused (42P01).")
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+def test_broker_that_does_not_answer(state: None, settings: LazySettings, is_silent: bool) -> None:
+    """A silent one would hold the test for ever without a bound."""
+    with silent_server() as silent:
+        port = silent if is_silent else closed_port()
+        settings.REDIS_URL = f"redis://:hunter2-of-the-broker@127.0.0.1:{port}/0"
+        checks = ask(503)
+    reason = "did not answer within 2 s" if is_silent else "cannot be reached or refused"
+    assert checks["broker"] == (False, f"The broker {reason}.")
+    assert checks["database"][0] is True
+
+
+def test_no_address_and_no_secret_is_told(
+    state: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    port = closed_port()
+    settings.REDIS_URL = f"redis://:hunter2-of-the-broker@127.0.0.1:{port}/0"
+    with monkeypatch.context() as patched:
+        lead_to(patched, port)
+        said = Client().get("/health/ready").content.decode()
+    for secret in ["hunter2", "127.0.0.1", str(port), connection.settings_dict["NAME"]]:
+        assert secret not in said
+
+
+def test_many_who_ask_make_one_look(state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[list[health.Check]] = []
+    look = health.look
+
+    def noted() -> list[health.Check]:
+        looks.append(look())
+        return looks[-1]
+
+    monkeypatch.setattr(health, "look", noted)
+    for _ in range(5):
+        ask(200)
+    assert len(looks) == 1
+    monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
+    ask(200)
+    assert len(looks) == 2
+
+
+def test_who_asks_while_another_one_looks_has_the_look_before(state: None) -> None:
+    """Else a server that hangs would hold every thread of the process."""
+    before = health._looks.newest()
+    with health._looks._lock:
+        assert health._looks.newest() == before
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+def test_nothing_is_posted(path: str) -> None:
+    assert Client().post(path).status_code == 405

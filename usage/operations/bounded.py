@@ -1,0 +1,75 @@
+"""Questions to servers that may not answer: each ends within seconds, whatever the server does."""
+
+import select
+import time
+from typing import Any
+
+import psycopg2
+from django.conf import settings
+from django.db import connection
+from psycopg2.extensions import POLL_OK, POLL_READ
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+# Less than the usual time-out of a probe, for both servers one after the other.
+PATIENCE_SECONDS = 2.0
+
+
+class NoAnswerError(Exception):
+    """The server refused, broke off or did not answer in time. Says which, and no address."""
+
+
+def ask_database(query: str) -> tuple[Any, ...]:
+    """The first row that a new session of the database is answered with.
+
+    Raises NoAnswerError when it took longer than PATIENCE_SECONDS or the server said no. The
+    look-up of a host name is bounded by the resolver alone.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    try:
+        # A server that hangs is not stopped by its own statement_timeout: the wait is ours.
+        session = psycopg2.connect(**connection.get_connection_params(), async_=True)
+        try:
+            _wait(session, deadline)
+            cursor = session.cursor()
+            cursor.execute(query)
+            _wait(session, deadline)
+            if (row := cursor.fetchone()) is None:
+                raise NoAnswerError("has no row of state")
+            return tuple(row)
+        finally:
+            session.close()
+    except psycopg2.Error as error:
+        code = error.pgcode
+        raise NoAnswerError(f"refused ({code})" if code else "cannot be reached") from error
+
+
+def ping_broker() -> None:
+    """Raises NoAnswerError when the broker does not answer within PATIENCE_SECONDS."""
+    client = Redis.from_url(
+        settings.REDIS_URL.replace("redis+socket://", "unix://", 1),
+        socket_connect_timeout=PATIENCE_SECONDS,
+        socket_timeout=PATIENCE_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        client.ping()
+    except Exception as error:  # the client raises its own, those of sockets and ValueError
+        raise NoAnswerError(_broker_says(error)) from error
+    finally:
+        client.close()
+
+
+def _wait(session: Any, deadline: float) -> None:
+    while (state := session.poll()) != POLL_OK:
+        remaining = deadline - time.monotonic()
+        reads, writes = ([session], []) if state == POLL_READ else ([], [session])
+        if remaining <= 0 or not any(select.select(reads, writes, [], remaining)):
+            raise NoAnswerError(f"did not answer within {PATIENCE_SECONDS:g} s")
+
+
+def _broker_says(error: Exception) -> str:
+    if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
+        return f"did not answer within {PATIENCE_SECONDS:g} s"
+    return "cannot be reached or refused"

@@ -1,0 +1,119 @@
+"""Whether this process is alive, and whether what it needs is there. Anybody may ask.
+
+No answer holds an address, a name or the text of an error: those are in the log.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from threading import Lock
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from usage.operations.bounded import NoAnswerError, ask_database, ping_broker
+
+# Each look opens a session of the database: a process takes no more looks than this.
+SECONDS_BETWEEN_LOOKS = 1.0
+
+TOTALS = """
+    SELECT
+        usage_state.as_of IS NOT NULL AND view.relispopulated,
+        coalesce(extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float, 0)
+    FROM usage_state
+    INNER JOIN pg_class AS view ON view.oid = 'usage_daily_open'::regclass
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that must be so for the totals to be answered as promised."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@require_safe
+@never_cache
+def live(request: HttpRequest) -> JsonResponse:
+    """The process answers: nothing else is looked at."""
+    return JsonResponse({"live": True})
+
+
+@require_safe
+@never_cache
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 when every check holds, else 503; a check is a line of the answer."""
+    checks = _looks.newest()
+    is_ready = all(check.ok for check in checks)
+    lines = ",\n".join(f"  {json.dumps(asdict(check))}" for check in checks)
+    return HttpResponse(
+        f'{{\n "ready": {json.dumps(is_ready)},\n "checks": [\n{lines}\n ]\n}}\n',
+        status=200 if is_ready else 503,
+        content_type="application/json",
+    )
+
+
+def look() -> list[Check]:
+    """Every check, made now."""
+    return [*_database(), _broker()]
+
+
+def _database() -> Iterator[Check]:
+    try:
+        populated, age = ask_database(TOTALS)
+    except NoAnswerError as error:
+        logger.warning("Not ready: the database %s: %s", error, error.__cause__)
+        yield Check("database", False, f"The database {error}.")
+        for name in ["totals_populated", "totals_age"]:
+            yield Check(name, False, "Not known without the database.")
+        return
+    yield Check("database", True, "The database answers.")
+    most = settings.USAGE_MAX_AGE_SECONDS
+    if populated:
+        yield Check("totals_populated", True, "The totals are filled.")
+        detail = f"The totals are {age:.0f} s old, at most {most} s are allowed."
+        yield Check("totals_age", age <= most, detail)
+    else:
+        yield Check("totals_populated", False, "The totals were never filled: refresh_usage does.")
+        yield Check("totals_age", False, "There are no totals yet.")
+
+
+def _broker() -> Check:
+    try:
+        ping_broker()
+    except NoAnswerError as error:
+        logger.warning("Not ready: the broker %s: %s", error, error.__cause__)
+        return Check("broker", False, f"The broker {error}.")
+    return Check("broker", True, "The broker answers.")
+
+
+class _Looks:
+    """One look at a time in a process, and not more than one a second."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._checks: list[Check] = []
+        self._looked_at = float("-inf")
+
+    def newest(self) -> list[Check]:
+        # Who comes while another one looks is answered with the look before, if there was one:
+        # a server that hangs must not hold every thread.
+        if self._lock.acquire(blocking=not self._checks):
+            try:
+                if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:
+                    self._checks = look()
+                    self._looked_at = time.monotonic()
+            finally:
+                self._lock.release()
+        return self._checks
+
+
+_looks = _Looks()

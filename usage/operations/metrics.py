@@ -1,0 +1,64 @@
+"""What Prometheus reads: requests, counted by the processes that answered them, and the totals.
+
+Who asks sends `Authorization: Bearer` with USAGE_METRICS_TOKEN. It is no token of the API: those
+are looked up in the database, and its absence is what a monitor is to hear about.
+"""
+
+import os
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from usage.operations.totals import TotalsCollector
+
+REQUESTS = Counter(
+    "usage_http_requests",
+    "Requests answered.",
+    ["endpoint", "method", "status"],
+    registry=None,
+)
+REQUEST_SECONDS = Histogram(
+    "usage_http_request_seconds",
+    "Seconds until an answer was ready to be sent; of a CSV until its first lines.",
+    ["endpoint"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
+    registry=None,
+)
+
+
+@require_safe
+@never_cache
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Every metric in the text format of Prometheus; 401 without the token."""
+    if not _may_read(request):
+        return HttpResponse(
+            "Send Authorization: Bearer with the value of USAGE_METRICS_TOKEN.\n",
+            status=401,
+            content_type="text/plain",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    return HttpResponse(generate_latest(_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _may_read(request: HttpRequest) -> bool:
+    token = settings.USAGE_METRICS_TOKEN
+    given = request.META.get("HTTP_AUTHORIZATION", "")
+    return bool(token) and constant_time_compare(given, f"Bearer {token}")
+
+
+def _registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(TotalsCollector())
+    # config/gunicorn.py sets it: then each process counts in a file that all of them read.
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)
+    else:
+        registry.register(REQUESTS)
+        registry.register(REQUEST_SECONDS)
+    return registry

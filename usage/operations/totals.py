@@ -1,0 +1,159 @@
+"""What the database knows about the totals, as metrics: read when they are asked for, so every
+process that answers says the same."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from django.db import DatabaseError, connection
+from prometheus_client import Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from usage.models import RefreshRun
+from usage.operations.bounded import NoAnswerError, ask_database
+from usage.services import tallies
+from usage.services.status import Status, read_status
+
+logger = logging.getLogger(__name__)
+
+
+class TotalsCollector(Collector):
+    """Metrics of the totals and of the runs; only `usage_database_up 0` without a database."""
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            # Before Django's own connection, which may wait for longer than a scrape does.
+            ask_database("SELECT 1")
+            _leave_ended_connection()
+            found = [*_state(read_status()), *_runs(tallies.read()), _database_size()]
+        except (NoAnswerError, DatabaseError) as error:
+            logger.warning("The totals could not be measured: %s", error)
+            found = []
+        yield _gauge("usage_database_up", "Whether the database answers.", bool(found))
+        yield from found
+
+
+def _leave_ended_connection() -> None:
+    """The server may have ended a connection that was kept: that is not a server that is away."""
+    is_kept = connection.connection is not None and not connection.in_atomic_block
+    if is_kept and not connection.is_usable():
+        connection.close()
+
+
+def _state(status: Status) -> Iterator[Metric]:
+    yield _gauge("usage_totals_populated", "Whether the totals were ever filled.", status.populated)
+    if status.age_seconds is not None:
+        yield _gauge(
+            "usage_totals_age_seconds",
+            "Age of the totals: records committed longer ago than this are in them.",
+            status.age_seconds,
+        )
+    yield _gauge("usage_totals_max_age_seconds", "USAGE_MAX_AGE_SECONDS.", status.max_age_seconds)
+    yield _gauge("usage_late_keys", "Keys that wait for the next refresh.", status.late_keys)
+    yield _gauge(
+        "usage_days_to_seal", "Days that are over and wait to be sealed.", status.days_to_seal
+    )
+    yield _gauge(
+        "usage_seal_blockers",
+        "Open transactions that a seal or a prune waits for, at most 20.",
+        len(status.fence_waits_for),
+    )
+    yield _gauge(
+        "usage_refreshes_paused", "Whether pause_refresh was run.", status.paused_at is not None
+    )
+    if (audit := status.last_audit) is not None:
+        yield _gauge(
+            "usage_audit_keys_differing",
+            "Keys whose total differed from the raw records in the last audit.",
+            audit["keys_differing"] or 0,
+        )
+    if (run := status.last_success) is not None:
+        yield _gauge("usage_open_rows", "Rows of the materialized view.", run["open_rows"] or 0)
+        yield _labelled(
+            "usage_refresh_last_phase_seconds",
+            "Seconds that each phase of the last successful refresh took.",
+            "phase",
+            run["phases"].items(),
+        )
+    yield _labelled(
+        "usage_relation_bytes",
+        "Size on disk with indexes and partitions.",
+        "relation",
+        status.sizes.items(),
+    )
+    partitions = status.partitions.items()
+    yield _labelled(
+        "usage_partitions_missing",
+        "Days from today to 14 days ahead that have no partition.",
+        "relation",
+        ((table, len(found["missing_days"])) for table, found in partitions),
+    )
+    yield _labelled(
+        "usage_default_partition_bytes",
+        "Size on disk of the partition for records that no other one takes.",
+        "relation",
+        ((table, found["default_bytes"]) for table, found in partitions),
+    )
+
+
+def _runs(sums: dict[str, dict[str, float]]) -> Iterator[Metric]:
+    ended = CounterMetricFamily(
+        "usage_refresh_runs", "Runs of the refresh that have ended.", labels=["status"]
+    )
+    for status in RefreshRun.Status:
+        if status != RefreshRun.Status.RUNNING:
+            ended.add_metric([status.value], sums.get("runs", {}).get(status.value, 0))
+    yield ended
+    phases = CounterMetricFamily(
+        "usage_refresh_phase_seconds",
+        "Seconds that each phase took, over all runs.",
+        labels=["phase"],
+    )
+    for phase, seconds in sorted(sums.get("phase_seconds", {}).items()):
+        phases.add_metric([phase], seconds)
+    yield phases
+    for name, text in {
+        "rows_changed": "Rows of the materialized view that runs wrote.",
+        "keys_repaired": "Late keys computed again from the raw records.",
+        "days_sealed": "Days sealed.",
+    }.items():
+        yield CounterMetricFamily(
+            f"usage_refresh_{name}", text, value=sums.get(name, {}).get("", 0)
+        )
+    yield _delays(sums.get("delay_bucket", {}), sums.get("delay_seconds", {}).get("", 0))
+
+
+def _delays(counts: dict[str, float], total: float) -> Metric:
+    buckets, so_far = [], 0.0
+    for bound in (*tallies.DELAY_BUCKETS, tallies.BEYOND):
+        so_far += counts.get(bound, 0)
+        buckets.append((bound, so_far))
+    return HistogramMetricFamily(
+        "usage_commit_to_visible_seconds",
+        "The longest that a record may have waited from its commit to the totals, once a "
+        "successful refresh: from the as_of of the refresh before to the end of this one.",
+        buckets=buckets,
+        sum_value=total,
+    )
+
+
+def _database_size() -> Metric:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        (size,) = cursor.fetchone()
+    return _gauge("usage_database_bytes", "Size on disk of the whole database.", size)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _labelled(name: str, text: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+    metric = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values:
+        metric.add_metric([key], value)
+    return metric

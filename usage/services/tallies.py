@@ -1,0 +1,87 @@
+"""What the runs of the refresh add up to, for a monitor to take rates of.
+
+The names are `runs` (label: status), `phase_seconds` (label: phase), `rows_changed`,
+`keys_repaired`, `days_sealed`, and of the histogram of delays `delay_bucket` (label: upper bound in
+seconds, each delay in one bucket only) and `delay_seconds`, their sum.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from datetime import timedelta
+
+from django.db import connection
+
+from usage.models import RefreshRun, RefreshTally
+
+# Upper bounds in seconds, around the usual targets of one to three minutes.
+DELAY_BUCKETS = ("5", "15", "30", "45", "60", "75", "90", "120", "180", "300", "600", "3600")
+BEYOND = "+Inf"
+
+ADD = """
+    INSERT INTO usage_refreshtally AS tally (name, label, value)
+    SELECT added.name, added.label, added.value
+    FROM unnest(%s, %s, %s) AS added (name, label, value)
+    -- Two runs that end at once take their rows in the same order.
+    ORDER BY added.name, added.label
+    ON CONFLICT (name, label) DO UPDATE SET value = tally.value + excluded.value
+"""
+
+
+def count(run: RefreshRun) -> None:
+    """Add a run that has ended, in the transaction that says so."""
+    added: dict[tuple[str, str], float] = {
+        ("runs", run.status): 1,
+        ("rows_changed", ""): run.rows_changed or 0,
+        ("keys_repaired", ""): run.keys_repaired,
+        ("days_sealed", ""): run.days_sealed,
+        **{("phase_seconds", phase): seconds for phase, seconds in run.phases.items()},
+    }
+    if (delay := _longest_delay(run)) is not None:
+        seconds = delay.total_seconds()
+        added["delay_bucket", _bucket(seconds)] = 1
+        added["delay_seconds", ""] = seconds
+    _add(added)
+
+
+def count_lost(runs: int) -> None:
+    """Add runs whose process ended before they did."""
+    if runs:
+        _add({("runs", RefreshRun.Status.FAILED.value): runs})
+
+
+def read() -> dict[str, dict[str, float]]:
+    """The sums so far, by name and label."""
+    found: dict[str, dict[str, float]] = {}
+    for name, label, value in RefreshTally.objects.values_list("name", "label", "value"):
+        found.setdefault(name, {})[label] = value
+    return found
+
+
+def _longest_delay(run: RefreshRun) -> timedelta | None:
+    """How long a record may have waited at most for this run to show it.
+
+    It was committed just after the run before had looked, and shows when this run ends, if not
+    earlier. None for a run that showed nothing, and for the first one.
+    """
+    if run.status != RefreshRun.Status.SUCCESS or run.as_of is None or run.finished_at is None:
+        return None
+    before = (
+        RefreshRun.objects.filter(
+            status=RefreshRun.Status.SUCCESS, finished_at__isnull=False, as_of__lt=run.as_of
+        )
+        .order_by("-finished_at")
+        .values_list("as_of", flat=True)
+        .first()
+    )
+    return run.finished_at - before if before else None
+
+
+def _bucket(seconds: float) -> str:
+    place = bisect_left([float(bound) for bound in DELAY_BUCKETS], seconds)
+    return (*DELAY_BUCKETS, BEYOND)[place]
+
+
+def _add(added: Mapping[tuple[str, str], float]) -> None:
+    names, labels = zip(*added, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(ADD, [list(names), list(labels), list(map(float, added.values()))])
