@@ -36,6 +36,10 @@ class UnknownSubscriptionError(UsageError):
     """A usage record names a subscription that does not exist. Make the subscription first."""
 
 
+class AmbiguousSubscriptionError(UsageError):
+    """More than one subscription goes by that name. Name it by its id or its external_id."""
+
+
 class RefreshRunningError(UsageError):
     """A refresh or partition maintenance is running. Wait for it to end (manage.py usage_status
     shows it), then try again."""

@@ -1,0 +1,141 @@
+"""Forgetting a subscription: its name goes for good, its usage stays."""
+
+import builtins
+import re
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.connections import run_sql
+from tests.factories import make_subscription, refresh_totals
+from tests.given import given, stored_totals
+from usage.models import Subscription
+
+pytestmark = pytest.mark.usefixtures("state")
+
+
+def forget(*arguments: str) -> str:
+    output = StringIO()
+    call_command("forget_subscription", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, text: str | None) -> list[str]:
+    """Somebody at the terminal answers so, or nobody is there; returns what is asked."""
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        if text is None:
+            raise EOFError
+        return text
+
+    monkeypatch.setattr(builtins, "input", ask)
+    return asked
+
+
+def test_name_is_replaced_and_totals_stay() -> None:
+    given("""
+        data   00441632960001  2026-11-01T10:00:00Z  1.25  10
+        voice  00441632960001  2026-11-01T10:00:00Z  2.50  60
+        data   B               2026-11-01T10:00:00Z  9     90
+    """)
+    refresh_totals()
+    before = [total[1:] for total in stored_totals() if total[0] != "B"]
+    subscription = Subscription.objects.get(external_id="00441632960001")
+    said = forget("00441632960001", "--yes")
+    subscription.refresh_from_db()
+    assert re.fullmatch("forgotten-[0-9a-f]{32}", subscription.external_id)
+    assert f"Subscription {subscription.pk} is now {subscription.external_id}." in said
+    refresh_totals()
+    after = [total[1:] for total in stored_totals() if total[0] != "B"]
+    assert after == before
+    assert len(after) == 2
+    assert Subscription.objects.filter(external_id="B").exists()
+
+
+def test_old_name_is_nowhere_in_the_database() -> None:
+    """In no column of text of any table."""
+    make_subscription("00441632960001")
+    forget("00441632960001", "--yes")
+    columns = run_sql(
+        "SELECT table_name, column_name FROM information_schema.columns"
+        " INNER JOIN information_schema.tables USING (table_schema, table_name)"
+        " WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+        " AND data_type IN ('text', 'character varying', 'jsonb')"
+    )
+    assert ("usage_subscription", "external_id") in columns
+    for table, column in columns:
+        found = run_sql(f"SELECT FROM {table} WHERE {column}::text LIKE '%%00441632960001%%'")
+        assert found == [], (table, column)
+
+
+def test_two_are_never_forgotten_under_one_name() -> None:
+    for name in ["A", "B"]:
+        make_subscription(name)
+        forget(name, "--yes")
+    assert Subscription.objects.values("external_id").distinct().count() == 2
+
+
+def test_by_id() -> None:
+    subscription = make_subscription("A", id=4711)
+    forget("4711", "--yes")
+    subscription.refresh_from_db()
+    assert subscription.external_id != "A"
+
+
+def test_a_name_that_means_two_is_refused() -> None:
+    make_subscription("4711", id=1)
+    make_subscription("B", id=4711)
+    with pytest.raises(CommandError, match="external_id of subscription 1 and the id of another"):
+        forget("4711", "--yes")
+    assert set(Subscription.objects.values_list("external_id", flat=True)) == {"4711", "B"}
+    forget("1", "--yes")
+    assert not Subscription.objects.filter(external_id="4711").exists()
+
+
+@pytest.mark.parametrize("name", ["nobody", "4711", "9" * 30, "", "-1"])
+def test_unknown_name_is_an_error(name: str) -> None:
+    with pytest.raises(CommandError, match="No subscription has"):
+        forget("--yes", "--", name)
+
+
+def test_dry_run_changes_and_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_subscription("A", id=7)
+    asked = answer(monkeypatch, "yes")
+    assert "Would forget the external_id of subscription 7" in forget("A", "--dry-run")
+    assert asked == []
+    assert Subscription.objects.get().external_id == "A"
+
+
+def test_yes_at_the_terminal_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_subscription("A", id=7)
+    asked = answer(monkeypatch, "yes")
+    forget("A")
+    assert asked == [
+        "Forget the external_id of subscription 7, external_id 'A'? It can't be undone. [yes/no] "
+    ]
+    assert Subscription.objects.get().external_id != "A"
+
+
+@pytest.mark.parametrize("text", ["", "no", "y", None])
+def test_anything_else_changes_nothing(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    make_subscription("A")
+    answer(monkeypatch, text)
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        forget("A")
+    assert Subscription.objects.get().external_id == "A"
+
+
+def test_it_says_where_the_name_may_still_stand(django_user_model: Any) -> None:
+    make_subscription("A", owner=django_user_model.objects.create_user("owner"))
+    said = forget("A", "--yes")
+    for place in [
+        "backups",
+        "files that were imported",
+        "logs of the proxy",
+        "still has an account",
+    ]:
+        assert place in said
