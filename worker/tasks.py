@@ -41,7 +41,8 @@ def prune() -> list[str]:
 @RETRY_WHILE_REFRESHING
 def audit() -> int:
     """Compare a sample of subscriptions with their raw records; returns how many keys differ."""
-    differing = verify(sample=AUDITED_SUBSCRIPTIONS).differing
+    report = verify(sample=AUDITED_SUBSCRIPTIONS)
+    differing = report.differing + report.periods_differing
     if differing:
         logger.error("The audit found %s differing keys. Run: manage.py verify_usage", differing)
     return differing

@@ -1,6 +1,7 @@
 """Totals of months and of all days follow the daily totals, at the cost of what changed."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.connections import ask, run_sql, second_session
+from tests.connections import ask, run_sql, second_session, wait_for_lock
 from tests.exact import assert_exact, periods_of, stored_periods, totals_of
 from tests.factories import (
     data_record,
@@ -20,12 +21,15 @@ from tests.factories import (
 from usage.models import (
     DataUsageRecord,
     PeriodTotal,
+    RefreshRun,
     Subscription,
     UsageState,
     VoiceUsageRecord,
 )
 from usage.services import periods as keeping
 from usage.services.audit import rebuild, verify
+from usage.services.refresh import refresh
+from worker.tasks import audit
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -159,6 +163,51 @@ def test_late_records_of_a_sealed_month_change_it(
     assert_exact()
 
 
+def test_a_refresh_by_hand_that_only_moves_money_is_noticed() -> None:
+    """Fails when a fingerprint adds up prices without saying whose."""
+    for pk, price in ((1, "5"), (2, "3")):
+        data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price=price)
+    refresh_totals()
+    run_sql("UPDATE usage_datausagerecord SET price = 8 - price")
+    run_sql("REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open")
+    refresh_totals()
+    assert_exact()
+
+
+def test_a_refresh_by_hand_may_bring_a_sealed_day_back(
+    set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited with an old snapshot for the tick that sealed the day, in another month. Fails
+    when the day is taken from its month as it leaves the view again."""
+    set_today("2026-12-01")
+    subscription = make_subscription(id=1)
+    for day in ("11-29", "11-30", "12-01"):
+        data_record(subscription, f"2026-{day}T12:00:00Z", price="1")
+    refresh_and_seal()
+    set_today("2026-12-02")
+    with (
+        second_session(autocommit=True) as session,
+        second_session(autocommit=True) as watcher,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        waiting: list[Future[Any]] = []
+
+        def let_one_wait(_state: UsageState, run: RefreshRun) -> None:
+            if run.days_sealed and not waiting:
+                refresh_by_hand = "REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open"
+                waiting.append(pool.submit(ask, session, refresh_by_hand))
+                wait_for_lock(watcher, session.get_backend_pid())
+
+        for _ in range(50):
+            refresh(trigger=RefreshRun.Trigger.COMMAND, then=let_one_wait)
+            if waiting:
+                break
+        waiting[0].result(10)
+    assert run_sql("SELECT count(*) FROM usage_daily WHERE day = '2026-11-30'") == [(2,)]
+    refresh_totals()
+    assert_exact()
+
+
 @pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
 def test_a_refresh_by_hand_is_noticed(how: str, set_today: Callable[[str], None]) -> None:
     """Fails when the periods trust that nobody else touches the open view."""
@@ -229,6 +278,30 @@ def test_an_audit_finds_a_wrong_period_and_repairs_it(
     assert (report.differing, report.repaired) == (0, True)
     assert report.periods_differing == len(report.period_differences) > 0
     assert_exact()
+
+
+def test_the_daily_audit_tells_of_a_wrong_period() -> None:
+    """Fails when it compares periods and keeps what it found to itself."""
+    data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
+    refresh_totals()
+    run_sql("UPDATE usage_period_total SET total_price = 9 WHERE period = '2026-11-01'")
+    assert audit() == 1
+    assert RefreshRun.objects.latest("pk").keys_differing == 1
+
+
+def test_an_audit_of_right_periods_leaves_them_alone(set_today: Callable[[str], None]) -> None:
+    set_today("2026-11-04")
+    for pk in (1, 2):
+        data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price="1")
+    refresh_and_seal()
+    before = versions()
+    run_sql(
+        "INSERT INTO usage_datausagerecord_default VALUES (gen_random_uuid(), 1, '2026-11-01', 5)"
+    )
+    report = verify(repair=True)
+    assert (report.differing, report.periods_differing, report.repaired) == (1, 0, True)
+    changed = {key for key, version in versions().items() if version != before[key]}
+    assert changed == {(1, ALL_DAYS, "data"), (1, NOVEMBER, "data")}
 
 
 def test_an_audit_names_the_month_and_both_totals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,8 @@ class Pause:
         self.reached, self.let_go = threading.Event(), threading.Event()
         original = refreshing._refresh_open_view
 
-        def refresh_then_wait() -> None:
-            original()
+        def refresh_then_wait(is_as_left: bool) -> None:
+            original(is_as_left)
             self.reached.set()
             assert self.let_go.wait(10)
 
@@ -210,8 +210,8 @@ def test_refresh_whose_backend_is_terminated_leaves_the_totals(
     given("data  A  2026-11-01T11:00:00Z  2  20")
     original = refreshing._refresh_open_view
 
-    def refresh_and_die() -> None:
-        original()
+    def refresh_and_die(is_as_left: bool) -> None:
+        original(is_as_left)
         with second_session(autocommit=True) as session, connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             ask(session, "SELECT pg_terminate_backend(%s)", [cursor.fetchone()[0]])
@@ -232,7 +232,7 @@ def test_refresh_whose_backend_is_terminated_leaves_the_totals(
 @override_settings(USAGE_REFRESH_TIMEOUT_SECONDS=0.3)
 def test_refresh_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
-    monkeypatch.setattr(refreshing, "_refresh_open_view", lambda: run_sql("SELECT pg_sleep(20)"))
+    monkeypatch.setattr(refreshing, "_refresh_open_view", lambda _: run_sql("SELECT pg_sleep(20)"))
     began = time.monotonic()
     with pytest.raises(RefreshFailedError, match=r"USAGE_REFRESH_TIMEOUT_SECONDS=0\.3"):
         refresh(trigger=SCHEDULE)

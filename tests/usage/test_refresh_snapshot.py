@@ -176,8 +176,8 @@ def test_changed_rows_carry_the_id_of_the_transaction(monkeypatch: pytest.Monkey
     changed: list[Any] = []
     original = refreshing._refresh_open_view
 
-    def refresh_and_look() -> None:
-        original()
+    def refresh_and_look(is_as_left: bool) -> None:
+        original(is_as_left)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT total_price FROM usage_daily_open WHERE xmin = pg_current_xact_id()::xid"

@@ -94,12 +94,17 @@ def verify(
             wrong_days.append(day)
         report.sealed_days += 1
         progress(day)
-    _verify_open_days(report, from_date, to_date, sampled_ids)
+    run = _verify_open_days(report, from_date, to_date, sampled_ids)
     _compare_periods(report, sampled_ids)
+    if run is not None:
+        run.keys_differing = report.differing + report.periods_differing
+        run.save(update_fields=["keys_differing"])
     if repair and (report.differing or report.periods_differing):
         for day in wrong_days:
             _mark_late(day)
-        _fill_periods_anew()
+        if report.periods_differing:
+            _forget_periods()
+        _refresh_patiently()
         again = AuditReport()
         for day in wrong_days:
             _compare(again, "usage_daily_sealed", day, day, None)
@@ -126,6 +131,7 @@ def rebuild(
                 periods.collect_changes()
                 changed += reseal(day)
                 periods.apply_changes()
+                state.save(update_fields=["as_of"])  # unchanged, but a new version of the row
         progress(day)
     run = _refresh_patiently()
     return changed + (run.rows_changed or 0)
@@ -190,17 +196,18 @@ def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
     report.period_differences = [Difference(*row[:-1]) for row in rows]
 
 
-def _fill_periods_anew() -> None:
-    """Until the refresh has filled them, readers add up daily totals instead."""
+def _forget_periods() -> None:
+    """The next refresh fills them anew; until then readers add up daily totals instead."""
     with transaction.atomic(durable=True):
         take_refresh_lock(wait_seconds=PATIENCE_SECONDS)
         UsageState.objects.update(open_digest=None)
-    _refresh_patiently()
 
 
 def _verify_open_days(
     report: AuditReport, from_date: date | None, to_date: date | None, sample: list[int] | None
-) -> None:
+) -> RefreshRun | None:
+    """Returns the run of the comparison, or None when another refresh went on for too long."""
+
     def compare(state: UsageState, run: RefreshRun) -> None:
         first = max(from_date or date.min, state.sealed_before or date.min)
         last = to_date or date.max
@@ -209,10 +216,11 @@ def _verify_open_days(
         run.subscriptions_audited, run.keys_differing = report.subscriptions, report.differing
 
     try:
-        _refresh_patiently(RefreshRun.Trigger.AUDIT, then=compare)
+        return _refresh_patiently(RefreshRun.Trigger.AUDIT, then=compare)
     except RefreshRunningError as error:
         # What was found on sealed days is not thrown away.
         report.open_days_left_out = str(error)
+        return None
 
 
 def _refresh_patiently(

@@ -190,7 +190,7 @@ OPEN_DIGEST = """
     count(*) + coalesce(
         sum(total_price) + sum(
             hashint8extended(
-                subscription_id,
+                subscription_id # hash_numeric_extended(total_price, 0),
                 hashint8extended(
                     total_usage,
                     hashtextextended(

@@ -130,13 +130,14 @@ def _refresh(
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
         state.save(update_fields=["as_of", "sealed_before"])
         with timed(phases, "view"):
-            _refresh_open_view()
+            _refresh_open_view(is_as_left)
         with timed(phases, "count"):
             cursor.execute(COUNT_OPEN_ROWS)
             run.open_rows, run.rows_changed, open_digest = cursor.fetchone()
         with timed(phases, "periods"):
             if not is_as_left:
-                periods.note_differences(open_from if state.open_digest else None)
+                is_filled = state.open_digest is not None
+                periods.note_differences(open_from if is_filled else None)
             periods.apply_changes()
             state.open_digest = open_digest
             state.save(update_fields=["open_digest"])
@@ -171,17 +172,23 @@ def _refresh(
     )
 
 
-def _refresh_open_view() -> None:
-    """Concurrently, so that readers go on; plainly when the view was never filled."""
+def _refresh_open_view(is_as_left: bool) -> None:
+    """Concurrently, so that readers go on; plainly when the view was never filled.
+
+    What changes is noted when the view is as the last refresh left it: else some of its rows were
+    never counted.
+    """
+    if is_as_left:
+        periods.refresh_open_view_and_note_changes()
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
         )
         (populated,) = cursor.fetchone()
-        if populated:
-            periods.refresh_open_view_and_note_changes()
-        else:
-            cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
+        cursor.execute(
+            f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY' if populated else ''} usage_daily_open"
+        )
 
 
 def pause() -> datetime:

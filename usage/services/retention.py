@@ -14,6 +14,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from psycopg2 import sql
 
 from usage.errors import RefreshRunningError
@@ -287,3 +288,4 @@ def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
         cursor.execute(DELETE_TOTALS, {"end": end})
         report.totals_deleted = cursor.rowcount
         periods.apply_changes()
+        UsageState.objects.update(as_of=F("as_of"))  # unchanged, but a new version of the row

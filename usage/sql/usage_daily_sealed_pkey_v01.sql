@@ -11,6 +11,10 @@ CREATE UNIQUE INDEX usage_daily_sealed_next
 ON usage_daily_sealed (subscription_id, day, usage_type)
 INCLUDE (total_price, total_usage, record_count, last_usage_at);
 
+-- Who waits for this lock makes all readers wait behind: after some seconds the migration gives up
+-- instead, and can be run again when the long reader has ended.
+SET LOCAL lock_timeout = '5s';
+
 ALTER TABLE usage_daily_sealed
 DROP CONSTRAINT usage_daily_sealed_pkey,
 ADD CONSTRAINT usage_daily_sealed_pkey PRIMARY KEY USING INDEX usage_daily_sealed_next;

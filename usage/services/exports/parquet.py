@@ -45,7 +45,7 @@ def write_parquet(
                     pyarrow.array(_read(KINDS[name], values), types[KINDS[name]])
                     for name, values in zip(columns, zip(*batch, strict=True), strict=True)
                 ]
-            except pyarrow.ArrowInvalid as error:
+            except (pyarrow.ArrowInvalid, OverflowError) as error:
                 raise ExportError(
                     f"A value does not fit a Parquet file: {error}. Use --format csv."
                 ) from error
