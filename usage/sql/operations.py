@@ -58,6 +58,9 @@ class MaterializedViewUnderView(migrations.RunSQL):
                     replace(current_setting('search_path'), 'usage_next, ', ''),
                     TRUE
                 );
+                -- Readers lock the view and then what is under it: in the same order nobody
+                -- holds what the other one waits for.
+                LOCK TABLE {view} IN ACCESS EXCLUSIVE MODE;
                 ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;
                 ALTER INDEX {index} RENAME TO {index}_old;
                 DO $do$ BEGIN EXECUTE format(

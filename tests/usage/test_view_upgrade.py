@@ -1,0 +1,36 @@
+"""A materialized view is replaced while readers go on."""
+
+import pytest
+
+from tests.connections import ask, in_thread, second_session, wait_until
+from tests.processes import database_url, run, scratch_database
+
+WAITING = """
+    SELECT count(*) FROM pg_locks INNER JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE datname = current_database() AND NOT granted
+"""
+
+
+@pytest.mark.django_db
+def test_a_reader_that_began_before_the_swap_reads_on() -> None:
+    """It holds the view and comes to the materialized view only when the migration waits. The
+    server ended one of the two for a deadlock when the swap took them the other way round."""
+    with scratch_database() as name:
+        url = database_url(name)
+        assert run("manage.py", "migrate", "usage", "0003", DATABASE_URL=url).returncode == 0
+        with (
+            second_session(dbname=name) as reader,
+            second_session(dbname=name, autocommit=True) as watcher,
+        ):
+            ask(reader, "LOCK TABLE usage_daily IN ACCESS SHARE MODE")
+            with in_thread(lambda: run("manage.py", "migrate", DATABASE_URL=url)) as migrating:
+                wait_until(
+                    lambda: ask(watcher, WAITING) != [(0,)],
+                    seconds=60,
+                    what="the migration to wait for the reader",
+                )
+                assert ask(reader, "SELECT count(*) FROM usage_daily") == [(0,)]
+                reader.commit()
+                migrated = migrating.result()
+            assert migrated.returncode == 0, migrated.stderr
+            assert ask(reader, "SELECT count(*) FROM usage_daily") == [(0,)]
