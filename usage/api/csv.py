@@ -63,6 +63,10 @@ def answer(
     """
     if request.META["SERVER_PROTOCOL"] == "HTTP/1.0":
         raise ChunksNeeded
+    # Else a client that takes nothing would hold the thread and its place for ever. The web server
+    # sets its connections anew for the next request.
+    if (connection := request.META.get("gunicorn.socket")) is not None:
+        connection.settimeout(settings.DOWNLOAD_IDLE_SECONDS)
     live = source is Source.LIVE
     from_date, to_date = endpoint.days(asked)
     name = [

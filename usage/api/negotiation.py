@@ -23,7 +23,7 @@ class Negotiation(BaseContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         [renderer] = renderers
         # Most clients take anything; to parse that took a fifteenth of a request.
-        if request.META.get("HTTP_ACCEPT", "*/*") == "*/*":
+        if request.META.get("HTTP_ACCEPT", "") in ("", "*/*"):
             return renderer, renderer.media_type
         # Best liked first.
         for accepted in request.accepted_types:

@@ -9,17 +9,24 @@ from itertools import count
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, ForeignKey, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
 from usage.selectors import Rows
+from usage.services.locks import sqlstate
 
 ROW_LIMIT = "row_limit"
 
 PLACEHOLDER = re.compile("%s|%%")
+
+# A plan takes 80 KB of the server's memory, and every thread has a connection of its own. Those
+# that are asked first are those that are asked often.
+MOST_PREPARED = 40
+
+PLAN_IS_OLD = "0A000"
 
 # The names of the statements that each connection has prepared.
 _prepared: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -84,6 +91,16 @@ class Statement:
 
     def fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         """The names of the columns, and the rows."""
+        try:
+            return self._fetch(values)
+        except DatabaseError as error:
+            if not self.name or connection.in_atomic_block or sqlstate(error) != PLAN_IS_OLD:
+                raise
+            # A migration changed the type of a column since it was prepared.
+            connection.close()
+            return self._fetch(values)
+
+    def _fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
             cursor.execute(self.sent(cursor), self.filled(values))
             return [column.name for column in cursor.description], cursor.fetchall()
@@ -94,6 +111,8 @@ class Statement:
             return self.sql
         names = _prepared.setdefault(cursor.connection, set())
         if self._full_name not in names:
+            if len(names) == MOST_PREPARED:
+                return self.sql
             numbers = count(1)
             numbered = PLACEHOLDER.sub(
                 lambda found: "%" if found[0] == "%%" else f"${next(numbers)}", self.sql

@@ -47,7 +47,11 @@ def server(state: None) -> Iterator[Path]:
         process = subprocess.Popen(
             processes.under(sys.executable, processes.web(f"unix:{place}")),
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": database_url()},
+            env={
+                **os.environ,
+                "DATABASE_URL": database_url(),
+                "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
+            },
             stderr=subprocess.DEVNULL,
         )
         try:
@@ -67,16 +71,24 @@ def many_subscriptions(state: None) -> None:
     )
 
 
+def csv_response(server: Path) -> http.client.HTTPResponse:
+    return _asked(server)[1]
+
+
 def ask_for_csv(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
+    connection, response = _asked(server)
+    assert response.status == 200
+    assert response.readline() == b"subscription_id,external_id,created_at\r\n"
+    return connection, response
+
+
+def _asked(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
     token, _ = Token.objects.get_or_create(user=get_user_model().objects.get_or_create()[0])
     connection = Connection(server)
     connection.request(
         "GET", "/api/v1/subscriptions/?format=csv", headers={"Authorization": f"Token {token.key}"}
     )
-    response = connection.getresponse()
-    assert response.status == 200
-    assert response.readline() == b"subscription_id,external_id,created_at\r\n"
-    return connection, response
+    return connection, connection.getresponse()
 
 
 def downloads() -> list[tuple[Any, ...]]:
@@ -102,3 +114,19 @@ def test_a_client_that_goes_away_takes_the_transaction_with_it(server: Path) -> 
     response.close()
     connection.close()
     wait_until(lambda: not downloads(), what="the end of the transaction")
+
+
+@pytest.mark.usefixtures("many_subscriptions")
+def test_a_client_that_takes_nothing_gives_its_place_to_others(server: Path) -> None:
+    """Fails when only the database gives it up: the thread would go on waiting to send."""
+    stalled = [_asked(server) for _ in range(8)]
+    wait_until(lambda: not downloads(), what="the end of their transactions")
+
+    def is_served() -> bool:
+        response = csv_response(server)
+        return response.status == 200 and response.read().count(b"\r\n") == ROWS + 1
+
+    wait_until(is_served, what="a place for another")
+    for connection, response in stalled:
+        response.close()
+        connection.close()

@@ -34,6 +34,10 @@ def test_other_methods_are_405(client_with_token: APIClient, path: str) -> None:
         assert only_error(response, "client_error")["code"] == "method_not_allowed"
 
 
+def test_an_empty_accept_header_likes_everything(client_with_token: APIClient) -> None:
+    assert get(client_with_token, "subscriptions", accept="").status_code != 406
+
+
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "image/*;q=x"])
 def test_a_format_the_api_does_not_speak_is_406(client_with_token: APIClient, accept: str) -> None:
     response = get(client_with_token, "subscriptions", accept=accept)

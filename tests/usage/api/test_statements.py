@@ -11,7 +11,7 @@ from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
 from tests.usage.api.asking import fill_totals, results
-from usage.api import endpoints
+from usage.api import endpoints, statements
 from usage.api.lists import ListEndpoint
 from usage.api.statements import Asked, Statement
 from usage.selectors import Source
@@ -136,3 +136,28 @@ def test_a_new_connection_prepares_anew(transactional_db: None) -> None:
     assert statement.fetch({"number": 1})[1] == [(1,)]
     connection.close()
     assert statement.fetch({"number": 2})[1] == [(2,)]
+
+
+def test_a_connection_prepares_so_many_statements_and_sends_the_others(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection.close()
+    monkeypatch.setattr(statements, "MOST_PREPARED", 2)
+    for number in range(4):
+        statement = named(f"SELECT %s::int AS number_{number}", "number")
+        assert statement.fetch({"number": number})[1] == [(number,)]
+    assert run_sql("SELECT count(*) FROM pg_prepared_statements") == [(2,)]
+
+
+def test_a_column_may_change_its_type_under_a_prepared_statement(transactional_db: None) -> None:
+    """As a migration changes it while the web server runs."""
+    run_sql("CREATE TABLE changing (number int); INSERT INTO changing VALUES (7)")
+    try:
+        statement = named("SELECT number FROM changing WHERE number > %s", "least")
+        for _ in range(6):
+            assert statement.fetch({"least": 1})[1] == [(7,)]
+        run_sql("ALTER TABLE changing ALTER number TYPE text")
+        run_sql("ALTER TABLE changing ALTER number TYPE numeric USING number::numeric")
+        assert statement.fetch({"least": 1})[1] == [(7,)]
+    finally:
+        run_sql("DROP TABLE changing")
