@@ -119,7 +119,7 @@ def test_a_client_that_goes_away_takes_the_transaction_with_it(server: Path) -> 
 @pytest.mark.usefixtures("many_subscriptions")
 def test_a_client_that_takes_nothing_gives_its_place_to_others(server: Path) -> None:
     """Fails when only the database gives it up: the thread would go on waiting to send."""
-    stalled = [_asked(server) for _ in range(8)]
+    stalled = [_asked(server) for _ in range(16)]
     wait_until(lambda: not downloads(), what="the end of their transactions")
 
     def is_served() -> bool:
