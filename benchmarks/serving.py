@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from rest_framework.authtoken.models import Token
 
 from benchmarks.raw import one
 from bin import processes, spawn
 from bin.broker import ADDRESS, free_port
+from usage.models import Scope
+from usage.services import tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -53,8 +54,13 @@ class Server:
 
 
 def make_token() -> str:
-    """The token of a new user."""
-    return Token.objects.create(user=get_user_model().objects.create_user("benchmark")).key
+    """The key of a token that may read all usage, of a new user."""
+    _, key = tokens.make_token(
+        user=get_user_model().objects.create_user("benchmark"),
+        name="benchmark",
+        scopes=[Scope.READ],
+    )
+    return key
 
 
 @contextmanager
@@ -66,6 +72,9 @@ def serve(
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": settings_module,
         "DJANGO_DEBUG": "0",
+        "DJANGO_PLAIN_HTTP": "1",
+        "USAGE_ADDRESS_REQUESTS_PER_MINUTE": "1000000000",
+        "USAGE_TOKEN_REQUESTS_PER_MINUTE": "1000000000",
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
         "DATABASE_URL": _database_url(),
     }

@@ -94,6 +94,9 @@ def main(arguments: list[str]) -> int:
         with throw_away_servers() as servers:
             environment = {
                 "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+                "DJANGO_PLAIN_HTTP": "1",
+                "USAGE_ADDRESS_REQUESTS_PER_MINUTE": "1000000000",
+                "USAGE_TOKEN_REQUESTS_PER_MINUTE": "1000000000",
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 **os.environ,
                 **servers,

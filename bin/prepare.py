@@ -17,12 +17,18 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from django.contrib.auth import get_user_model  # noqa: E402 - after django.setup()
+from django.contrib.auth.models import User  # noqa: E402
 from django.db import connection  # noqa: E402
-from rest_framework.authtoken.models import Token  # noqa: E402
 
 from bin import place  # noqa: E402
-from usage.models import DataUsageRecord, VoiceUsageRecord  # noqa: E402
-from usage.services import clock  # noqa: E402
+from usage.models import (  # noqa: E402
+    AccessToken,
+    DataUsageRecord,
+    Scope,
+    VoiceUsageRecord,
+)
+from usage.models.tokens import digest_of  # noqa: E402
+from usage.services import clock, tokens  # noqa: E402
 
 OPERATOR = "demo"
 
@@ -64,8 +70,8 @@ def database_identity() -> str:
         return "-".join(str(number) for number in cursor.fetchone())
 
 
-def make_operator(local: Path) -> str:
-    """The operator, whose password is the one kept in .local; returns its API token."""
+def make_operator(local: Path) -> User:
+    """The operator, whose password is the one kept in .local."""
     password = place.secret(local / "demo_password")
     operators = get_user_model().objects
     operator = operators.filter(username=OPERATOR).first()
@@ -74,8 +80,20 @@ def make_operator(local: Path) -> str:
     elif not operator.check_password(password):
         operator.set_password(password)
         operator.save()
-    token, _ = Token.objects.get_or_create(user=operator)
-    return token.key
+    return operator
+
+
+def keep_token(local: Path, operator: User) -> None:
+    """The key in .local/demo_token opens the API: one that was kept, or that of a new token."""
+    kept = local / "demo_token"
+    known = AccessToken.objects.filter(user=operator, name=OPERATOR, revoked_at=None)
+    if kept.exists() and known.filter(digest=digest_of(kept.read_text().strip())).exists():
+        return
+    for token in known:
+        tokens.revoke_token(token.pk)
+    scopes = [Scope.READ, Scope.REFRESH_READ, Scope.REFRESH_RUN]
+    _, key = tokens.make_token(user=operator, name=OPERATOR, scopes=scopes)
+    place.keep(kept, key)
 
 
 def main() -> None:
@@ -93,7 +111,7 @@ def main() -> None:
         days=options.sample_days,
         records=options.sample_records,
     )
-    place.keep(options.local / "demo_token", make_operator(options.local))
+    keep_token(options.local, make_operator(options.local))
     forget_sample(options.local)
 
 

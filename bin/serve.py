@@ -44,6 +44,7 @@ class Serve:
         self.database: PostgreSQL | None = None
         self.environment = {
             "DJANGO_SECRET_KEY": place.secret(local / "secret_key"),
+            "DJANGO_PLAIN_HTTP": "1",
             "PYTHONUNBUFFERED": "1",
             "USAGE_METRICS_TOKEN": place.secret(local / "metrics_token"),
             "USAGE_OPEN_DAYS": "2",

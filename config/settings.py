@@ -1,5 +1,8 @@
 """Settings of the project. Every value that differs between deployments is read here."""
 
+from datetime import timedelta
+
+from csp import constants as csp
 from django.core.exceptions import ImproperlyConfigured
 
 from config import environment, logs
@@ -64,21 +67,106 @@ USAGE_METRICS_TOKEN = environment.optional_secret("USAGE_METRICS_TOKEN", least=2
 INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
     "django.contrib.postgres",
+    "django.contrib.sessions",
     "rest_framework",
-    "rest_framework.authtoken",
     "django_filters",
     "drf_standardized_errors",
+    "axes",
+    "csp",
     "usage",
 ]
 MIDDLEWARE = [
     # The outermost, so that it sees every answer.
     "usage.operations.requests.Observed",
     "django.middleware.security.SecurityMiddleware",
+    "usage.api.sessions.PeoplesSessions",
     "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    # The innermost: it answers a login in place of the page.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# People sign in once a working day.
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# How many reverse proxies are ours. The last of them says where a request comes from.
+DJANGO_PROXIES = environment.integer("DJANGO_PROXIES", 0, least=0, most=5)
+
+# Requests to the API in a minute.
+USAGE_TOKEN_REQUESTS_PER_MINUTE = environment.integer(
+    "USAGE_TOKEN_REQUESTS_PER_MINUTE", 3000, least=1, most=1_000_000_000
+)
+USAGE_ADDRESS_REQUESTS_PER_MINUTE = environment.integer(
+    "USAGE_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=1, most=1_000_000_000
+)
+
+# An address that failed so often to sign in waits before the next try.
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=10)
+AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_CLIENT_IP_CALLABLE = "usage.api.throttles.client_address"
+AXES_LOCKOUT_CALLABLE = "usage.api.throttles.locked_out"
+
+# Pages run and show what comes from here, nothing that stands in them.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [csp.SELF],
+        "img-src": [csp.SELF, "data:"],
+        "object-src": [csp.NONE],
+        "base-uri": [csp.NONE],
+        "form-action": [csp.SELF],
+        "frame-ancestors": [csp.NONE],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+
+# Cookies go and answers come by https alone, which the proxy ends.
+IS_HTTPS = not (DEBUG or environment.flag("DJANGO_PLAIN_HTTP"))
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
+# Whether browsers know it before the first visit is for the owner of the domain to apply for.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 DATABASES = {"default": environment.database("DATABASE_URL")}
 
@@ -100,8 +188,11 @@ USE_I18N = False
 REDIS_URL = environment.broker("REDIS_URL")
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["usage.api.authentication.KeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "usage.api.authentication.KeyAuthentication",
+        "usage.api.authentication.PersonAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["usage.api.permissions.NobodyMay"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "usage.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],

@@ -1,13 +1,17 @@
 """Fixtures for every test; each is named for what it gives."""
 
+import os
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
+import redis
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
+from tests.factories import client_of
 from usage.services.partitions import RAW_TABLES, leaf_name, partition_days
 
 
@@ -50,14 +54,22 @@ def _start_over() -> None:
 
 @pytest.fixture
 def client_with_token(db: None) -> APIClient:
-    """An API client that signs in with a token."""
-    user = get_user_model().objects.create_user("client")
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
-    return client
+    """An API client that may read the usage of every subscription."""
+    return client_of(get_user_model().objects.create_user("client"))
+
+
+@pytest.fixture
+def broker() -> Iterator[redis.Redis]:
+    """An empty database of the broker's server that nobody else uses, empty again afterwards."""
+    server = urlsplit(settings.REDIS_URL)
+    for number in range(15, 0, -1):
+        client = redis.Redis.from_url(server._replace(path=f"/{number}").geturl())
+        if not client.dbsize() and client.set("taken by a test", os.getpid(), nx=True, ex=600):
+            yield client
+            client.flushdb()
+            return
+    raise AssertionError(f"no database of {server.hostname} is empty: none to test in")
 
 
 def pytest_report_header() -> str:
-    from django.conf import settings
-
     return f"database engine: {settings.DATABASES['default']['ENGINE']}"

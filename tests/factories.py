@@ -6,8 +6,19 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from usage.models import DataUsageRecord, RefreshRun, Subscription, UsageState, VoiceUsageRecord
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from usage.models import (
+    DataUsageRecord,
+    RefreshRun,
+    Scope,
+    Subscription,
+    UsageState,
+    VoiceUsageRecord,
+)
 from usage.services.refresh import refresh
+from usage.services.tokens import make_token, note_use
 
 _numbers = count(1)
 
@@ -61,3 +72,18 @@ def refresh_and_seal() -> RefreshRun:
             return run
         time.sleep(0.1)
     raise AssertionError("the fence did not pass within 30 seconds")
+
+
+def make_key(user: User, *scopes: Scope) -> str:
+    """The key of a token, which may read all usage unless other scopes are given; it was used
+    before, so that a request needn't note it."""
+    token, key = make_token(user=user, name="test", scopes=scopes or [Scope.READ])
+    note_use(token.pk)
+    return key
+
+
+def client_of(user: User, *scopes: Scope) -> APIClient:
+    """An API client with a new token of this user."""
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {make_key(user, *scopes)}")
+    return client

@@ -40,7 +40,7 @@ def names_read_by_settings() -> set[str]:
 @pytest.mark.parametrize("service", APPLICATION)
 def test_every_setting_reaches_every_process(service: str) -> None:
     given = set(SERVICES[service]["environment"]) - {"FORWARDED_ALLOW_IPS"}
-    assert given == names_read_by_settings() - {"DJANGO_DEBUG"}
+    assert given == names_read_by_settings() - {"DJANGO_DEBUG", "DJANGO_PLAIN_HTTP"}
 
 
 def test_commands_are_those_of_bin_serve() -> None:

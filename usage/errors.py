@@ -1,6 +1,7 @@
 """Errors of the read model. The docstring of a class is the message when none is given."""
 
 import inspect
+from typing import Any
 
 
 class UsageError(Exception):
@@ -45,6 +46,19 @@ class RefreshRunningError(UsageError):
     shows it), then try again."""
 
 
+class RefreshInProgressError(UsageError):
+    """A refresh is queued or running. `run` is the one."""
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(f"Refresh {run.pk} is {run.status} already. Wait for it to end.")
+        self.run = run
+
+
+class BrokerAwayError(UsageError):
+    """The broker cannot be reached, so no worker can be told. Check REDIS_URL and that its server
+    runs."""
+
+
 class RefreshFailedError(UsageError):
     """The refresh failed. The earlier totals stay."""
 
@@ -59,3 +73,7 @@ class ImportFileError(UsageError):
 
 class ExportError(UsageError):
     """The rows cannot be given whole."""
+
+
+class TokenError(UsageError):
+    """The token cannot be made or found."""

@@ -40,6 +40,7 @@ from usage.models import (
     DataUsageRecord,
     LiveDailyUsage,
     PeriodTotal,
+    RefreshRun,
     Subscription,
     UsageState,
     UsageType,
@@ -158,15 +159,18 @@ def live_daily(
     external_ids: Sequence[str] | Expression | None = None,
     from_date: date | Expression | None = None,
     to_date: date | Expression | None = None,
+    owner: int | Expression | None = None,
 ) -> QuerySet[LiveDailyUsage]:
     """Daily totals exact at the snapshot of the statement, at least those of the subscriptions
-    and days named here: the caller narrows. Naming subscriptions makes it quick."""
+    and days named here: the caller narrows. Naming subscriptions, or the user who owns them, makes
+    it quick."""
     daily = LiveDailyUsage.objects.all()
-    if subscription_ids is not None or external_ids is not None:
+    if subscription_ids is not None or external_ids is not None or owner is not None:
         daily.query.join(
             LiveTable(
                 subscription_ids=subscription_ids,
                 external_ids=external_ids,
+                owner=owner,
                 first_day=from_date or date.min,
                 last_day=to_date or date.max,
             )
@@ -298,8 +302,39 @@ def day_records(
     )
 
 
+def owned_by(*, rows: Rows, owner: int | Expression) -> Rows:
+    """Those of the rows, which have a subscription_id, whose subscription this user owns."""
+    owned = Subscription.objects.filter(owner=owner).values("id")
+    return rows.filter(subscription_id__in=owned)
+
+
 def subscription_rows(*, subscriptions: QuerySet[Subscription]) -> Rows:
     """The subscriptions as they stand: subscription_id, external_id and created_at."""
     return subscriptions.annotate(subscription_id=F("id")).values(
         "subscription_id", "external_id", "created_at"
     )
+
+
+# What is told of a refresh.
+RUN_COLUMNS = (
+    "id",
+    "trigger",
+    "status",
+    "started_at",
+    "finished_at",
+    "as_of",
+    "open_rows",
+    "rows_changed",
+    "keys_repaired",
+    "days_sealed",
+    "sealed_before",
+    "subscriptions_audited",
+    "keys_differing",
+    "phases",
+    "error",
+)
+
+
+def runs_newest_first() -> QuerySet[RefreshRun]:
+    """The history of refreshes and audits."""
+    return RefreshRun.objects.order_by("-pk")

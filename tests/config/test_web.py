@@ -4,11 +4,11 @@ from math import prod
 
 import pytest
 from django.conf import settings
-from rest_framework.authtoken.models import Token
-from rest_framework.test import APIClient
+from django.contrib.auth import get_user_model
 
 from bin.server_settings import LASTING
 from config import gunicorn
+from tests.factories import make_key
 from tests.processes import database_url, run
 from tests.usage.api.asking import LISTS
 
@@ -49,11 +49,11 @@ print(len(statements))
 
 @pytest.mark.parametrize(("path", "query"), LISTS.items())
 def test_a_request_on_a_kept_connection_takes_two_statements(
-    state: None, client_with_token: APIClient, path: str, query: str
+    state: None, path: str, query: str
 ) -> None:
     """The looks at a connection that Django may take beside its cursors are counted as well."""
-    token = f"Token {Token.objects.get().key}"
-    asked = run("-c", ASK, path, query, token, DATABASE_URL=database_url())
+    user = get_user_model().objects.create_user("client")
+    asked = run("-c", ASK, path, query, f"Token {make_key(user)}", DATABASE_URL=database_url())
     assert asked.stdout.split("\n") == ["200 OK", "200 OK", "200 OK", "4", ""]
 
 

@@ -13,6 +13,8 @@ from usage.services.roles import PRIVILEGES
 # As PostgreSQL writes privileges: r SELECT, a INSERT, w UPDATE, d DELETE; the owner has them all.
 DECIDED = """
     relation                  usage_analyst  usage_writer  usage_web
+    usage_accesstoken         -              -             arwd
+    usage_accesstoken_id_seq  -              -             -
     usage_daily               r              -             r
     usage_daily_live          r              -             r
     usage_daily_open          r              -             -
@@ -25,7 +27,7 @@ DECIDED = """
     usage_period_total        -              -             r
     usage_raw_kept_from       -              -             -
     usage_refresh_lock        -              -             -
-    usage_refreshrun          -              -             r
+    usage_refreshrun          -              -             arw
     usage_refreshrun_id_seq   -              -             -
     usage_refreshtally        -              -             r
     usage_state               -              -             r

@@ -1,49 +1,70 @@
 """Who asks, found in the same look at the database as the state of the totals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, connection
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from usage.api.statements import Asked, Statement
 from usage.errors import TotalsNotFilledError
+from usage.models.tokens import digest_of
 from usage.selectors import TotalsState
+from usage.services.access import Access
+from usage.services.tokens import note_use
+
+LONGEST_KEY = 100
 
 # statement_timestamp() is before the snapshot, so as_of is never later than what is read next.
-SIGN_IN = Statement(
-    """
-SELECT
-    auth_user.id,
-    auth_user.is_active,
+STATE = """
     usage_state.as_of,
     statement_timestamp() AS read_at,
     usage_state.time_zone,
     usage_state.raw_kept_from,
     usage_state.open_digest IS NOT NULL AS has_periods
-FROM authtoken_token
-INNER JOIN auth_user ON auth_user.id = authtoken_token.user_id
+"""
+
+SIGN_IN = Statement(
+    f"""
+SELECT
+    usage_accesstoken.id,
+    usage_accesstoken.scopes,
+    usage_accesstoken.revoked_at IS NOT NULL AS is_revoked,
+    coalesce(usage_accesstoken.expires_at <= statement_timestamp(), FALSE) AS has_expired,
+    coalesce(
+        usage_accesstoken.last_used_at < statement_timestamp() - INTERVAL '1 minute', TRUE
+    ) AS is_use_to_note,
+    auth_user.id,
+    auth_user.is_active,
+{STATE}
+FROM usage_accesstoken
+INNER JOIN auth_user ON auth_user.id = usage_accesstoken.user_id
 LEFT JOIN usage_state ON TRUE
-WHERE authtoken_token.key = %s
-""",
-    (Asked("key"),),
+WHERE usage_accesstoken.digest = %s
+""",  # noqa: S608 - constants
+    (Asked("digest"),),
     name="sign_in",
 )
+
+READ_STATE = Statement(f"SELECT {STATE} FROM usage_state", ())  # noqa: S608
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    """What `request.auth` is: the state of the totals when the caller signed in."""
+    """What `request.auth` is: what the caller may do, and the state of the totals when the caller
+    signed in."""
 
-    seen: TotalsState
+    access: Access
+    seen: TotalsState | None
 
     @property
     def state(self) -> TotalsState:
         """Raises TotalsNotFilledError when there are no totals yet."""
-        if self.seen.as_of is None:
+        if self.seen is None or self.seen.as_of is None:
             raise TotalsNotFilledError
         return self.seen
 
@@ -56,9 +77,13 @@ def state_seen(request: Request) -> TotalsState:
     return cast(SignedIn, request.auth).state
 
 
+def access_of(request: Request) -> Access:
+    """What the caller of this request, who has signed in, may do."""
+    return cast(SignedIn, request.auth).access
+
+
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Token KEY`. A key no token can have is not looked up: the database would
-    refuse a NUL character with an error."""
+    """`Authorization: Token KEY`."""
 
     def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
         """None where there is no such header; raises AuthenticationFailed for a bad one."""
@@ -69,34 +94,51 @@ class KeyAuthentication(BaseAuthentication):
         if len(keys) != 1:
             raise AuthenticationFailed("Invalid token header. Give one token without spaces.")
         [key] = keys
-        found = look_up(key) if key.isascii() and key.isalnum() else None
+        found = _first_row(SIGN_IN, {"digest": digest_of(key)}) if len(key) <= LONGEST_KEY else None
         if found is None:
             raise AuthenticationFailed("Invalid token.")
-        user_id, is_active, *seen = found
+        token_id, scopes, is_revoked, has_expired, is_use_to_note, user_id, is_active, *seen = found
+        if is_revoked:
+            raise AuthenticationFailed("The token was revoked.")
+        if has_expired:
+            raise AuthenticationFailed("The token has expired.")
         if not is_active:
             raise AuthenticationFailed("User inactive or deleted.")
+        if is_use_to_note:
+            note_use(token_id)
         user = User.from_db("default", ["id", "is_active"], [user_id, is_active])
-        return user, SignedIn(TotalsState(*seen))
+        return user, SignedIn(Access(user_id, frozenset(scopes)), TotalsState(*seen))
 
     def authenticate_header(self, request: Request) -> str:
         return "Token"
 
 
-def look_up(key: str) -> tuple[Any, ...] | None:
-    """The user and the state, or None when no token has this key.
+class PersonAuthentication(SessionAuthentication):
+    """The session of a person who signed in at /login/; what changes something needs the CSRF
+    token of the session."""
 
-    It is the first statement of a request, and so the one to find that the server has ended a
-    connection that was kept: it is then tried once more, on a new one.
+    def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user = cast(User, found[0])
+        seen = _first_row(READ_STATE, {})
+        access = Access.of_person(user)
+        assert access is not None  # noqa: S101 - signed in and active, or nobody was found
+        return user, SignedIn(access, TotalsState(*seen) if seen else None)
+
+
+def _first_row(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The one row, or None.
+
+    It is the first statement of a request with a token, and so the one to find that the server has
+    ended a connection that was kept: it is then tried once more, on a new one.
     """
     try:
-        return _first_row(key)
+        _, rows = statement.fetch(values)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block or connection.connection is None or connection.is_usable():
             raise
         connection.close()
-        return _first_row(key)
-
-
-def _first_row(key: str) -> tuple[Any, ...] | None:
-    _, rows = SIGN_IN.fetch({"key": key})
+        _, rows = statement.fetch(values)
     return rows[0] if rows else None

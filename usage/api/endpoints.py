@@ -51,6 +51,7 @@ class TotalsEndpoint(ListEndpoint):
                 external_ids=asked["external_id"],
                 from_date=asked["from_date"],
                 to_date=asked["to_date"],
+                owner=asked.get("owner"),
             )
         return self.summary(self.filterset_class.narrowed(daily, asked), asked)
 

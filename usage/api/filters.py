@@ -38,22 +38,20 @@ class Parameter(django_filters.Filter):
         return queryset.filter(**{self.narrows: value})
 
 
-class QueryFilter(django_filters.FilterSet):
+class PageFilter(django_filters.FilterSet):
     """What every list understands. A parameter it doesn't know is a fault."""
 
     page_size = Parameter(parameters.PageSizeField)
     cursor = Parameter(parameters.CursorField)
-    max_staleness = Parameter(parameters.MaxStalenessField)
-    format = Parameter(parameters.ChoiceField, choices=FORMATS)
 
-    def __init__(self, data: QueryDict, *, format_accepted: str = JSON) -> None:
+    def __init__(self, data: QueryDict, **otherwise: Any) -> None:
         """Not that of FilterSet, which copies every filter and makes a form for each request:
         nothing here changes a filter or its field, so the class has them once.
 
-        `format_accepted` is that of the answer unless the parameter `format` says another.
+        `otherwise` is what is asked where no parameter says anything else.
         """
         self.data = data
-        self.format_accepted = format_accepted
+        self.otherwise = otherwise
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -75,7 +73,9 @@ class QueryFilter(django_filters.FilterSet):
             except FormError as fault:
                 asked[name] = None
                 faults[name] = [_detail(fault)]
-        asked["format"] = asked["format"] or self.format_accepted
+        for name, value in self.otherwise.items():
+            if asked.get(name) is None:
+                asked[name] = value
         for name, between in self.faults_between(asked):
             faults.setdefault(name, []).append(_detail(between))
         if faults:
@@ -84,16 +84,7 @@ class QueryFilter(django_filters.FilterSet):
 
     def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
         """Faults that no parameter has alone; a parameter with a fault of its own is None."""
-        given = [asked.get(name) for name in NAMES]
-        if all(isinstance(values, list) for values in given):
-            count = sum(len(values) for values in given if values)
-            if count > parameters.MOST_IDS:
-                for name in NAMES:
-                    yield name, self.fault(name, f"{count} values", code="too_many")
-        if asked["format"] == CSV:
-            for name in ("page_size", "cursor"):
-                if name in self.data:
-                    yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
+        yield from ()
 
     def fault(self, name: str, problem: str, *, code: str = "invalid") -> FormError:
         """What is wrong with a parameter, and what it allows."""
@@ -121,6 +112,33 @@ class QueryFilter(django_filters.FilterSet):
             [endpoint, columns, question], default=str, option=orjson.OPT_SORT_KEYS
         )
         return hashlib.sha256(query).hexdigest()[:32]
+
+
+class QueryFilter(PageFilter):
+    """What every list of usage understands."""
+
+    max_staleness = Parameter(parameters.MaxStalenessField)
+    format = Parameter(parameters.ChoiceField, choices=FORMATS)
+
+    def __init__(
+        self, data: QueryDict, *, format_accepted: str = JSON, owner: int | None = None
+    ) -> None:
+        """`format_accepted` is that of the answer unless the parameter `format` says another;
+        `owner` is the user whose subscriptions alone may be seen, None where every one may.
+        """
+        super().__init__(data, format=format_accepted, owner=owner)
+
+    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        given = [asked.get(name) for name in NAMES]
+        if all(isinstance(values, list) for values in given):
+            count = sum(len(values) for values in given if values)
+            if count > parameters.MOST_IDS:
+                for name in NAMES:
+                    yield name, self.fault(name, f"{count} values", code="too_many")
+        if asked["format"] == CSV:
+            for name in ("page_size", "cursor"):
+                if name in self.data:
+                    yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
 
 
 class UsageFilter(QueryFilter):

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, TypeAlias
 from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
+from usage import selectors
 from usage.api import answers, csv, filters
-from usage.api.authentication import state_seen
+from usage.api.authentication import access_of, state_seen
+from usage.api.base import Endpoint
 from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
@@ -25,7 +26,7 @@ NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"
 Row: TypeAlias = tuple[Any, ...]
 
 
-class ListEndpoint(APIView):
+class ListEndpoint(Endpoint):
     """One page of the answer to a query, in the envelope every list has."""
 
     permission_classes = [MayReadUsage]
@@ -35,12 +36,12 @@ class ListEndpoint(APIView):
     # Of a CSV or another table: those of the JSON result, where that is flat.
     columns: ClassVar[tuple[str, ...]]
 
-    @property
-    def default_response_headers(self) -> dict[str, str]:
-        return super().default_response_headers | answers.HEADERS
-
     def get(self, request: Request) -> HttpResponseBase:
-        query = self.filterset_class(request.query_params, format_accepted=format_accepted(request))
+        query = self.filterset_class(
+            request.query_params,
+            format_accepted=format_accepted(request),
+            owner=access_of(request).owner,
+        )
         asked = query.asked
         keys = self.keys(asked)
         pager = Pager(
@@ -55,8 +56,9 @@ class ListEndpoint(APIView):
         source = self.source(asked, state)
         live = source is Source.LIVE
         tag = None
-        # Only a refresh changes the totals; who has an external id may change at any time.
-        if not live and asked.get("external_id") is None:
+        # Only a refresh changes the totals; who has an external id, and what a user owns, may
+        # change at any time.
+        if not live and asked.get("external_id") is None and asked["owner"] is None:
             tag = answers.tag_of(
                 request.user.pk,
                 (pager.query, pager.size, pager.cursor, asked["format"]),
@@ -143,6 +145,9 @@ def _statement(
     asked = dict.fromkeys(endpoint.filterset_class.base_filters)
     asked |= {name: Asked(name) if value is None else value for name, value in given}
     rows = endpoint().rows(asked, source)
+    if (owner := asked.get("owner")) is not None:
+        # Of every list, whatever it is about: what is not one's own is not there.
+        rows = selectors.owned_by(rows=rows, owner=owner)
     # Named subscriptions are looked up in the index whoever and however many they are.
     is_lookup = source is Source.DAILY and any(
         asked.get(name) is not None for name in filters.NAMES

@@ -1,4 +1,5 @@
-"""Models of the read model, in the order data moves: subscriptions, records, totals, runs."""
+"""Models of the read model, in the order data moves: subscriptions, records, totals, runs; and the
+tokens of those who ask."""
 
 from usage.models.daily import (
     DailyUsage,
@@ -11,8 +12,10 @@ from usage.models.daily import (
 from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
 from usage.models.runs import RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
+from usage.models.tokens import AccessToken, Scope
 
 __all__ = [
+    "AccessToken",
     "DailyUsage",
     "DataUsageRecord",
     "LateKey",
@@ -21,6 +24,7 @@ __all__ = [
     "PeriodTotal",
     "RefreshRun",
     "RefreshTally",
+    "Scope",
     "SealedDailyUsage",
     "Subscription",
     "UsageState",

@@ -17,15 +17,19 @@ from django.db.models.sql.datastructures import BaseTable
 from usage.models.daily import LiveDailyUsage
 
 IDS = "%s::bigint[]"
-IDS_OF_EXTERNAL_IDS = "ARRAY(SELECT id FROM usage_subscription WHERE external_id = ANY(%s))"
+CONDITIONS = {
+    "subscription_ids": "id = ANY(%s)",
+    "external_ids": "external_id = ANY(%s)",
+    "owner": "owner_id = %s",
+}
 
 
 class LiveTable(BaseTable):
     """What a queryset over LiveDailyUsage writes behind FROM: the function, named as the view.
 
-    Its rows are those of the subscriptions and days given, both days included; of subscription_ids
-    when external_ids are given as well. An Expression that stands for a value goes into the
-    parameters as it is.
+    Its rows are those of the days given, both included, and of the subscriptions that every
+    condition given is true of. An Expression that stands for a value goes into the parameters as
+    it is.
     """
 
     def __init__(
@@ -33,14 +37,25 @@ class LiveTable(BaseTable):
         *,
         subscription_ids: Sequence[int] | Expression | None,
         external_ids: Sequence[str] | Expression | None,
+        owner: int | Expression | None = None,
         first_day: date | Expression,
         last_day: date | Expression,
     ) -> None:
         super().__init__(LiveDailyUsage._meta.db_table, None)
-        self.ids = IDS_OF_EXTERNAL_IDS if subscription_ids is None else IDS
-        names = external_ids if subscription_ids is None else subscription_ids
-        given = names if isinstance(names, Expression) else list(names or [])
-        self.arguments = (given, first_day, last_day)
+        given = {
+            name: value if isinstance(value, int | Expression) else list(value)
+            for name, value in {
+                "subscription_ids": subscription_ids,
+                "external_ids": external_ids,
+                "owner": owner,
+            }.items()
+            if value is not None
+        }
+        self.ids = IDS
+        if set(given) != {"subscription_ids"}:
+            conditions = " AND ".join(CONDITIONS[name] for name in given)
+            self.ids = f"ARRAY(SELECT id FROM usage_subscription WHERE {conditions})"  # noqa: S608
+        self.arguments = (*given.values(), first_day, last_day)
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper

@@ -29,7 +29,9 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_daily": READ,
         "usage_daily_live": READ,
         "usage_period_total": READ,
-        "usage_refreshrun": READ,
+        # A refresh that is asked for is a run that waits for the worker.
+        "usage_refreshrun": "SELECT, INSERT, UPDATE",
+        "usage_accesstoken": WRITE,
         "usage_refreshtally": READ,
         "usage_state": READ,
         # A user that is deleted owns no subscription any more.

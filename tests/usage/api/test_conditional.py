@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth import get_user_model
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
-from tests.factories import data_record, make_subscription
+from tests.factories import client_of, data_record, make_subscription
 from tests.usage.api.asking import (
     LISTS,
     answer,
@@ -21,7 +20,7 @@ from tests.usage.api.asking import (
     statements,
 )
 from usage.api import answers
-from usage.models import Subscription, UsageState
+from usage.models import AccessToken, Subscription, UsageState
 
 TAGGED = {
     "usage/over-limit": "price_limit=0&month=2026-11",
@@ -65,7 +64,7 @@ def test_who_has_the_answer_is_told_so_without_a_look_at_the_totals(
     first = get(client_with_token, path, query)
     known = first["ETag"]
     [sign_in] = statements(client_with_token, f"/api/v1/{path}/?{query}", if_none_match=known)
-    assert "authtoken_token" in sign_in
+    assert "usage_accesstoken" in sign_in
     again = get(client_with_token, path, query, if_none_match=known)
     assert (again.status_code, again.content) == (304, b"")
     assert "Content-Type" not in again
@@ -144,9 +143,7 @@ def test_another_format_has_another_tag(usage: None, client_with_token: APIClien
 
 
 def test_another_user_gets_the_answer(usage: None, client_with_token: APIClient) -> None:
-    other = APIClient()
-    user = get_user_model().objects.create_user("other")
-    other.credentials(HTTP_AUTHORIZATION=f"Token {Token.objects.create(user=user).key}")
+    other = client_of(get_user_model().objects.create_user("other"))
     assert asked_again(other, tag(client_with_token)) == 200
 
 
@@ -211,7 +208,7 @@ def test_a_token_that_was_taken_away_is_401_whatever_is_known(
     usage: None, client_with_token: APIClient
 ) -> None:
     known = tag(client_with_token)
-    Token.objects.all().delete()
+    AccessToken.objects.all().delete()
     assert asked_again(client_with_token, known) == 401
 
 

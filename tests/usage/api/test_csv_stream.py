@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from rest_framework.authtoken.models import Token
 
 from bin import processes
 from tests.connections import run_sql, wait_until
+from tests.factories import make_key
 from tests.processes import ROOT, database_url
 
 # Far more than socket buffers take: the server waits for the client.
@@ -83,10 +83,10 @@ def ask_for_csv(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
 
 
 def _asked(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
-    token, _ = Token.objects.get_or_create(user=get_user_model().objects.get_or_create()[0])
+    key = make_key(get_user_model().objects.get_or_create(username="client")[0])
     connection = Connection(server)
     connection.request(
-        "GET", "/api/v1/subscriptions/?format=csv", headers={"Authorization": f"Token {token.key}"}
+        "GET", "/api/v1/subscriptions/?format=csv", headers={"Authorization": f"Token {key}"}
     )
     return connection, connection.getresponse()
 

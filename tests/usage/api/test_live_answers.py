@@ -227,6 +227,6 @@ def test_an_answer_of_any_age_takes_two_queries(
     sealed_usage: None, client_with_token: APIClient, path: str, query: str, relation: str
 ) -> None:
     sign_in, rows = statements(client_with_token, f"/api/v1/{path}/?{query}")
-    assert "authtoken_token" in sign_in
+    assert "usage_accesstoken" in sign_in
     assert "usage_state" in sign_in
     assert f" FROM {relation}" in rows

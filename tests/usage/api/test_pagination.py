@@ -198,7 +198,7 @@ def test_a_page_takes_two_queries_without_count_or_offset(
     url = answer(client_with_token, path, f"{query}&page_size=2")["next"]
     assert client_with_token.get(url).status_code == 200
     sign_in, rows = statements(client_with_token, url)
-    assert "authtoken_token" in sign_in
+    assert "usage_accesstoken" in sign_in
     assert "usage_state" in sign_in
     assert rows.endswith(("LIMIT 3", ", 3)"))
     assert " LIMIT " in rows

@@ -1,61 +1,105 @@
-"""Nothing answers without a token."""
+"""Nothing answers without leave: every path says who may ask, and asks who it is."""
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.urls import URLPattern, URLResolver, get_resolver
-from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
+from rest_framework.views import APIView
 
-from tests.usage.api.asking import LISTS, fill_totals, get
+from tests.factories import client_of
+from tests.usage.api.asking import LISTS, fill_totals, get, only_error
+from usage.api.permissions import NeedsScope
+from usage.models import Scope
 
-# Not for tokens: probes have none, and /metrics takes one that needs no database.
-OPEN = {"/health/live", "/health/ready", "/metrics"}
+METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
+
+# Paths that answer anybody, each with the reason.
+OPEN = {
+    "/health/live": "probes have no token",
+    "/health/ready": "probes have no token",
+    "/metrics": "takes a token of its own, which needs no database; tested beside it",
+    "/login/": "where people sign in",
+    "/logout/": "signs out whoever is signed in",
+}
 
 
-def paths(patterns: list[URLPattern | URLResolver], before: str = "/") -> Iterator[str]:
-    for pattern in patterns:
+def patterns(
+    found: list[URLPattern | URLResolver], before: str = "/"
+) -> Iterator[tuple[str, URLPattern]]:
+    """Every path with what it leads to; something stands for each part that varies."""
+    for pattern in found:
         path = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
-            yield from paths(pattern.url_patterns, path)
+            yield from patterns(pattern.url_patterns, path)
         else:
-            yield path
+            path = re.sub(r"\(\?P<\w+>[^)]*\)|<\w+:\w+>|<\w+>", "1", path)
+            yield path.replace("^", "").replace("$", ""), pattern
+
+
+ALL = dict(patterns(get_resolver().url_patterns))
+CLOSED = sorted(set(ALL) - set(OPEN))
 
 
 def test_the_walk_finds_every_list() -> None:
-    assert {f"/api/v1/{path}/" for path in LISTS} <= set(paths(get_resolver().url_patterns))
+    assert {f"/api/v1/{path}/" for path in LISTS} <= set(CLOSED)
 
 
-@pytest.mark.parametrize("path", sorted(set(paths(get_resolver().url_patterns)) - OPEN))
-def test_every_path_needs_a_token(db: None, path: str) -> None:
-    assert "<" not in path, "teach this test a value for the path's parameter"
+@pytest.mark.parametrize("path", CLOSED)
+def test_nothing_is_answered_to_nobody(db: None, path: str) -> None:
+    """Pages send people to sign in; everything else refuses, and never says 200 or 404."""
     client = APIClient()
-    for method in ("get", "head", "options", "post", "put", "patch", "delete"):
-        response = getattr(client, method)(path)
-        assert response.status_code == 401, method
-        assert response["WWW-Authenticate"] == "Token"
-    assert client.get(path).json()["errors"][0]["code"] == "not_authenticated"
+    for method in METHODS:
+        response: Any = getattr(client, method)(path)
+        if path.startswith("/api/"):
+            assert response.status_code == 401, method
+            assert response["WWW-Authenticate"] == "Token"
+        else:
+            to_login = response.status_code == 302 and "/login/?next=" in response["Location"]
+            assert to_login or response.status_code in {401, 403}, method
+    if path.startswith("/api/"):
+        assert client.get(path).json()["errors"][0]["code"] == "not_authenticated"
+
+
+@pytest.mark.parametrize("path", [path for path in CLOSED if path.startswith("/api/")])
+def test_every_endpoint_names_the_scopes_it_needs(path: str) -> None:
+    endpoint: type[APIView] = ALL[path].callback.view_class  # type: ignore[attr-defined]
+    [permission] = endpoint.permission_classes
+    assert isinstance(permission, type)
+    assert issubclass(permission, NeedsScope)
+    assert permission.scopes
+
+
+def test_an_endpoint_that_names_no_permission_answers_nobody(db: None) -> None:
+    [permission] = APIView.permission_classes
+    assert not permission().has_permission(None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("scope", [Scope.REFRESH_READ, Scope.REFRESH_RUN])
+def test_usage_needs_its_scope(db: None, path: str, scope: Scope) -> None:
+    client = client_of(get_user_model().objects.create_user("client"), scope)
+    fill_totals()
+    response = get(client, path, LISTS[path])
+    assert response.status_code == 403
+    assert only_error(response, "client_error") == {
+        "code": "permission_denied",
+        "detail": "This needs the scope usage:read or usage:read:own.",
+        "attr": None,
+    }
 
 
 @pytest.mark.parametrize(
     "credentials",
-    ["Token", "Token x y", "Token unknown", "Token \0", "Token \xff", "Token ' OR 1=1", "Bearer x"],
+    [
+        *("Token", "Token x y", "Token unknown", "Token \0", "Token \xff", "Token ' OR 1=1"),
+        *("Bearer x", f"Token {'x' * 5000}"),
+    ],
 )
 def test_a_key_that_no_token_has_is_401(db: None, credentials: str) -> None:
     response = get(APIClient(), "subscriptions", authorization=credentials)
     assert response.status_code == 401
     assert response["WWW-Authenticate"] == "Token"
-
-
-def test_the_token_of_a_user_who_left_is_401(db: None, client_with_token: APIClient) -> None:
-    fill_totals()
-    assert get(client_with_token, "subscriptions").status_code == 200
-    user = get_user_model().objects.get()
-    user.is_active = False
-    user.save()
-    assert get(client_with_token, "subscriptions").status_code == 401
-    user.is_active = True
-    user.save()
-    Token.objects.all().delete()
-    assert get(client_with_token, "subscriptions").status_code == 401

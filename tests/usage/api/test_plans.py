@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.http import QueryDict
 
@@ -18,9 +19,10 @@ def plan(
     query: str,
     position: list[Any] | None = None,
     source: Source = Source.DAILY,
+    owner: int | None = None,
 ) -> str:
     """How the database runs the very statement that answers a query."""
-    asked = endpoint.filterset_class(QueryDict(query)).asked
+    asked = endpoint.filterset_class(QueryDict(query), owner=owner).asked
     cursor = Cursor("", position) if position else None
     pager = Pager(keys=endpoint.keys(asked), query="", cursor=cursor, size=100)
     statement = endpoint.statement(asked, source, after=cursor is not None)
@@ -141,3 +143,47 @@ def test_the_month_of_named_subscriptions_is_read_from_the_index_alone(
     found = plan(endpoints.Totals(), f"subscription_id={ids}&month=2026-10")
     assert "Index Only Scan using usage_daily_sealed_pkey on usage_daily_sealed" in found
     assert "Seq Scan on usage_daily_sealed" not in found
+
+
+@pytest.fixture
+def owner(db: None) -> int:
+    """A user who owns five of 20,000 subscriptions; another one owns half of them."""
+    few, half = User.objects.create_user("few"), User.objects.create_user("half")
+    run_sql(
+        "INSERT INTO usage_subscription (id, external_id, owner_id) SELECT number, number::text,"
+        " CASE WHEN mod(number, 4000) = 7 THEN %s WHEN mod(number, 2) = 0 THEN %s END"
+        " FROM generate_series(1, 20000) AS numbers (number)",
+        [few.pk, half.pk],
+    )
+    run_sql("ANALYZE usage_subscription, usage_daily_sealed")
+    return few.pk
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "query"),
+    [
+        (endpoints.Totals(), ""),
+        (endpoints.Totals(), "month=2026-11"),
+        (endpoints.Daily(), "ordering=-total_price"),
+        (endpoints.OverLimit(), "price_limit=1&from_date=2026-11-02"),
+    ],
+)
+def test_what_an_owner_has_is_looked_up_in_the_index(
+    many: None, owner: int, endpoint: ListEndpoint, query: str
+) -> None:
+    found = plan(endpoint, query, owner=owner)
+    assert "Index Cond: (owner_id = " in found
+    assert "Seq Scan" not in found
+
+
+def test_what_an_owner_names_is_looked_up_in_the_index(many: None, owner: int) -> None:
+    found = plan(endpoints.Totals(), "subscription_id=1,7,8&month=2026-11", owner=owner)
+    assert "Seq Scan" not in found
+
+
+def test_what_an_owner_has_in_a_period_is_looked_up_in_the_index(
+    many_periods: None, owner: int
+) -> None:
+    found = plan(endpoints.OverLimit(), "price_limit=1", source=Source.PERIODS, owner=owner)
+    assert "Index Cond: (owner_id = " in found
+    assert "Seq Scan" not in found

@@ -1,0 +1,148 @@
+"""How often one may ask, counted in a real Valkey, and what happens while it is away."""
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from tests.factories import client_of
+from tests.usage.api.asking import fill_totals, get, only_error
+from usage.api import throttles
+
+
+@pytest.fixture
+def counted(
+    db: None, broker: redis.Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> LazySettings:
+    """Three requests of a token and five of an address are allowed, in a minute that stays."""
+    fill_totals()
+    number = broker.get_connection_kwargs()["db"]
+    settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
+    settings.USAGE_TOKEN_REQUESTS_PER_MINUTE = 3
+    settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE = 5
+    monkeypatch.setattr(throttles, "_paused_until", 0.0)
+    monkeypatch.setattr("usage.api.throttles.time", lambda: 1_800_000_045.5)
+    return settings
+
+
+@pytest.fixture
+def client(counted: LazySettings) -> APIClient:
+    return client_of(User.objects.create_user("client"))
+
+
+def statuses(client: APIClient, times: int, **headers: str) -> list[int]:
+    return [get(client, "subscriptions", **headers).status_code for _ in range(times)]
+
+
+def test_a_token_that_asks_too_often_is_told_when_to_ask_again(client: APIClient) -> None:
+    assert statuses(client, 3) == [200, 200, 200]
+    response = get(client, "subscriptions")
+    assert response.status_code == 429
+    assert response["Retry-After"] == "15"
+    assert only_error(response, "client_error")["code"] == "throttled"
+
+
+def test_the_next_minute_counts_anew(client: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert statuses(client, 4) == [200, 200, 200, 429]
+    monkeypatch.setattr("usage.api.throttles.time", lambda: 1_800_000_060.0)
+    assert statuses(client, 1) == [200]
+
+
+def test_each_token_has_its_own_count(client: APIClient) -> None:
+    assert statuses(client, 3) == [200, 200, 200]
+    other = client_of(User.objects.get())
+    assert statuses(other, 2) == [200, 200]
+
+
+def test_an_address_that_guesses_keys_is_stopped(client: APIClient) -> None:
+    """Counted before anybody looks for the key."""
+    guesses = [
+        get(APIClient(), "subscriptions", authorization=f"Token {n}").status_code for n in range(7)
+    ]
+    assert guesses == [401, 401, 401, 401, 401, 429, 429]
+    assert statuses(client, 1) == [429]
+
+
+def test_nobody_else_pays_for_an_address_behind_the_proxy(
+    client: APIClient, counted: LazySettings
+) -> None:
+    """The last address is what our proxy saw; what stands before it is the client's own word."""
+    counted.DJANGO_PROXIES = 1
+    anybody = APIClient()
+    for number in range(6):
+        get(anybody, "subscriptions", x_forwarded_for=f"10.0.0.{number}, 192.0.2.1")
+    refused = get(anybody, "subscriptions", x_forwarded_for="192.0.2.1")
+    assert refused.status_code == 429
+    assert get(anybody, "subscriptions", x_forwarded_for="192.0.2.2").status_code == 401
+
+
+def test_without_a_proxy_nobody_says_where_a_request_comes_from(client: APIClient) -> None:
+    for number in range(6):
+        get(APIClient(), "subscriptions", x_forwarded_for=f"10.0.0.{number}")
+    assert statuses(client, 1) == [429]
+
+
+def test_a_request_is_counted_in_one_round_trip_and_forgotten(
+    client: APIClient, broker: redis.Redis
+) -> None:
+    get(client, "subscriptions")
+    before: Any = broker.info("commandstats")
+    get(client, "subscriptions")
+    after: Any = broker.info("commandstats")
+    asked = {
+        name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
+        for name in after
+        if name in {"cmdstat_evalsha", "cmdstat_eval", "cmdstat_get", "cmdstat_set"}
+    }
+    assert {name for name, calls in asked.items() if calls} == {"cmdstat_evalsha"}
+    assert asked["cmdstat_evalsha"] == 1
+    for key in broker.scan_iter("usage:asked:*"):
+        assert 0 < int(str(broker.ttl(key))) <= 120
+
+
+def test_a_server_that_has_forgotten_the_script_learns_it(
+    client: APIClient, broker: redis.Redis
+) -> None:
+    broker.script_flush()
+    assert statuses(client, 4) == [200, 200, 200, 429]
+
+
+@pytest.fixture
+def silent(counted: LazySettings) -> Iterator[None]:
+    """Valkey takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        counted.REDIS_URL = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        yield
+
+
+def test_everybody_passes_while_valkey_is_silent(silent: None, client: APIClient) -> None:
+    """One request waits a moment for it; the next ones don't try until a pause has passed."""
+    assert statuses(client, 6) == [200] * 6
+    assert throttles._paused_until > time.monotonic()
+
+
+def test_counting_goes_on_after_the_pause(
+    client: APIClient, counted: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = counted.REDIS_URL
+    counted.REDIS_URL = "redis://127.0.0.1:1/0"
+    assert statuses(client, 4) == [200] * 4
+    counted.REDIS_URL = there
+    assert statuses(client, 4) == [200] * 4
+    monkeypatch.setattr(throttles, "_paused_until", time.monotonic())
+    assert statuses(client, 4) == [200, 200, 200, 429]
+
+
+def test_an_address_that_only_celery_understands_counts_nothing(
+    client: APIClient, counted: LazySettings
+) -> None:
+    counted.REDIS_URL = "sentinel://127.0.0.1:26379/0"
+    assert statuses(client, 6) == [200] * 6

@@ -1,0 +1,113 @@
+"""How often an address and a token may ask, counted in Valkey by the minute of the clock.
+
+Not by the throttles of DRF: each of them reads a list of moments, changes it and writes it back,
+which takes four round trips where this takes one, and forgets what others wrote in between.
+"""
+
+import hashlib
+import logging
+from functools import lru_cache
+from time import monotonic, time
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+
+WINDOW_SECONDS = 60
+# How long a request waits for Valkey, and how long none asks it again after one waited in vain.
+PATIENCE_SECONDS = 0.1
+PAUSE_SECONDS = 5.0
+
+# Of an address beyond its limit nothing more is kept, however many keys it tries.
+COUNT = """
+local counts = {}
+for number, key in ipairs(KEYS) do
+    local count = redis.call('INCR', key)
+    if count == 1 then
+        redis.call('EXPIRE', key, ARGV[1])
+    end
+    counts[number] = count
+    if count > tonumber(ARGV[number + 1]) then
+        break
+    end
+end
+return counts
+"""
+COUNT_DIGEST = hashlib.sha1(COUNT.encode(), usedforsecurity=False).hexdigest()
+
+logger = logging.getLogger(__name__)
+_paused_until = 0.0
+
+
+def count_request(request: Request) -> None:
+    """Raises Throttled, with the seconds to wait, when the address or the token has asked too often
+    in this minute. Lets everybody pass while Valkey is away."""
+    limits = {
+        f"address:{client_address(request._request)}": settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE
+    }
+    if (authorization := request.META.get("HTTP_AUTHORIZATION")) is not None:
+        digest = hashlib.sha256(authorization.encode()).hexdigest()[:32]
+        limits[f"token:{digest}"] = settings.USAGE_TOKEN_REQUESTS_PER_MINUTE
+    now = time()
+    minute = int(now // WINDOW_SECONDS)
+    counts = _counts([f"usage:asked:{who}:{minute}" for who in limits], list(limits.values()))
+    if any(count > limit for count, limit in zip(counts, limits.values(), strict=False)):
+        raise Throttled(wait=WINDOW_SECONDS - int(now % WINDOW_SECONDS))
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address that asks: as the outermost of our proxies saw it, where there are any."""
+    said = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.DJANGO_PROXIES else ""
+    if not said:
+        return request.META.get("REMOTE_ADDR", "")
+    return said.split(",")[-settings.DJANGO_PROXIES :][0].strip()[:64]
+
+
+def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
+    """What an address is answered that has failed to sign in too often."""
+    seconds = int(settings.AXES_COOLOFF_TIME.total_seconds())
+    return HttpResponse(
+        f"Too many wrong passwords came from your address. Try again in {seconds // 60} minutes.",
+        status=429,
+        content_type="text/plain; charset=utf-8",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+def _counts(keys: list[str], limits: list[int]) -> list[int]:
+    global _paused_until
+    if monotonic() < _paused_until:
+        return []
+    client = _client(settings.REDIS_URL)
+    arguments = [COUNT_DIGEST, len(keys), *keys, 2 * WINDOW_SECONDS, *limits]
+    try:
+        if client is None:
+            return []
+        try:
+            return client.execute_command("EVALSHA", *arguments)
+        except NoScriptError:
+            return client.execute_command("EVAL", COUNT, *arguments[1:])
+    except RedisError as error:
+        _paused_until = monotonic() + PAUSE_SECONDS
+        logger.warning("Requests are not counted for %.0f s: %s", PAUSE_SECONDS, error)
+        return []
+
+
+@lru_cache(maxsize=4)
+def _client(url: str) -> Redis | None:
+    """None for an address that only Celery understands."""
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=PATIENCE_SECONDS,
+            socket_connect_timeout=PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        logger.warning("Requests are not counted: REDIS_URL is no address of a single server.")
+        return None

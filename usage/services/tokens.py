@@ -1,0 +1,67 @@
+"""Making and revoking tokens, and noting that one was used."""
+
+import logging
+import secrets
+from collections.abc import Collection
+from datetime import timedelta
+
+from django.contrib.auth.models import User
+from django.db import DatabaseError, connection
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from usage.errors import TokenError
+from usage.models import AccessToken, Scope
+from usage.models.tokens import digest_of
+
+# Lets a search through files and messages find keys that leaked.
+KEY_PREFIX = "usage_"
+
+logger = logging.getLogger(__name__)
+
+
+def make_token(
+    *, user: User, name: str, scopes: Collection[Scope], lifetime: timedelta | None = None
+) -> tuple[AccessToken, str]:
+    """A new token and its key, which is told here and never again.
+
+    Raises TokenError for scopes that don't go together.
+    """
+    if not scopes:
+        raise TokenError(f"A token needs a scope: {', '.join(Scope.values)}.")
+    if {Scope.READ, Scope.READ_OWN} <= set(scopes):
+        raise TokenError(f"Give {Scope.READ} or {Scope.READ_OWN}, not both.")
+    key = KEY_PREFIX + secrets.token_hex(32)
+    token = AccessToken.objects.create(
+        digest=digest_of(key),
+        name=name,
+        user=user,
+        scopes=[scope for scope in Scope.values if scope in scopes],
+        expires_at=None if lifetime is None else Now() + lifetime,
+    )
+    token.refresh_from_db()
+    return token, key
+
+
+def revoke_token(token_id: int) -> AccessToken:
+    """The token, which is refused from now on. One that was revoked before stays as it was.
+
+    Raises TokenError when there is none with this id.
+    """
+    found = AccessToken.objects.filter(pk=token_id)
+    if not found.update(revoked_at=Coalesce(F("revoked_at"), Now())):
+        raise TokenError(f"There is no token {token_id}. See them with: manage.py list_tokens")
+    return found.get()
+
+
+def note_use(token_id: int) -> None:
+    """Keep that the token was used now. Never raises and never waits for another that notes it."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE usage_accesstoken SET last_used_at = statement_timestamp() WHERE id ="
+                " (SELECT id FROM usage_accesstoken WHERE id = %s FOR UPDATE SKIP LOCKED)",
+                [token_id],
+            )
+    except DatabaseError as error:
+        logger.warning("The use of token %s is not noted: %s", token_id, str(error).strip())
