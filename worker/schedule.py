@@ -23,6 +23,11 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
             "schedule": crontab(hour="0", minute="15"),
             "options": {"expires": 3600},
         },
+        "sessions": {
+            "task": "worker.tasks.clear_sessions",
+            "schedule": crontab(hour="0", minute="45"),
+            "options": {"expires": 3600},
+        },
         "prune": {
             "task": "worker.tasks.prune",
             "schedule": crontab(hour="1", minute="15"),

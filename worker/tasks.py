@@ -4,12 +4,14 @@ import logging
 
 from celery import shared_task
 from celery.signals import worker_ready
+from django.core.management import call_command
 
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun
 from usage.services import partitions, retention
 from usage.services.audit import verify
 from usage.services.refresh import refresh as refresh_totals
+from usage.services.requests import run_requested
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,20 @@ RETRY_WHILE_REFRESHING = shared_task(
 def refresh() -> str:
     """Refresh the totals; returns how the run ended."""
     return refresh_totals(trigger=RefreshRun.Trigger.SCHEDULE).status
+
+
+@shared_task
+def refresh_requested(run_id: int) -> str | None:
+    """Refresh the totals for a run that was asked for; returns how it ended, None when it had
+    ended before."""
+    run = run_requested(run_id)
+    return run.status if run else None
+
+
+@shared_task
+def clear_sessions() -> None:
+    """Delete the sessions of people that have expired."""
+    call_command("clearsessions")
 
 
 @RETRY_WHILE_REFRESHING

@@ -29,19 +29,6 @@ from worker.schedule import beat_schedule
 QUEUE = "usage"
 
 
-@pytest.fixture
-def broker() -> Iterator[redis.Redis]:
-    """An empty database of the broker's server that nobody else uses, empty again afterwards."""
-    server = urlsplit(settings.REDIS_URL)
-    for number in range(15, 0, -1):
-        client = redis.Redis.from_url(server._replace(path=f"/{number}").geturl())
-        if not client.dbsize() and client.set("taken by a test", os.getpid(), nx=True, ex=600):
-            yield client
-            client.flushdb()
-            return
-    raise AssertionError(f"no database of {server.hostname} is empty: none to test in")
-
-
 @contextmanager
 def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None]:
     """A process of the project with a refresh every second; ended with SIGTERM at the end."""

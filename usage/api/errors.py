@@ -11,11 +11,18 @@ from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse
+from django.urls import reverse
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 
-from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
+from usage.errors import (
+    BrokerAwayError,
+    RecordsDroppedError,
+    RefreshInProgressError,
+    StaleTotalsError,
+    TotalsNotFilledError,
+)
 from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
 
 NOT_POPULATED = "55000"
@@ -31,6 +38,16 @@ class Unavailable(APIException):
     def __init__(self, detail: str, *, code: str, wait: int) -> None:
         super().__init__(detail, code=code)
         self.wait = wait
+
+
+class InProgress(APIException):
+    """What was asked for is under way already, at `location`."""
+
+    status_code = 409
+
+    def __init__(self, detail: str, *, code: str, location: str) -> None:
+        super().__init__(detail, code=code)
+        self.location = location
 
 
 class Gone(APIException):
@@ -56,12 +73,28 @@ class Handler(ExceptionHandler):
                 return Unavailable(str(exc), code="totals_too_old", wait=wait)
             case RecordsDroppedError():
                 return Gone(str(exc), code="records_dropped")
+            case RefreshInProgressError():
+                location = reverse("api:refresh", args=[exc.run.pk])
+                return InProgress(str(exc), code="refresh_in_progress", location=location)
+            case BrokerAwayError():
+                return Unavailable(
+                    "The broker cannot be reached, so no worker was told. Try again in a few "
+                    "seconds; if it stays away, tell the operator.",
+                    code="broker_unavailable",
+                    wait=5,
+                )
             case OperationalError() | InterfaceError():
                 return _database_fault(exc)
             case SuspiciousOperation() | BadRequest():
                 return ParseError("The request cannot be read. Send fewer or shorter parameters.")
             case _:
                 return super().convert_known_exceptions(exc)
+
+    def get_headers(self, exc: APIException) -> dict[str, str]:
+        headers: dict[str, str] = super().get_headers(exc)
+        if isinstance(exc, InProgress):
+            headers["Location"] = exc.location
+        return headers
 
     def report_exception(self, exc: APIException, response: Response) -> None:
         """A known state of the surroundings is a line in the log; a fault of ours a traceback."""

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from usage.api import endpoints
+from usage.api import endpoints, refreshes
 
 app_name = "api"
 urlpatterns = [
@@ -9,4 +9,6 @@ urlpatterns = [
     path("usage/daily/", endpoints.Daily.as_view(), name="daily"),
     path("usage/records/", endpoints.Records.as_view(), name="records"),
     path("subscriptions/", endpoints.Subscriptions.as_view(), name="subscriptions"),
+    path("refreshes/", refreshes.Refreshes.as_view(), name="refreshes"),
+    path("refreshes/<int:run_id>/", refreshes.Refresh.as_view(), name="refresh"),
 ]

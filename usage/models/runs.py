@@ -60,6 +60,7 @@ class RefreshRun(models.Model):
         AUDIT = "audit"
 
     class Status(models.TextChoices):
+        QUEUED = "queued"
         RUNNING = "running"
         SUCCESS = "success"
         SKIPPED = "skipped"
@@ -70,9 +71,12 @@ class RefreshRun(models.Model):
     status = models.TextField(
         choices=Status.choices,
         default=Status.RUNNING,
-        db_comment="running, success, skipped (another run was on, or paused) or failed.",
+        db_comment="queued (until the worker takes it), running, success, skipped (another run was "
+        "on, or paused) or failed.",
     )
-    started_at = models.DateTimeField(db_comment="When the run began.")
+    started_at = models.DateTimeField(
+        db_comment="When the run began; while it is queued, when it was asked for."
+    )
     finished_at = models.DateTimeField(null=True, db_comment="When it ended; NULL while it runs.")
     as_of = models.DateTimeField(null=True, db_comment="What the totals are as of after it.")
     open_rows = models.BigIntegerField(
@@ -100,6 +104,13 @@ class RefreshRun(models.Model):
     class Meta:
         db_table = "usage_refreshrun"
         db_table_comment = "One row per run of the refresh."
+        constraints = [
+            models.UniqueConstraint(
+                fields=["status"],
+                condition=Q(status="queued"),
+                name="usage_refreshrun_one_queued",
+            ),
+        ]
         indexes = [
             models.Index(fields=["-started_at"], name="usage_refreshrun_started"),
             models.Index(

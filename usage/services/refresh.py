@@ -38,7 +38,10 @@ COUNT_OPEN_ROWS = f"""
 
 
 def refresh(
-    *, trigger: RefreshRun.Trigger, then: Callable[[UsageState, RefreshRun], None] | None = None
+    *,
+    trigger: RefreshRun.Trigger,
+    run: RefreshRun | None = None,
+    then: Callable[[UsageState, RefreshRun], None] | None = None,
 ) -> RefreshRun:
     """Refresh the totals and return the run that tells of it.
 
@@ -47,10 +50,10 @@ def refresh(
     the earlier totals, and the run says why. Days that wait to be sealed are sealed in one
     transaction after the other, each of which readers see as a whole.
 
-    `then` is called before the commit with the new state and the run, at the snapshot of the
-    totals.
+    `run` is one that was made for it, already `running`. `then` is called before the commit with
+    the new state and the run, at the snapshot of the totals.
     """
-    run = RefreshRun.objects.create(trigger=trigger, started_at=Now())
+    run = run or RefreshRun.objects.create(trigger=trigger, started_at=Now())
     with bound_contextvars(run_id=run.pk):
         return _carry_out(run, then)
 

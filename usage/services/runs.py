@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
@@ -45,12 +46,25 @@ def finish(
     return run
 
 
+def fail_overdue() -> None:
+    """Mark queued runs failed that no worker can take any more: their messages have expired."""
+    wait = settings.USAGE_REFRESH_SECONDS
+    RefreshRun.objects.filter(
+        status=RefreshRun.Status.QUEUED, started_at__lt=Now() - timedelta(seconds=wait)
+    ).update(
+        status=RefreshRun.Status.FAILED,
+        finished_at=Now(),
+        error=f"No worker took it within {wait} s. Is one running, and the broker?",
+    )
+
+
 def prune() -> int:
     """Delete runs older than 90 days or beyond the newest 100,000; return how many.
 
     A run that is still `running` although nobody holds the lock lost its process: it is marked
     failed. A run younger than a minute may be about to say that it was skipped.
     """
+    fail_overdue()
     if not refresh_is_on():
         with transaction.atomic():
             lost = RefreshRun.objects.filter(

@@ -1,0 +1,70 @@
+"""The history of refreshes, and asking for one."""
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.urls import reverse
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+
+from usage import selectors
+from usage.api import answers
+from usage.api.base import Endpoint
+from usage.api.filters import PageFilter
+from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, rows_after
+from usage.api.permissions import MayReadOrRunRefreshes
+from usage.models import RefreshRun
+from usage.selectors import RUN_COLUMNS
+from usage.services.requests import request_refresh
+
+NEWEST_FIRST = Key("id", descending=True)
+
+
+class Refreshes(Endpoint):
+    """Every refresh, the newest first. POST asks for one."""
+
+    permission_classes = [MayReadOrRunRefreshes]
+
+    def get(self, request: Request) -> HttpResponse:
+        query = PageFilter(request.query_params)
+        pager = Pager(
+            keys=[NEWEST_FIRST],
+            query=query.digest(endpoint=type(self).__name__, columns=[NEWEST_FIRST.column]),
+            cursor=query.asked["cursor"],
+            size=query.asked["page_size"] or DEFAULT_PAGE_SIZE,
+        )
+        runs = selectors.runs_newest_first()
+        if pager.cursor is not None:
+            [position] = pager.cursor.position
+            runs = runs.filter(rows_after([(NEWEST_FIRST, position)]))
+        found = list(runs.values_list(*RUN_COLUMNS)[: pager.size + 1])
+        rows, cursor = pager.cut(list(RUN_COLUMNS), found)
+        return answers.page(
+            {
+                "next": next_url(request, cursor) if cursor else None,
+                "results": [dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows],
+            }
+        )
+
+    def post(self, request: Request) -> HttpResponse:
+        run = request_refresh()
+        response = answers.page(_as_result(run))
+        response.status_code = 202
+        response["Location"] = reverse("api:refresh", args=[run.pk])
+        return response
+
+
+class Refresh(Endpoint):
+    """One refresh."""
+
+    permission_classes = [MayReadOrRunRefreshes]
+
+    def get(self, request: Request, run_id: int) -> HttpResponse:
+        run = selectors.runs_newest_first().filter(pk=run_id).first()
+        if run is None:
+            raise NotFound(f"There is no refresh {run_id}; those of 90 days are kept.")
+        return answers.page(_as_result(run))
+
+
+def _as_result(run: RefreshRun) -> dict[str, Any]:
+    return {column: getattr(run, column) for column in RUN_COLUMNS}

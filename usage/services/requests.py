@@ -1,0 +1,93 @@
+"""Refreshes that somebody asks for. The worker runs them; one at a time waits for it."""
+
+from datetime import timedelta
+from functools import lru_cache
+
+from celery import Celery
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError as BrokerError
+
+from usage.errors import BrokerAwayError, RefreshInProgressError
+from usage.models import RefreshRun
+from usage.services import runs
+from usage.services.locks import refresh_is_on
+from usage.services.refresh import refresh
+
+QUEUE = "usage"
+TASK = "worker.tasks.refresh_requested"
+BROKER_SECONDS = 3
+
+
+def request_refresh() -> RefreshRun:
+    """A queued run, which the worker takes within USAGE_REFRESH_SECONDS or never.
+
+    Raises RefreshInProgressError when one is queued or running, and BrokerAwayError when the
+    worker can't be told.
+    """
+    runs.fail_overdue()
+    if (current := _in_progress()) is not None:
+        raise RefreshInProgressError(current)
+    try:
+        with transaction.atomic():
+            run = RefreshRun.objects.create(
+                trigger=RefreshRun.Trigger.API, status=RefreshRun.Status.QUEUED, started_at=Now()
+            )
+    except IntegrityError as error:
+        # Somebody else was quicker by a moment; the worker may have taken that one already.
+        current = _in_progress()
+        if current is None:
+            raise
+        raise RefreshInProgressError(current) from error
+    try:
+        _sender(settings.REDIS_URL).send_task(
+            TASK, args=[run.pk], queue=QUEUE, expires=settings.USAGE_REFRESH_SECONDS, retry=False
+        )
+    except BrokerError as error:
+        RefreshRun.objects.filter(pk=run.pk).update(
+            status=RefreshRun.Status.FAILED, finished_at=Now(), error=str(BrokerAwayError())
+        )
+        raise BrokerAwayError from error
+    run.refresh_from_db()
+    return run
+
+
+def run_requested(run_id: int) -> RefreshRun | None:
+    """Refresh for the queued run, and return it; None when it is queued no more.
+
+    Raises RefreshFailedError when it failed.
+    """
+    taken = RefreshRun.objects.filter(pk=run_id, status=RefreshRun.Status.QUEUED)
+    if not taken.update(status=RefreshRun.Status.RUNNING, started_at=Now()):
+        return None
+    run = RefreshRun.objects.get(pk=run_id)
+    return refresh(trigger=RefreshRun.Trigger.API, run=run)
+
+
+def _in_progress() -> RefreshRun | None:
+    """The newest run that is queued or running; one whose process was lost is neither."""
+    running = Q(status=RefreshRun.Status.RUNNING)
+    if not refresh_is_on():
+        running &= Q(started_at__gte=Now() - timedelta(minutes=1))
+    return (
+        RefreshRun.objects.filter(Q(status=RefreshRun.Status.QUEUED) | running)
+        .order_by("-pk")
+        .first()
+    )
+
+
+@lru_cache(maxsize=4)
+def _sender(broker: str) -> Celery:
+    """Sends to the worker without being one. A broker that is away is given up in seconds."""
+    sender = Celery("usage", broker=broker, set_as_current=False)
+    sender.conf.update(
+        task_ignore_result=True,
+        broker_transport_options={
+            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_timeout": BROKER_SECONDS,
+            "max_retries": 0,
+        },
+    )
+    return sender
