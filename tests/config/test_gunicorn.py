@@ -79,7 +79,7 @@ class Server:
 
 
 @pytest.fixture
-def server(transactional_db: None, tmp_path: Path) -> Iterator[Server]:
+def server(state: None, tmp_path: Path) -> Iterator[Server]:
     started = Server(tmp_path)
     try:
         yield started
