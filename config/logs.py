@@ -24,14 +24,15 @@ SHORTEST_SECRET = 8
 
 HIDDEN = "[hidden]"
 # What follows the name of a scheme, of a password or of a session is one, and so is what stands
-# in an address before its host.
+# in an address before its host, and what begins as a key of usage.services.tokens does.
 SPOKEN = re.compile(
     r"(?i)(\b(?:token|bearer|basic)\s+|\b(?:password|passwd|sessionid|csrftoken)=)"
     r"[^\s'\"@;,&\\]+"
     r"|(://[^:/@\s]*:)[^/@\s'\"]+(?=@)"
+    r"|(\busage_)[0-9a-f]{16,}"
 )
 # A line without any of these is not searched: nearly all lines are.
-SIGNS = ("token", "bearer", "basic", "passw", "sessionid=", "://")
+SIGNS = ("token", "bearer", "basic", "passw", "sessionid=", "://", "usage_")
 # "Token" also begins sentences; a key has digits.
 WORD = re.compile(r"[A-Za-z]+[.:!?]*")
 
@@ -109,7 +110,7 @@ def hiding(secrets: Iterable[str | None]) -> Callable[[str], str]:
 
 
 def _hide_spoken(found: re.Match[str]) -> str:
-    before = found[1] or found[2]
+    before = found[1] or found[2] or found[3]
     value = found[0].removeprefix(before)
     is_sentence = before[-1].isspace() and WORD.fullmatch(value)
     return found[0] if is_sentence else before + HIDDEN

@@ -65,6 +65,7 @@ SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 USAGE_METRICS_TOKEN = environment.optional_secret("USAGE_METRICS_TOKEN", least=20)
 
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.messages",
@@ -106,6 +107,8 @@ TEMPLATES = [
         },
     }
 ]
+
+STATIC_URL = "static/"
 
 # People sign in once a working day.
 LOGIN_URL = "login"

@@ -58,6 +58,7 @@ def test_what_is_bound_is_in_every_line() -> None:
         "redis://:ff2ce5f8a1@broker:6379/0",
         "host=db user=usage password=ff2ce5f8a1 dbname=usage",
         "Cookie: sessionid=ff2ce5f8a1; csrftoken=ff2ce5f8a1",
+        "the key usage_ff2ce5f8a1ff2ce5f8a1 was copied here",
     ],
 )
 def test_what_looks_like_a_secret_is_hidden(text: str) -> None:
@@ -77,7 +78,12 @@ def test_secrets_of_the_settings_are_hidden_however_they_are_written(form: str) 
 
 @pytest.mark.parametrize(
     "text",
-    ["The token is unknown. Token expired.", "http://127.0.0.1:8000/api/v1/", "basic totals"],
+    [
+        "The token is unknown. Token expired.",
+        "usage_daily_open",
+        "http://127.0.0.1:8000/api/v1/",
+        "basic totals",
+    ],
 )
 def test_words_are_not_taken_for_secrets(text: str) -> None:
     assert json.loads(line(text))["event"] == text

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 
-from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.db import connection, transaction
 
 from usage.errors import AmbiguousSubscriptionError, UnknownSubscriptionError
@@ -50,14 +50,11 @@ def forget_subscription(subscription: Subscription) -> Forgotten:
     name = FORGOTTEN + secrets.token_hex(RANDOM_BYTES)
     with transaction.atomic():
         Subscription.objects.filter(pk=subscription.pk).update(external_id=name)
-        if apps.is_installed("django.contrib.admin"):
-            from django.contrib.admin.models import LogEntry
-
-            LogEntry.objects.filter(
-                content_type__app_label="usage",
-                content_type__model="subscription",
-                object_id=str(subscription.pk),
-            ).update(object_repr=name)
+        LogEntry.objects.filter(
+            content_type__app_label="usage",
+            content_type__model="subscription",
+            object_id=str(subscription.pk),
+        ).update(object_repr=name)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM usage_subscription")
     return Forgotten(subscription.pk, name)

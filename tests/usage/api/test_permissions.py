@@ -24,6 +24,8 @@ OPEN = {
     "/metrics": "takes a token of its own, which needs no database; tested beside it",
     "/login/": "where people sign in",
     "/logout/": "signs out whoever is signed in",
+    "/admin/login/": "where staff sign in",
+    "/admin/logout/": "signs out whoever is signed in",
 }
 
 

@@ -1,0 +1,168 @@
+"""Subscriptions with their totals, and whose they are, which is what staff may change.
+
+Raw records are listed for one subscription, type and day, which is a range of their key. There is
+no list of all of them: it would read millions of rows to show a hundred.
+"""
+
+from datetime import date
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+
+from usage.errors import RecordsDroppedError
+from usage.models import PeriodTotal, Subscription, UsageState, UsageType
+from usage.selectors import day_records, refuse_dropped_day
+
+MOST_RECORDS = 1_000
+MONTHS_SHOWN = 24
+
+
+class OneDay(forms.Form):
+    """Which records of a subscription are meant."""
+
+    usage_type = forms.ChoiceField(choices=UsageType.choices)
+    day = forms.DateField(
+        widget=forms.DateInput(attrs={"type": "date"}), help_text="In the zone of the totals."
+    )
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(admin.ModelAdmin):
+    list_display = ["id", "external_id", "owner", "created_at", "data_in_all", "voice_in_all"]
+    list_select_related = ["owner"]
+    ordering = ["id"]
+    search_fields = ["external_id"]
+    search_help_text = "The whole external_id, or the id"
+    show_full_result_count = False
+    raw_id_fields = ["owner"]
+    readonly_fields = ["external_id", "created_at", "months", "records"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Whoever delivers usage makes them; their name elsewhere is not for hands to change."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The database refuses for one with usage, and asking would read the raw records."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """With the price and the usage over all days, looked up for the rows of a page only."""
+        totals = PeriodTotal.objects.filter(
+            subscription_id=OuterRef("pk"), period=PeriodTotal.ALL_DAYS
+        )
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                **{
+                    f"{usage_type.value}_{column}": Subquery(
+                        totals.filter(usage_type=usage_type.value).values(f"total_{column}")
+                    )
+                    for usage_type in UsageType
+                    for column in ("price", "usage")
+                }
+            )
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By an index, whichever of the two names it is: a part of one would read every row."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found = queryset.filter(external_id=term)
+        if term.isascii() and term.isdigit() and len(term) < 19:
+            found |= queryset.filter(pk=int(term))
+        return found, False
+
+    def save_model(
+        self, request: HttpRequest, obj: Subscription, form: forms.ModelForm, change: bool
+    ) -> None:
+        """Only what was changed: the role of the web server may write nothing else of it."""
+        obj.save(update_fields=form.changed_data)
+
+    @admin.display(description="data, all days")
+    def data_in_all(self, subscription: Any) -> str:
+        return _price_and_usage(subscription.data_price, subscription.data_usage, UsageType.DATA)
+
+    @admin.display(description="voice, all days")
+    def voice_in_all(self, subscription: Any) -> str:
+        return _price_and_usage(subscription.voice_price, subscription.voice_usage, UsageType.VOICE)
+
+    @admin.display(description="totals by month")
+    def months(self, subscription: Subscription) -> str:
+        totals = (
+            PeriodTotal.objects.filter(subscription=subscription)
+            .exclude(period=PeriodTotal.ALL_DAYS)
+            .order_by("-period", "usage_type")[: MONTHS_SHOWN * len(UsageType)]
+        )
+        lines = [
+            (
+                f"{total.period:%Y-%m}",
+                total.usage_type,
+                _price_and_usage(total.total_price, total.total_usage, UsageType(total.usage_type)),
+            )
+            for total in totals
+        ]
+        return format_html_join("", "<div>{} {}: {}</div>", lines) or "No usage."
+
+    @admin.display(description="raw records")
+    def records(self, subscription: Subscription) -> str:
+        address = reverse("admin:usage_subscription_records", args=[subscription.pk])
+        return format_html('<a href="{}">Look up a day</a>', address)
+
+    def get_urls(self) -> list[URLPattern]:
+        records = path(
+            "<int:subscription_id>/records/",
+            self.admin_site.admin_view(self.records_page),
+            name="usage_subscription_records",
+        )
+        return [records, *super().get_urls()]
+
+    def records_page(self, request: HttpRequest, subscription_id: int) -> HttpResponse:
+        """The records of one day, or the question for which day."""
+        if not all(
+            request.user.has_perm(f"usage.view_{model}")
+            for model in ("subscription", "datausagerecord", "voiceusagerecord")
+        ):
+            raise PermissionDenied
+        subscription = get_object_or_404(Subscription, pk=subscription_id)
+        form = OneDay(request.GET if "day" in request.GET else None)
+        records: list[dict[str, Any]] | None = None
+        if form.is_valid():
+            try:
+                records = _records(subscription_id, **form.cleaned_data)
+            except RecordsDroppedError as error:
+                form.add_error("day", str(error))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Raw records of {subscription}",
+            "opts": self.opts,
+            "subscription": subscription,
+            "form": form,
+            "records": None if records is None else records[:MOST_RECORDS],
+            "most": MOST_RECORDS if records and len(records) > MOST_RECORDS else None,
+        }
+        return TemplateResponse(request, "admin/usage/subscription/records.html", context)
+
+
+def _records(subscription_id: int, usage_type: str, day: date) -> list[dict[str, Any]]:
+    """Those of a day by their time, one more than are shown if there are more."""
+    refuse_dropped_day(day=day, kept_from=UsageState.objects.get().raw_kept_from)
+    rows = day_records(
+        subscription_id=subscription_id, usage_type=UsageType(usage_type), day=day
+    ).order_by("usage_date", "id")
+    return list(rows[: MOST_RECORDS + 1])
+
+
+def _price_and_usage(price: Any, usage: int | None, usage_type: UsageType) -> str:
+    return "" if price is None else f"{price:f} for {usage:,} {usage_type.unit}"
