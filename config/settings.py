@@ -88,7 +88,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "usage.api.policies.PagesPolicy",
     # The innermost: it answers a login in place of the page.
     "axes.middleware.AxesMiddleware",
 ]

@@ -13,7 +13,12 @@ from rest_framework.request import Request
 API_RELEASE = 1
 
 # Whoever signs in differently may get another answer; one that was kept is asked about each time.
-HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie, Accept"}
+HEADERS = {
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization, Cookie, Accept",
+    # Nothing in an answer is to run or to be shown in a page.
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+}
 
 
 def page(envelope: dict[str, Any]) -> HttpResponse:

@@ -6,13 +6,15 @@ which takes four round trips where this takes one, and forgets what others wrote
 
 import hashlib
 import logging
-from functools import lru_cache
+from threading import local
 from time import monotonic, time
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from redis import Redis, RedisError
+from redis import ConnectionPool, RedisError
 from redis.backoff import NoBackoff
+from redis.connection import ConnectionInterface
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from rest_framework.exceptions import Throttled
@@ -42,6 +44,7 @@ COUNT_DIGEST = hashlib.sha1(COUNT.encode(), usedforsecurity=False).hexdigest()
 
 logger = logging.getLogger(__name__)
 _paused_until = 0.0
+_of_thread = local()
 
 
 def count_request(request: Request) -> None:
@@ -83,31 +86,42 @@ def _counts(keys: list[str], limits: list[int]) -> list[int]:
     global _paused_until
     if monotonic() < _paused_until:
         return []
-    client = _client(settings.REDIS_URL)
     arguments = [COUNT_DIGEST, len(keys), *keys, 2 * WINDOW_SECONDS, *limits]
     try:
-        if client is None:
+        connection = _connection(settings.REDIS_URL)
+        if connection is None:
             return []
         try:
-            return client.execute_command("EVALSHA", *arguments)
+            return _answer(connection, "EVALSHA", *arguments)
         except NoScriptError:
-            return client.execute_command("EVAL", COUNT, *arguments[1:])
+            return _answer(connection, "EVAL", COUNT, *arguments[1:])
     except RedisError as error:
+        _of_thread.__dict__.clear()
         _paused_until = monotonic() + PAUSE_SECONDS
         logger.warning("Requests are not counted for %.0f s: %s", PAUSE_SECONDS, error)
         return []
 
 
-@lru_cache(maxsize=4)
-def _client(url: str) -> Redis | None:
-    """None for an address that only Celery understands."""
+def _answer(connection: ConnectionInterface, *command: Any) -> Any:
+    connection.send_packed_command(connection.pack_command(*command), check_health=False)
+    return connection.read_response()
+
+
+def _connection(url: str) -> ConnectionInterface | None:
+    """That of this thread: to take one from a pool costs more than to ask. None for an address that
+    only Celery understands."""
+    if (kept := _of_thread.__dict__.get(url)) is not None:
+        return kept
     try:
-        return Redis.from_url(
+        pool = ConnectionPool.from_url(
             url,
             socket_timeout=PATIENCE_SECONDS,
             socket_connect_timeout=PATIENCE_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
     except ValueError:
-        logger.warning("Requests are not counted: REDIS_URL is no address of a single server.")
         return None
+    connection = pool.make_connection()
+    connection.connect()
+    _of_thread.__dict__[url] = connection
+    return connection
