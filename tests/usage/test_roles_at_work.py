@@ -6,8 +6,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import redis
+from django.conf import LazySettings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection
+from django.test import Client
 from rest_framework.test import APIClient
 
 from tests.connections import ask, run_sql, second_session
@@ -115,6 +118,21 @@ class TestWeb:
         assert users.get(username="somebody").first_name == "Some"
         user.delete()
         assert Subscription.objects.get().owner is None
+
+    def test_people_sign_in_ask_for_a_refresh_and_sign_out(
+        self, broker: redis.Redis, settings: LazySettings
+    ) -> None:
+        number = broker.get_connection_kwargs()["db"]
+        settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
+        get_user_model().objects.create_user("olga", password="of a test", is_staff=True)
+        person = Client()
+        signed_in = person.post("/login/", {"username": "olga", "password": "of a test"})
+        assert signed_in.status_code == 302
+        assert person.post("/api/v1/refreshes/").status_code == 202
+        assert person.get("/api/v1/refreshes/").json()["results"][0]["status"] == "queued"
+        assert person.post("/logout/").status_code == 302
+        assert person.get("/api/v1/refreshes/").status_code == 401
+        assert person.post("/login/", {"username": "olga", "password": "x"}).status_code == 200
 
     def test_changes_no_usage(self) -> None:
         with pytest.raises(DatabaseError, match="permission denied for table usage_data"):
