@@ -1,17 +1,21 @@
 """Processes of the project, run as an operator runs them."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
+import redis
+from django.conf import settings
 from django.db import connection
 from psycopg2 import sql
 
+from bin import processes
 from tests.connections import second_session
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,13 +36,13 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
 
 def database_url(name: str | None = None) -> str:
     """The DATABASE_URL of the test database, or of another one on the same server."""
-    settings = connection.settings_dict
+    address = connection.settings_dict
     user, password, host = (
-        quote(settings[part] or "", safe="") for part in ["USER", "PASSWORD", "HOST"]
+        quote(address[part] or "", safe="") for part in ["USER", "PASSWORD", "HOST"]
     )
     secret = f":{password}" if password else ""
-    port = f":{settings['PORT']}" if settings["PORT"] else ""
-    return f"postgresql://{user}{secret}@{host}{port}/{name or settings['NAME']}"
+    port = f":{address['PORT']}" if address["PORT"] else ""
+    return f"postgresql://{user}{secret}@{host}{port}/{name or address['NAME']}"
 
 
 @contextmanager
@@ -51,3 +55,34 @@ def scratch_database() -> Iterator[str]:
             yield name
         finally:
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None]:
+    """A process of the project with a refresh every second; ended with SIGTERM at the end."""
+    number = broker.get_connection_kwargs()["db"]
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url(),
+        "REDIS_URL": urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl(),
+        "USAGE_REFRESH_SECONDS": "1",
+        "USAGE_TIME_ZONE": settings.USAGE_TIME_ZONE,
+    }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            processes.under(sys.executable, command),
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,63 +1,25 @@
 """The worker and beat for real: what they send, when, and what a worker does that was away."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import redis
 from celery.schedules import crontab
-from django.conf import settings
 from django.test import override_settings
 from rest_framework.test import APIClient
 
 from bin import processes
 from tests.connections import wait_until
 from tests.factories import data_record, make_subscription
-from tests.processes import ROOT, database_url
+from tests.processes import started
 from usage.models import RefreshRun, UsageState
 from usage.services.partitions import RAW_TABLES, partition_days
 from worker.app import app
 from worker.schedule import beat_schedule
 
 QUEUE = "usage"
-
-
-@contextmanager
-def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None]:
-    """A process of the project with a refresh every second; ended with SIGTERM at the end."""
-    number = broker.get_connection_kwargs()["db"]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": database_url(),
-        "REDIS_URL": urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl(),
-        "USAGE_REFRESH_SECONDS": "1",
-        "USAGE_TIME_ZONE": settings.USAGE_TIME_ZONE,
-    }
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            processes.under(sys.executable, command),
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        yield
-        assert process.poll() is None, log.read_text()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @pytest.mark.usefixtures("only_default_partitions")
