@@ -71,17 +71,20 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.postgres",
     "django.contrib.sessions",
+    "django.contrib.staticfiles",
     "rest_framework",
     "django_filters",
     "drf_standardized_errors",
     "axes",
     "csp",
     "usage",
+    "usage.dashboard",
 ]
 MIDDLEWARE = [
     # The outermost, so that it sees every answer.
     "usage.operations.requests.Observed",
     "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "usage.api.sessions.PeoplesSessions",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -108,7 +111,10 @@ TEMPLATES = [
     }
 ]
 
+# Served by the web process from where the packages have them: one way for a laptop and for a proxy
+# that has no files, and nothing to collect beforehand. A change of them needs a restart.
 STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True
 
 # People sign in once a working day.
 LOGIN_URL = "login"

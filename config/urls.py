@@ -7,6 +7,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
     path("api/v1/", include("usage.api.urls")),
+    path("", include("usage.dashboard.urls")),
     path("", include("usage.operations.urls")),
 ]
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from django.db.models import (
     Case,
+    Count,
     DateField,
     DateTimeField,
     Expression,
@@ -38,6 +39,7 @@ from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledE
 from usage.models import (
     DailyUsage,
     DataUsageRecord,
+    LateKey,
     LiveDailyUsage,
     PeriodTotal,
     RefreshRun,
@@ -202,6 +204,17 @@ def type_totals(*, daily: DailySource) -> Rows:
     )
 
 
+def day_totals(*, daily: DailySource) -> Rows:
+    """One row per day and usage type that had usage, added up over its subscriptions, which are
+    counted."""
+    return daily.values("day", "usage_type").annotate(
+        price=Sum("total_price"),
+        usage=Sum("total_usage"),
+        records=Sum("record_count"),
+        subscriptions=Count("*"),
+    )
+
+
 def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows:
     """One row per subscription with a usage type whose price, added up, reached the limit.
 
@@ -229,8 +242,12 @@ def whole_period(from_date: date | None, to_date: date | None) -> date | None:
         return PeriodTotal.ALL_DAYS
     if from_date is None or to_date is None or from_date.day != 1:
         return None
-    last_day = monthrange(from_date.year, from_date.month)[1]
-    return from_date if to_date == from_date.replace(day=last_day) else None
+    return from_date if to_date == month_end(from_date) else None
+
+
+def month_end(day: date) -> date:
+    """The last day of the month that this day is in."""
+    return day.replace(day=monthrange(day.year, day.month)[1])
 
 
 def period_totals(*, period: date | Expression) -> QuerySet[PeriodTotal]:
@@ -267,6 +284,18 @@ def over_limit_in_period(
         .filter(rank__lte=Negative(price_limit))
         .values("subscription_id", *by_type, "rank")
     )
+
+
+def over_limit_page(*, rows: Rows, after: tuple[Decimal, int] | None, size: int) -> Rows:
+    """The next `size` rows of over_limit or over_limit_in_period, the largest total first, behind
+    the row with this rank and subscription."""
+    if after is not None:
+        rank, subscription_id = after
+        # The bound on the rank follows from the rest; it is there because an index can use it.
+        rows = rows.filter(rank__gte=rank).filter(
+            Q(rank__gt=rank) | Q(subscription_id__gt=subscription_id)
+        )
+    return rows.order_by("rank", "subscription_id")[:size]
 
 
 def refuse_dropped_day(*, day: date, kept_from: date | None) -> None:
@@ -313,6 +342,12 @@ def subscription_rows(*, subscriptions: QuerySet[Subscription]) -> Rows:
     return subscriptions.annotate(subscription_id=F("id")).values(
         "subscription_id", "external_id", "created_at"
     )
+
+
+def late_keys() -> QuerySet[LateKey]:
+    """The keys whose raw records changed after their day was over, until a refresh repairs them; a
+    key may stand there more than once."""
+    return LateKey.objects.all()
 
 
 # What is told of a refresh.

@@ -128,4 +128,6 @@ class Statement:
 
     @cached_property
     def _call(self) -> str:
+        if not self.parameters:
+            return f"EXECUTE {self._full_name}"
         return f"EXECUTE {self._full_name} ({', '.join(['%s'] * len(self.parameters))})"

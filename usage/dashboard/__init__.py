@@ -1,0 +1,1 @@
+"""Pages for people who signed in: the numbers of the API, drawn and listed."""

@@ -1,0 +1,119 @@
+"""What charts.js draws: labels from left to right, and a value of each series for each."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from django.conf import settings
+
+from usage.models import RefreshRun, UsageType
+
+Chart: TypeAlias = dict[str, Any]
+
+# Phases of a run by what they are about; more would not be told apart in one bar.
+PHASES = {
+    "locks": {"fence", "lock"},
+    "late keys and seals": {"repair", "seal"},
+    "open days": {"view", "count"},
+    "period totals": {"compare", "periods"},
+}
+REST = "audit, commit, vacuum"
+FAILED = "failed"
+COLOURS = {name: f"part-{number}" for number, name in enumerate([*PHASES, REST], start=1)} | {
+    FAILED: "bad"
+}
+
+
+def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
+    """Price of each type, and usage of each in its unit, by day; none without rows.
+
+    The rows are those of selectors.day_totals; a day between them without usage is 0.
+    """
+    types = [each for each in UsageType if any(row["usage_type"] == each for row in rows)]
+    days = [row["day"] for row in rows]
+    first, last = min(days, default=None), max(days, default=None)
+    if first is None or last is None:
+        return []
+    all_days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    labels = [f"{day.day} {day:%b %Y}" for day in all_days]
+
+    def series(usage_type: UsageType, column: str) -> dict[str, Any]:
+        found = {row["day"]: row[column] for row in rows if row["usage_type"] == usage_type}
+        # Text, so that no digit is lost on the way to the legend.
+        values = [_plain(found.get(day, 0)) for day in all_days]
+        return {"label": usage_type.label, "colour": usage_type.value, "values": values}
+
+    price = {
+        "id": "price",
+        "title": "Price by day",
+        "unit": settings.USAGE_CURRENCY,
+        "series": [series(usage_type, "price") for usage_type in types],
+    }
+    usage = [
+        {
+            "id": f"usage-{usage_type.value}",
+            "title": f"{usage_type.label} by day",
+            "unit": usage_type.unit,
+            "series": [series(usage_type, "usage")],
+        }
+        for usage_type in types
+    ]
+    return [{"kind": "lines", "labels": labels, **chart} for chart in [price, *usage]]
+
+
+def of_runs(runs: Sequence[RefreshRun]) -> list[Chart]:
+    """Seconds by phase and rows changed of the runs that refreshed or failed, the oldest on the
+    left; none without such runs. The runs come with the newest first."""
+    drawn = [
+        run
+        for run in reversed(runs)
+        if run.status in {RefreshRun.Status.SUCCESS, RefreshRun.Status.FAILED}
+    ]
+    if not drawn:
+        return []
+    seconds = [_seconds_by_part(run) for run in drawn]
+    durations = {
+        "id": "durations",
+        "title": "Duration by phase",
+        "unit": "seconds",
+        "series": [
+            {"label": part, "colour": colour, "values": [each[part] for each in seconds]}
+            for part, colour in COLOURS.items()
+        ],
+    }
+    changes = {
+        "id": "changes",
+        "title": "Changes by run",
+        "unit": "totals",
+        "series": [
+            {
+                "label": "open days",
+                "colour": COLOURS["open days"],
+                "values": [run.rows_changed or 0 for run in drawn],
+            },
+            {
+                "label": "late keys",
+                "colour": COLOURS["late keys and seals"],
+                "values": [run.keys_repaired for run in drawn],
+            },
+        ],
+    }
+    labels = [f"{run.started_at.day} {run.started_at:%b %H:%M:%S}" for run in drawn]
+    return [{"kind": "stacked", "labels": labels, **chart} for chart in [durations, changes]]
+
+
+def _plain(number: Decimal | int) -> str:
+    return format(number, "f") if isinstance(number, Decimal) else str(number)
+
+
+def _seconds_by_part(run: RefreshRun) -> dict[str, float]:
+    """Seconds of each part; those of a failed run are one part of their own."""
+    parts = dict.fromkeys(COLOURS, 0.0)
+    if run.status == RefreshRun.Status.FAILED:
+        parts[FAILED] = run.seconds or 0.0
+    else:
+        for phase, seconds in run.phases.items():
+            part = next((name for name, phases in PHASES.items() if phase in phases), REST)
+            parts[part] = round(parts[part] + seconds, 4)
+    return parts

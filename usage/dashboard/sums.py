@@ -1,0 +1,30 @@
+"""What the rows of a page add up to."""
+
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from functools import reduce
+from typing import Any
+
+from usage.models import UsageType
+
+# Sums of any length are exact.
+EXACT = Context(prec=1000)
+
+
+def sums_by_type(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Price, usage (in `unit`) and records of each type that the rows of day_totals have."""
+    sums = []
+    for usage_type in UsageType:
+        rows = [row for row in days if row["usage_type"] == usage_type.value]
+        if rows:
+            prices = [row["price"] for row in rows]
+            sums.append(
+                {
+                    "label": usage_type.label,
+                    "unit": usage_type.unit,
+                    "price": reduce(EXACT.add, prices, Decimal(0)),
+                    "usage": sum(int(row["usage"]) for row in rows),
+                    "records": sum(int(row["records"]) for row in rows),
+                }
+            )
+    return sums
