@@ -1,0 +1,205 @@
+"""The pages in a real Chromium, as a person uses them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pytest
+import redis
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
+from pytest_django.live_server_helper import LiveServer
+
+from bin import processes
+from tests.connections import wait_until
+from tests.factories import data_record, make_subscription, refresh_totals, voice_record
+from tests.processes import started
+from usage.models import Subscription
+from usage.services import clock
+from usage.services.partitions import RAW_TABLES, partition_days
+
+CHROMIUM = shutil.which("chromium")
+PASSWORD = "only-for-tests"
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+Scheme: TypeAlias = Literal["light", "dark"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    # The loop of Playwright runs in this thread, and Django would refuse to ask the database in it.
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        # Root has no sandbox to give.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_pages(
+    chromium: Browser, state: None, live_server: LiveServer
+) -> Iterator[Callable[..., Page]]:
+    """Opens a window in which nobody has signed in; what its console complains of is a failure."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def complain(said: ConsoleMessage) -> None:
+        if said.type == "error":
+            complaints.append(said.text)
+
+    def open_window(viewport: ViewportSize = DESKTOP, scheme: Scheme = "light") -> Page:
+        context = chromium.new_context(
+            base_url=live_server.url, viewport=viewport, color_scheme=scheme
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", complain)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield open_window
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def usage(state: None) -> None:
+    """Usage of two subscriptions today, refreshed, and the operator olga."""
+    User.objects.create_user("olga", password=PASSWORD, is_staff=True)
+    anna, bob = make_subscription("anna"), make_subscription("bob")
+    at = f"{clock.today()}T00:00:00Z"
+    data_record(anna, at, "1.10", 10)
+    data_record(bob, at, "1000.5", 70)
+    voice_record(bob, at, "3.30000001", 90)
+    refresh_totals()
+
+
+def sign_in(page: Page) -> None:
+    page.goto("/")
+    page.get_by_label("User name").fill("olga")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/")
+
+
+def without_commas(text: str) -> str:
+    return text.replace(",", "")
+
+
+@pytest.mark.usefixtures("usage")
+def test_numbers_are_those_of_the_api(open_pages: Callable[..., Page]) -> None:
+    page = open_pages()
+    sign_in(page)
+    found = page.request.get("/api/v1/usage/totals/").json()["results"]
+    for usage_type in ("data", "voice"):
+        of_type = [row for row in found if row["usage_type"] == usage_type]
+        card = page.locator(f"#sum-{usage_type}")
+        price = without_commas(card.locator(".price").inner_text())
+        assert Decimal(price) == sum(Decimal(row["total_price"]) for row in of_type)
+        for column in ("usage", "records"):
+            name = "total_usage" if column == "usage" else "record_count"
+            shown = without_commas(card.locator(f".{column}").inner_text())
+            assert int(shown) == sum(row[name] for row in of_type)
+    expect(page.locator(".drawing canvas")).to_have_count(3)
+    page.get_by_text("Every day as a table").click()
+    expect(page.locator("#days tbody tr")).to_have_count(2)
+    expect(page.locator("#days tbody tr").first).to_contain_text("1,001.60")
+
+
+@pytest.mark.usefixtures("usage")
+def test_another_limit_is_another_list(open_pages: Callable[..., Page]) -> None:
+    page = open_pages()
+    sign_in(page)
+    page.get_by_role("link", name="Over a limit").click()
+    limit, names = page.get_by_label("Price limit"), page.locator("#over-limit tbody th")
+    limit.fill("1")
+    limit.press("Enter")
+    expect(names).to_have_text(["bob", "bob", "anna"])
+    limit.fill("1000")
+    page.get_by_role("button", name="List").click()
+    expect(names).to_have_text(["bob"])
+    page.get_by_role("link", name="This month").click()
+    expect(names).to_have_text(["bob"])
+    page.get_by_role("link", name="bob").click()
+    expect(page.locator("#sum-data .price")).to_have_text("1,000.5")
+
+
+@pytest.mark.usefixtures("usage")
+def test_keyboard_alone_is_enough(open_pages: Callable[..., Page]) -> None:
+    page = open_pages()
+    sign_in(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    # From, To: a date has three parts.
+    for _ in range(6):
+        page.keyboard.press("Tab")
+    for _ in range(5):
+        if page.evaluate("document.activeElement.name") == "subscription":
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.type("anna")
+    page.keyboard.press("Enter")
+    expect(page.locator("#sum-data .price")).to_have_text("1.10")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.usefixtures("usage")
+def test_every_page_fits_a_phone(open_pages: Callable[..., Page], scheme: Scheme) -> None:
+    page = open_pages(PHONE, scheme)
+    sign_in(page)
+    for path in ["/", "/over-limit/?price_limit=0", "/refreshes/"]:
+        page.goto(path)
+        too_wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert too_wide == 0, path
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert colour == {"light": "rgb(246, 247, 249)", "dark": "rgb(17, 20, 24)"}[scheme]
+
+
+@pytest.mark.usefixtures("only_default_partitions", "usage")
+def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
+    open_pages: Callable[..., Page],
+    broker: redis.Redis,
+    settings: LazySettings,
+    tmp_path: Path,
+) -> None:
+    number = broker.get_connection_kwargs()["db"]
+    settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
+    page = open_pages()
+    sign_in(page)
+    data_record(Subscription.objects.get(external_id="anna"), f"{clock.today()}T00:00:00Z", "2.20")
+    with started(processes.worker("test@%h"), broker, tmp_path / "log"):
+        # A new worker makes them, and would let a refresh be skipped meanwhile.
+        wait_until(
+            lambda: all(len(partition_days(table)) >= 14 for table in RAW_TABLES),
+            seconds=30,
+            what="the partitions a new worker makes",
+        )
+        page.get_by_role("button", name="Refresh now").click()
+        expect(page.locator("#followed")).to_contain_text("ended: success", timeout=60_000)
+    expect(page.locator("#runs tr.followed")).to_contain_text("api")
+    expect(page.locator(".drawing canvas")).to_have_count(2)
+    page.get_by_role("link", name="By day").click()
+    expect(page.locator("#sum-data .price")).to_have_text("1,003.80")
