@@ -128,6 +128,8 @@ class TestWeb:
         person = Client()
         signed_in = person.post("/login/", {"username": "olga", "password": "of a test"})
         assert signed_in.status_code == 302
+        for page in ["/", "/over-limit/?price_limit=1", "/refreshes/", "/health/ready"]:
+            assert person.get(page).status_code == 200, page
         assert person.post("/api/v1/refreshes/").status_code == 202
         assert person.get("/api/v1/refreshes/").json()["results"][0]["status"] == "queued"
         assert person.post("/logout/").status_code == 302
