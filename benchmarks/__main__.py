@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import logging
 import os
 import pkgutil
 from pathlib import Path
@@ -28,6 +29,8 @@ def modules() -> dict[str, ModuleType]:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
+    # A line for each refresh and each request asked in this process would hide the figures.
+    logging.disable(logging.INFO)
     from benchmarks.machine import describe
     from benchmarks.throwaway import throwaway_database
 
