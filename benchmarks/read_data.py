@@ -38,7 +38,7 @@ SEALED_DAY = """
 
 @dataclass(frozen=True)
 class Stock:
-    """What the totals hold: every day of one month, sealed, and today, open."""
+    """What the totals hold: every day of one month, sealed; yesterday and today, open."""
 
     month: date
     today: date
@@ -53,7 +53,7 @@ def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stoc
     """Make the totals of every subscription, both types, each day of a month of 31 days.
 
     The raw records, beside them, are for what asks the raw tables: far fewer than the totals
-    would come from. Those of today are open.
+    would come from. Those of yesterday and today, `open_records` each, are open.
     """
     stock = Stock(_month_of_31_days(), today(), subscriptions)
     fill(
@@ -68,12 +68,14 @@ def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stoc
                 SEALED_DAY,
                 {"day": stock.month + timedelta(number), "subscriptions": subscriptions},
             )
-    sealed_before = stock.today - timedelta(1)
+    yesterday = stock.today - timedelta(1)
+    sealed_before = max(yesterday, stock.last_day + timedelta(1))
     move_forward("usage_logging_before", sealed_before)
     UsageState.objects.update(
         sealed_before=sealed_before, fence_day=sealed_before, fence=0, as_of=Now()
     )
-    add(day=stock.today, records=open_records, subscriptions=subscriptions)
+    for day in {sealed_before, stock.today}:
+        add(day=day, records=open_records, subscriptions=subscriptions)
     ours()
     execute("VACUUM ANALYZE")
     return stock

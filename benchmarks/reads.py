@@ -20,7 +20,7 @@ PARTS = {"database": measure_database_time, "http": measure_http, "ticks": measu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subscriptions", type=int, default=100_000)
     parser.add_argument("--raw", type=int, default=2_000_000, help="raw records of the month")
-    parser.add_argument("--open", type=int, default=500_000, help="raw records of today")
+    parser.add_argument("--open", type=int, default=500_000, help="raw records of each open day")
     parser.add_argument("--plans", action="store_true", help="print the plans of the API")
     parser.add_argument("--seconds", type=float, default=6, help="of each load")
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
