@@ -33,6 +33,7 @@ from django.db.models import (
     Sum,
     When,
 )
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest, Now
 
 from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
@@ -105,6 +106,8 @@ class TotalsState:
     time_zone: str
     raw_kept_from: date | None
     has_periods: bool
+    # Another one whenever totals may have changed: a rebuild changes some without moving as_of.
+    version: str
 
     @property
     def age(self) -> timedelta:
@@ -119,7 +122,7 @@ def totals_state() -> TotalsState:
     is not. Raises TotalsNotFilledError when there are no totals yet.
     """
     # Now() is the moment the server received the query, which is before it takes the snapshot.
-    state = UsageState.objects.annotate(read_at=Now()).first()
+    state = UsageState.objects.annotate(read_at=Now(), version=RawSQL("xmin::text", [])).first()
     if state is None or state.as_of is None:
         raise TotalsNotFilledError
     return TotalsState(
@@ -128,6 +131,7 @@ def totals_state() -> TotalsState:
         time_zone=state.time_zone,
         raw_kept_from=state.raw_kept_from,
         has_periods=state.open_digest is not None,
+        version=state.version,
     )
 
 

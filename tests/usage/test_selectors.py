@@ -104,7 +104,9 @@ def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
 
     def is_live(age: timedelta, *, is_named: bool = True, live: bool = False) -> bool:
         return selectors.is_answered_live(
-            state=selectors.TotalsState(read_at - age, read_at, "UTC", None, has_periods=True),
+            state=selectors.TotalsState(
+                read_at - age, read_at, "UTC", None, has_periods=True, version="1"
+            ),
             live=live,
             max_staleness=60,
             is_named=is_named,
@@ -128,6 +130,7 @@ def test_totals_of_any_age_do_when_no_age_is_asked() -> None:
         time_zone="UTC",
         raw_kept_from=None,
         has_periods=True,
+        version="1",
     )
     for live in (False, True):
         assert live is selectors.is_answered_live(

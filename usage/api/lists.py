@@ -56,13 +56,13 @@ class ListEndpoint(Endpoint):
         source = self.source(asked, state)
         live = source is Source.LIVE
         tag = None
-        # Only a refresh changes the totals; who has an external id, and what a user owns, may
-        # change at any time.
+        # Whatever changes totals writes the state anew; who has an external id, and what a user
+        # owns, may change at any time.
         if not live and asked.get("external_id") is None and asked["owner"] is None:
             tag = answers.tag_of(
                 request.user.pk,
                 (pager.query, pager.size, pager.cursor, asked["format"]),
-                (state.as_of, settings.USAGE_CURRENCY),
+                (state.as_of, state.version, settings.USAGE_CURRENCY),
             )
             if answers.is_known(request, tag):
                 return answers.not_modified(tag)

@@ -1,6 +1,6 @@
 """If-None-Match: who has the answer already is told so, after signing in and before any totals."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from django.conf import LazySettings
 from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
+from tests.connections import run_sql
 from tests.factories import client_of, data_record, make_subscription
 from tests.usage.api.asking import (
     LISTS,
@@ -20,7 +21,10 @@ from tests.usage.api.asking import (
     statements,
 )
 from usage.api import answers
+from usage.errors import RefreshRunningError
 from usage.models import AccessToken, Subscription, UsageState
+from usage.services import audit
+from usage.services.refresh import pause
 
 TAGGED = {
     "usage/over-limit": "price_limit=0&month=2026-11",
@@ -235,3 +239,22 @@ def test_an_answer_to_head_has_the_tag_of_the_answer_to_get(
     response = client_with_token.head("/api/v1/usage/totals/")
     assert response["ETag"] == tag(client_with_token)
     assert response.content == b""
+
+
+def test_a_rebuilt_day_gets_the_answer_though_no_refresh_came(
+    sealed_usage: None, client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the tag goes by as_of alone, which a rebuild leaves as it is."""
+    monkeypatch.setattr(audit, "PATIENCE_SECONDS", 0)
+    run_sql(
+        "INSERT INTO usage_datausagerecord_default (subscription_id, usage_date, kilobytes_used)"
+        " VALUES (1, '2026-11-01 15:00Z', 7)"
+    )
+    pause()
+    query = "subscription_id=1&month=2026-11"
+    known = tag(client_with_token, query=query)
+    as_of = UsageState.objects.get().as_of
+    with pytest.raises(RefreshRunningError):
+        audit.rebuild(from_date=date(2026, 11, 1), to_date=date(2026, 11, 1))
+    assert UsageState.objects.get().as_of == as_of
+    assert asked_again(client_with_token, known, query=query) == 200
