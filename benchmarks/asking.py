@@ -31,7 +31,7 @@ class Asker:
 
     def answer(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The JSON of the answer. Raises RuntimeError when it is an error."""
-        response = self.client.get(path, parameters)
+        response = self.client.get(path, parameters, secure=True)
         if response.status_code != 200:
             raise RuntimeError(f"{path}: {response.status_code} {response.content!r}")
         answer: dict[str, Any] = response.json()
