@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,6 +23,10 @@ INSERT = (
 )
 
 
+# Its doubles tell 66 statements apart.
+SMALLEST_PRICE = Decimal("0.00000001")
+
+
 class CommitBeforeEachStatement:
     """Commits a record before every statement of a refresh; the price tells which one it was."""
 
@@ -31,13 +36,14 @@ class CommitBeforeEachStatement:
         self.committed_by: list[datetime] = []
 
     def __call__(self, execute: Callable[..., Any], statement: str, *rest: Any) -> Any:
-        ask(self.session, INSERT, [2 ** len(self.statements)])
+        ask(self.session, INSERT, [2 ** len(self.statements) * SMALLEST_PRICE])
         self.statements.append(statement)
         self.committed_by.append(ask(self.session, "SELECT clock_timestamp()")[0][0])
         return execute(statement, *rest)
 
     def are_in_the_totals(self) -> list[bool]:
-        [(total,)] = run_sql("SELECT total_price::bigint FROM usage_daily")
+        [(price,)] = run_sql("SELECT total_price FROM usage_daily")
+        total = int(price / SMALLEST_PRICE)
         return [bool(total >> place & 1) for place in range(len(self.statements))]
 
 

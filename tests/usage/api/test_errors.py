@@ -13,7 +13,7 @@ from usage.models import UsageState
 
 
 def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
-    for path in ("/", "/api/v1/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
+    for path in ("/api/v1/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
         response = client_with_token.get(path)
         assert response.status_code == 404
         assert only_error(response, "client_error")["code"] == "not_found"
