@@ -9,14 +9,16 @@ Where a value is asked for, an Expression may stand for it, so that one queryset
 
 import math
 from calendar import monthrange
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 from enum import Enum
 from typing import Any, TypeAlias
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import (
+    BooleanField,
     Case,
     Count,
     DateField,
@@ -35,6 +37,7 @@ from django.db.models import (
 )
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Greatest, Now
+from django.db.models.sql.compiler import SQLCompiler
 
 from usage.errors import RecordsDroppedError, StaleTotalsError, TotalsNotFilledError
 from usage.models import (
@@ -53,6 +56,12 @@ from usage.models.live import LiveTable
 
 # Rows as dictionaries, from QuerySet.values().
 Rows: TypeAlias = QuerySet[Any, Any]
+
+# The days that may be asked for.
+FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
+
+# For money: sums and differences of any length are exact, or raise.
+EXACT = Context(prec=1000, traps=[Inexact])
 
 # The daily totals that a question may be answered from.
 DailySource: TypeAlias = QuerySet[DailyUsage] | QuerySet[LiveDailyUsage]
@@ -97,6 +106,24 @@ class Negative(Func):
     arity = 1
 
 
+class Behind(Func):
+    """(a, b) > (x, y): where an index has these columns, a range that begins right there."""
+
+    output_field = BooleanField()
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for expression in self.get_source_expressions():
+            part, its_parameters = compiler.compile(expression)
+            parts.append(part)
+            parameters += its_parameters
+        half = len(parts) // 2
+        return f"({', '.join(parts[:half])}) > ({', '.join(parts[half:])})", tuple(parameters)
+
+
 @dataclass(frozen=True)
 class TotalsState:
     """What the totals are as of, seen at read_at; both by the clock of the database."""
@@ -113,6 +140,10 @@ class TotalsState:
     def age(self) -> timedelta:
         """How old the totals are."""
         return self.read_at - self.as_of
+
+    def moment_of(self, source: Source) -> datetime:
+        """What an answer from this source is as of."""
+        return self.read_at if source is Source.LIVE else self.as_of
 
 
 def totals_state() -> TotalsState:
@@ -239,6 +270,20 @@ def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows
     )
 
 
+def exceeded(
+    prices: Iterable[Decimal | None], price_limit: Decimal
+) -> list[tuple[UsageType, Decimal, Decimal]]:
+    """Each usage type whose price reached the limit, its price, and by how much it is exceeded.
+
+    `prices` are those of a row of over_limit, in the order of UsageType.
+    """
+    return [
+        (usage_type, price, EXACT.subtract(price, price_limit))
+        for usage_type, price in zip(UsageType, prices, strict=True)
+        if price is not None and price >= price_limit
+    ]
+
+
 def whole_period(from_date: date | None, to_date: date | None) -> date | None:
     """The period that these days are: a month by its first day, ALL_DAYS when both are open, or
     None for any other days."""
@@ -294,11 +339,7 @@ def over_limit_page(*, rows: Rows, after: tuple[Decimal, int] | None, size: int)
     """The next `size` rows of over_limit or over_limit_in_period, the largest total first, behind
     the row with this rank and subscription."""
     if after is not None:
-        rank, subscription_id = after
-        # The bound on the rank follows from the rest; it is there because an index can use it.
-        rows = rows.filter(rank__gte=rank).filter(
-            Q(rank__gt=rank) | Q(subscription_id__gt=subscription_id)
-        )
+        rows = rows.filter(Behind("rank", "subscription_id", *after))
     return rows.order_by("rank", "subscription_id")[:size]
 
 

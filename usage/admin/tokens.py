@@ -9,8 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from usage.errors import TokenError
 from usage.models import AccessToken, Scope
-from usage.services.tokens import make_token, revoke_token
+from usage.services.tokens import make_token, refuse_scopes_that_contradict, revoke_token
 
 
 class NewToken(forms.ModelForm):
@@ -22,8 +23,10 @@ class NewToken(forms.ModelForm):
 
     def clean_scopes(self) -> list[str]:
         scopes: list[str] = self.cleaned_data["scopes"]
-        if {Scope.READ, Scope.READ_OWN} <= set(scopes):
-            raise forms.ValidationError(f"Give {Scope.READ} or {Scope.READ_OWN}, not both.")
+        try:
+            refuse_scopes_that_contradict(scopes)
+        except TokenError as error:
+            raise forms.ValidationError(str(error)) from error
         return scopes
 
     def clean_expires_at(self) -> Any:

@@ -67,7 +67,6 @@ def answer(
     # sets its connections anew for the next request.
     if (connection := request.META.get("gunicorn.socket")) is not None:
         connection.settimeout(settings.DOWNLOAD_IDLE_SECONDS)
-    live = source is Source.LIVE
     from_date, to_date = endpoint.days(asked)
     name = [
         "usage",
@@ -80,8 +79,8 @@ def answer(
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{"-".join(name)}.csv"',
-            "Usage-As-Of": moment(state.read_at if live else state.as_of),
-            "Usage-Live": "true" if live else "false",
+            "Usage-As-Of": moment(state.moment_of(source)),
+            "Usage-Live": "true" if source is Source.LIVE else "false",
             "Usage-Time-Zone": state.time_zone,
             "Usage-Currency": settings.USAGE_CURRENCY,
         },

@@ -23,9 +23,7 @@ from usage.errors import (
     StaleTotalsError,
     TotalsNotFilledError,
 )
-from usage.services.locks import LOCK_NOT_AVAILABLE, QUERY_CANCELED, sqlstate
-
-NOT_POPULATED = "55000"
+from usage.services.locks import LOCK_NOT_AVAILABLE, NOT_POPULATED, QUERY_CANCELED, sqlstate
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """FilterSets: query parameters in, narrowed querysets out."""
 
 import hashlib
-from calendar import monthrange
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -15,7 +14,7 @@ from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from usage.api import parameters
-from usage.selectors import whole_period
+from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")
 JSON, CSV = FORMATS = ("json", "csv")
@@ -165,8 +164,7 @@ class UsageFilter(QueryFilter):
     def asked(self) -> dict[str, Any]:
         asked = super().asked
         if month := asked["month"]:
-            days_of_month = monthrange(month.year, month.month)[1]
-            asked |= {"from_date": month, "to_date": month.replace(day=days_of_month)}
+            asked |= {"from_date": month, "to_date": month_end(month)}
         return asked
 
 

@@ -54,11 +54,14 @@ class ListEndpoint(Endpoint):
         # older.
         state = state_seen(request)
         source = self.source(asked, state)
-        live = source is Source.LIVE
         tag = None
         # Whatever changes totals writes the state anew; who has an external id, and what a user
         # owns, may change at any time.
-        if not live and asked.get("external_id") is None and asked["owner"] is None:
+        if (
+            source is not Source.LIVE
+            and asked.get("external_id") is None
+            and asked["owner"] is None
+        ):
             tag = answers.tag_of(
                 request.user.pk,
                 (pager.query, pager.size, pager.cursor, asked["format"]),
@@ -84,14 +87,13 @@ class ListEndpoint(Endpoint):
         source: Source,
     ) -> dict[str, Any]:
         """The envelope with the rows of one page."""
-        live = source is Source.LIVE
         statement = self.statement(asked, source, after=pager.cursor is not None)
         columns, found = statement.fetch({**asked, **pager.values})
         rows, cursor = pager.cut(columns, found)
         from_date, to_date = self.days(asked)
         return {
-            "as_of": state.read_at if live else state.as_of,
-            "live": live,
+            "as_of": state.moment_of(source),
+            "live": source is Source.LIVE,
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,
             "from_date": from_date,

@@ -8,14 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from django.core.signing import Signer
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, F, Func, Q
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import Q
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
 from usage.api.statements import ROW_LIMIT, Asked
-from usage.selectors import Rows
+from usage.selectors import Behind, Rows
 
 DEFAULT_PAGE_SIZE = 100
 LARGEST_PAGE_SIZE = 1000
@@ -102,24 +100,6 @@ def position_name(key: Key) -> str:
     return f"after_{key.column}"
 
 
-class Behind(Func):
-    """(a, b) > (x, y): where an index has these columns, a range that begins right there."""
-
-    output_field = BooleanField()
-
-    def as_sql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
-    ) -> tuple[str, tuple[Any, ...]]:
-        parts: list[str] = []
-        parameters: list[Any] = []
-        for expression in self.get_source_expressions():
-            part, its_parameters = compiler.compile(expression)
-            parts.append(part)
-            parameters += its_parameters
-        half = len(parts) // 2
-        return f"({', '.join(parts[:half])}) > ({', '.join(parts[half:])})", tuple(parameters)
-
-
 def rows_after(position: Sequence[tuple[Key, Any]]) -> Q | Behind:
     """The condition of rows behind a position in the order of its keys.
 
@@ -127,7 +107,7 @@ def rows_after(position: Sequence[tuple[Key, Any]]) -> Q | Behind:
     because an index can use it.
     """
     if not any(key.descending for key, _ in position):
-        return Behind(*(F(key.column) for key, _ in position), *(value for _, value in position))
+        return Behind(*(key.column for key, _ in position), *(value for _, value in position))
     (key, value), *rest = position
     strict = "lt" if key.descending else "gt"
     behind = Q((f"{key.column}__{strict}", value))

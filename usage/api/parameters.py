@@ -11,8 +11,8 @@ from django.core.signing import BadSignature
 
 from usage.api.pagination import DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE, Cursor
 from usage.models import UsageType
+from usage.selectors import FIRST_DAY, LAST_DAY
 
-FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 LARGEST_ID = 2**63 - 1
 MOST_IDS = 200
 LONGEST_EXTERNAL_ID = 100

@@ -5,15 +5,14 @@ The arguments are the columns of the selectors, in their order.
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Context, Decimal, Inexact
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from usage import selectors
 from usage.models import UsageType
 
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
-
-_EXACT = Context(prec=1000, traps=[Inexact])
 
 
 def plain(amount: Decimal) -> str:
@@ -33,10 +32,9 @@ def exceeded(
             {
                 "usage_type": usage_type.value,
                 "total_price": plain(price),
-                "exceeded_by": plain(_EXACT.subtract(price, price_limit)),
+                "exceeded_by": plain(by),
             }
-            for usage_type, price in zip(UsageType, prices, strict=True)
-            if price is not None and price >= price_limit
+            for usage_type, price, by in selectors.exceeded(prices, price_limit)
         ],
     }
 

@@ -18,9 +18,7 @@ from usage import selectors
 from usage.errors import TotalsNotFilledError
 from usage.models import Scope
 from usage.services.access import Access
-from usage.services.locks import QUERY_CANCELED, sqlstate
-
-NOT_POPULATED = "55000"
+from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, sqlstate
 
 # What the address of a page says.
 Where = ParamSpec("Where")

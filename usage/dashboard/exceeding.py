@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from usage import selectors
-from usage.dashboard.sums import EXACT
 from usage.models import Subscription, UsageType
 from usage.selectors import Rows
 
@@ -32,11 +31,12 @@ def listed(
             "subscription_id": row["subscription_id"],
             "type": usage_type.label,
             "price": price,
-            "exceeded_by": EXACT.subtract(price, asked["price_limit"]),
+            "exceeded_by": exceeded_by,
         }
         for row in shown
-        for usage_type in UsageType
-        if (price := row[f"{usage_type.value}_price"]) is not None and price >= asked["price_limit"]
+        for usage_type, price, exceeded_by in selectors.exceeded(
+            (row[f"{usage_type.value}_price"] for usage_type in UsageType), asked["price_limit"]
+        )
     ]
     if len(found) <= LIST_SIZE:
         return lines, None

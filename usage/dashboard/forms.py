@@ -8,9 +8,7 @@ from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 
 from usage.models import UsageType
-from usage.selectors import whole_period
-
-FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
+from usage.selectors import FIRST_DAY, LAST_DAY, whole_period
 
 # Of everybody each day is read whole: 200,000 totals a day at 100,000 subscriptions.
 MOST_DAYS = 92

@@ -1,14 +1,12 @@
 """What the rows of a page add up to."""
 
 from collections.abc import Sequence
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import reduce
 from typing import Any
 
 from usage.models import UsageType
-
-# Sums of any length are exact.
-EXACT = Context(prec=1000)
+from usage.selectors import EXACT
 
 
 def sums_by_type(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

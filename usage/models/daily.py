@@ -19,19 +19,13 @@ class ReadOnlyQuerySet(models.QuerySet):
     get_or_create = update_or_create = _insert = _update = _refuse
 
 
-class DailyTotals(models.Model):
-    """Columns of every daily relation; the grain is subscription, day and usage type."""
+class Key(models.Model):
+    """What totals are kept by, besides the days that they are of."""
 
-    pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
     subscription = models.ForeignKey(
         Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
-    day = models.DateField()
     usage_type = models.TextField(choices=UsageType.choices)
-    total_price = models.DecimalField(max_digits=1000, decimal_places=8)
-    total_usage = models.BigIntegerField()
-    record_count = models.BigIntegerField()
-    last_usage_at = models.DateTimeField()
 
     objects = ReadOnlyQuerySet.as_manager()
 
@@ -39,6 +33,26 @@ class DailyTotals(models.Model):
         abstract = True
 
     save = delete = save_base = _refuse
+
+
+class Totals(Key):
+    total_price = models.DecimalField(max_digits=1000, decimal_places=8)
+    total_usage = models.BigIntegerField()
+    record_count = models.BigIntegerField()
+
+    class Meta:
+        abstract = True
+
+
+class DailyTotals(Totals):
+    """Columns of every daily relation; the grain is subscription, day and usage type."""
+
+    pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
+    day = models.DateField()
+    last_usage_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
 
 
 class OpenDailyUsage(DailyTotals):
@@ -75,45 +89,26 @@ class LiveDailyUsage(DailyTotals):
         db_table = "usage_daily_live"
 
 
-class PeriodTotal(models.Model):
+class PeriodTotal(Totals):
     """What the daily totals of a month, or of all days, add up to by subscription and type."""
 
     ALL_DAYS = date.min
 
     pk = models.CompositePrimaryKey("subscription_id", "period", "usage_type")
-    subscription = models.ForeignKey(
-        Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
-    )
     period = models.DateField()
-    usage_type = models.TextField(choices=UsageType.choices)
-    total_price = models.DecimalField(max_digits=1000, decimal_places=8)
-    total_usage = models.BigIntegerField()
-    record_count = models.BigIntegerField()
     is_largest = models.BooleanField()
-
-    objects = ReadOnlyQuerySet.as_manager()
 
     class Meta:
         managed = False
         db_table = "usage_period_total"
 
-    save = delete = save_base = _refuse
 
-
-class LateKey(models.Model):
+class LateKey(Key):
     """A key whose raw records changed after its day was over, until a refresh repairs it."""
 
     pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
-    subscription = models.ForeignKey(
-        Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
-    )
     day = models.DateField()
-    usage_type = models.TextField(choices=UsageType.choices)
-
-    objects = ReadOnlyQuerySet.as_manager()
 
     class Meta:
         managed = False
         db_table = "usage_late_key"
-
-    save = delete = save_base = _refuse

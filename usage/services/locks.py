@@ -9,6 +9,8 @@ from usage.errors import RefreshRunningError
 
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
+# Of a materialized view that was never filled.
+NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.

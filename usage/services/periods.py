@@ -221,14 +221,21 @@ def refresh_open_view_and_note_changes() -> None:
         cursor.execute(NOTE_NEW_ROWS)
 
 
-def open_digest() -> Decimal | None:
-    """A fingerprint of the open view, or None when it was never filled."""
+def open_view_is_filled() -> bool:
+    """Whether the open view was ever filled: until then whoever reads it gets an error."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
         )
-        if cursor.fetchone() == (False,):
-            return None
+        (is_filled,) = cursor.fetchone()
+    return is_filled
+
+
+def open_digest() -> Decimal | None:
+    """A fingerprint of the open view, or None when it was never filled."""
+    if not open_view_is_filled():
+        return None
+    with connection.cursor() as cursor:
         cursor.execute(f"SELECT {OPEN_DIGEST} FROM usage_daily_open")  # noqa: S608 - a constant
         return cursor.fetchone()[0]
 
@@ -245,7 +252,6 @@ def note_differences(first_day: date | None) -> None:
 
 
 def apply_changes() -> None:
-    """Add what was noted to the period totals and begin to note anew."""
+    """Add what was noted to the period totals: once, at the end of the transaction."""
     with connection.cursor() as cursor:
         cursor.execute(APPLY, {"all_days": ALL_DAYS})
-        cursor.execute("DELETE FROM usage_total_change")

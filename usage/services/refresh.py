@@ -184,14 +184,9 @@ def _refresh_open_view(is_as_left: bool) -> None:
     if is_as_left:
         periods.refresh_open_view_and_note_changes()
         return
+    concurrently = "CONCURRENTLY" if periods.open_view_is_filled() else ""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
-        )
-        (populated,) = cursor.fetchone()
-        cursor.execute(
-            f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY' if populated else ''} usage_daily_open"
-        )
+        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
 
 
 def pause() -> datetime:

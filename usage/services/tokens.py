@@ -27,10 +27,7 @@ def make_token(
 
     Raises TokenError for scopes that don't go together.
     """
-    if not scopes:
-        raise TokenError(f"A token needs a scope: {', '.join(Scope.values)}.")
-    if {Scope.READ, Scope.READ_OWN} <= set(scopes):
-        raise TokenError(f"Give {Scope.READ} or {Scope.READ_OWN}, not both.")
+    refuse_scopes_that_contradict(scopes)
     key = KEY_PREFIX + secrets.token_hex(32)
     token = AccessToken.objects.create(
         digest=digest_of(key),
@@ -41,6 +38,14 @@ def make_token(
     )
     token.refresh_from_db()
     return token, key
+
+
+def refuse_scopes_that_contradict(scopes: Collection[str]) -> None:
+    """Raises TokenError for scopes that don't go together."""
+    if not scopes:
+        raise TokenError(f"A token needs a scope: {', '.join(Scope.values)}.")
+    if {Scope.READ, Scope.READ_OWN} <= set(scopes):
+        raise TokenError(f"Give {Scope.READ} or {Scope.READ_OWN}, not both.")
 
 
 def revoke_token(token_id: int) -> AccessToken:

@@ -80,10 +80,9 @@ class Command(UsageCommand):
         asked = checked(endpoint, what, options)
         state = selectors.totals_state()
         source = endpoint.source(asked, state)
-        live = source is Source.LIVE
         about = {
-            "as_of": moment(state.read_at if live else state.as_of),
-            "live": "true" if live else "false",
+            "as_of": moment(state.moment_of(source)),
+            "live": "true" if source is Source.LIVE else "false",
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,
         }
