@@ -1,5 +1,8 @@
 """bin/test: lint, types and all tests on throw-away servers; with arguments, pytest alone.
 
+bin/test --faults tries every fault of docs/reliability.md as often as its table says and writes the
+results there, --faults 7 12 the rows 7 and 12 alone.
+
 DATABASE_URL and REDIS_URL name servers to use instead of starting own ones.
 """
 
@@ -87,10 +90,26 @@ def run_checks(environment: Mapping[str, str]) -> list[str]:
     return failed
 
 
+def fault_tests(rows: list[str]) -> list[str]:
+    """The test modules of these rows of the table of faults, or of every row."""
+    modules = {
+        path.name.split("_")[1].lstrip("0"): f"tests/faults/{path.name}"
+        for path in sorted((ROOT / "tests" / "faults").glob("test_[0-9][0-9]_*.py"))
+    }
+    for row in rows:
+        if row not in modules:
+            raise LauncherError(f"--faults: no row {row}; there are {', '.join(modules)}.")
+    return [modules[row] for row in rows or modules]
+
+
 def main(arguments: list[str]) -> int:
     """Run the checks and the tests; 0 only when every one passed."""
     raise_interrupted()
+    how_often = {}
     try:
+        if arguments[:1] == ["--faults"]:
+            how_often = {"USAGE_FAULT_TRIALS": "full"}
+            arguments = [*fault_tests(arguments[1:]), "-s"]
         with throw_away_servers() as servers:
             environment = {
                 "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
@@ -100,6 +119,7 @@ def main(arguments: list[str]) -> int:
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 **os.environ,
                 **servers,
+                **how_often,
             }
             version = server_version(environment["DATABASE_URL"])
             failed = [] if arguments else run_checks(environment)

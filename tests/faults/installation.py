@@ -1,0 +1,123 @@
+"""A whole installation to break: servers and processes of its own, as in production."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+
+from bin import processes, spawn
+from bin.broker import ADDRESS, Valkey, free_port
+from bin.embedded import PORT, PostgreSQL
+
+ROOT = Path(__file__).resolve().parents[2]
+POLITELY = ((signal.SIGTERM, 20.0),)
+
+
+class Installation:
+    """A PostgreSQL that keeps what it acknowledged, a Valkey, and what is started beside them.
+
+    `settings` go to the PostgreSQL server, `environment` to every process of the project. Whatever
+    was started is ended at the end.
+    """
+
+    def __init__(self, place: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.place = place
+        self.database = PostgreSQL(place, place / "postgresql.log")
+        self.database.settings = {**self.database.settings, **(settings or {})}
+        self.broker = Valkey(place, place / "valkey.log", secrets.token_urlsafe(24))
+        self.environment: dict[str, str] = {}
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "Installation":
+        try:
+            self.database.start()
+            self.broker.start()
+            self.environment = {
+                **os.environ,
+                "DATABASE_URL": self.database.url(),
+                "REDIS_URL": self.broker.url,
+                "DJANGO_PLAIN_HTTP": "1",
+                "USAGE_OPEN_DAYS": "2",
+                "USAGE_REFRESH_SECONDS": "1",
+            }
+            self.manage("migrate", "--noinput")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End every process and both servers."""
+        for process in reversed(self._started):
+            self.end(process)
+        self.broker.stop()
+        self.database.stop()
+
+    def manage(self, *arguments: str, **environment: str) -> str:
+        """What a command of manage.py prints; fails with its errors unless it exits 0."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments} exits {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def start(
+        self, command: Sequence[str], log: str, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a command of bin/processes.py; what it prints goes to the log in `place`."""
+        with (self.place / log).open("ab") as output:
+            process = spawn.spawn(
+                processes.under(sys.executable, command),
+                directory=ROOT,
+                output=output,
+                environment={**self.environment, **environment},
+            )
+        self._started.append(process)
+        return process
+
+    def start_web(self, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
+        """Gunicorn at a free port, and its address; it may need seconds to answer."""
+        address = f"{ADDRESS}:{free_port(8800)}"
+        return self.start(processes.web(address), "web.log", **environment), f"http://{address}"
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """End a process that was started here, also one that is stopped or frozen."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+        spawn.end(process, *POLITELY)
+
+    @contextmanager
+    def session(self, **overrides: Any) -> Iterator[Connection]:
+        """A session of the application's role, in autocommit."""
+        named: dict[str, Any] = {"user": "usage", "dbname": "usage", **overrides}
+        session = psycopg2.connect(
+            **named, host=str(self.database.socket), port=PORT, connect_timeout=5
+        )
+        session.autocommit = True
+        try:
+            yield session
+        finally:
+            session.close()

@@ -1,0 +1,55 @@
+"""Two beats and four workers: one refresh at a time, and no error."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from bin import processes
+from tests.connections import ask, wait_until
+from tests.exact import plain_totals, totals_of
+from tests.faults.installation import Installation
+from tests.faults.trials import Trials
+
+WRITE = """
+    INSERT INTO usage_datausagerecord (subscription_id, usage_date, price, kilobytes_used)
+    SELECT number, now() - number * interval '1 hour', 0.01, number
+    FROM generate_series(1, 40) AS numbers (number)
+"""
+
+
+def test_two_beats_and_four_workers_refresh_one_at_a_time(
+    installation: Installation, trials: Trials
+) -> None:
+    """Two refreshes at once would both write the row of state, and one of them would fail.
+
+    Fails when the refresh doesn't take its lock.
+    """
+    seconds = trials.seconds(short=15, full=600)
+    for number in (1, 2, 3, 4):
+        installation.start(processes.worker(f"worker{number}@%h"), "celery.log")
+    for number in (1, 2):
+        installation.start(processes.beat(str(installation.place / f"beat{number}")), "celery.log")
+    with installation.session() as session:
+        query: Callable[[str], list[tuple[object, ...]]] = partial(ask, session)
+
+        def successes() -> int:
+            ((count,),) = ask(
+                session, "SELECT count(*) FROM usage_refreshrun WHERE status = 'success'"
+            )
+            return int(count)
+
+        wait_until(successes, seconds=60, what="the first refresh")
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            ask(session, WRITE)
+            trials.count("writes")
+            time.sleep(0.2)
+        expected = plain_totals(query)
+        wait_until(lambda: totals_of("usage_daily", query) == expected, what="exact totals")
+        runs = dict(ask(session, "SELECT status, count(*) FROM usage_refreshrun GROUP BY status"))
+    trials.count("seconds", round(seconds))
+    for status, number in runs.items():
+        trials.count(f"runs {status}", number)
+    assert runs.keys() <= {"success", "skipped", "running"}, runs
+    assert runs["success"] > seconds / 4
+    assert '"level":"error"' not in (installation.place / "celery.log").read_text()

@@ -1,0 +1,62 @@
+"""How often a fault is tried, and what became of it.
+
+Each row of the table in docs/reliability.md is a module here, from test_01 to test_17, whose tests
+take the fixture `trials`. bin/test tries each fault a few times; `bin/test --faults [ROW ...]` as
+often as the table says, within minutes, and writes what it counted into the row.
+"""
+
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
+
+
+class Trials:
+    """Counts what one row tried; `full` when it is tried as often as the table says."""
+
+    def __init__(self, row: int, *, full: bool) -> None:
+        self.row, self.full = row, full
+        self.failures = 0
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+
+    def of(self, what: str, *, short: int, full: int, minutes: float = 18) -> Iterator[int]:
+        """The numbers of the trials, each counted as `what` when it ended well.
+
+        Ends after so many, or before the first that would begin after so many minutes: what the
+        table shows is what was done.
+        """
+        deadline = time.monotonic() + minutes * 60
+        for number in range(full if self.full else short):
+            if time.monotonic() > deadline:
+                return
+            yield number
+            self.count(what)
+
+    def seconds(self, *, short: float, full: float) -> float:
+        """How long a row lasts that is measured by time."""
+        return full if self.full else short
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count something beside, for example reads; from any thread."""
+        with self._lock:
+            self.counts[what] += number
+
+    def write(self, server: str) -> None:
+        """Put what was counted, and the failures, into the row's line of the table."""
+        minutes = (time.monotonic() - self._began) / 60
+        counted = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        told = f"{counted} (PostgreSQL {server}, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} min)"
+        text = TABLE.read_text()
+        line = re.search(rf"^\| {self.row} \|.*$", text, re.MULTILINE)
+        if line is None:
+            raise LookupError(f"{TABLE} has no row {self.row}.")
+        number, fault, _, _, learned = (cell.strip() for cell in line[0].strip("| ").split(" | "))
+        new = f"| {number} | {fault} | {told} | {self.failures} | {learned} |"
+        TABLE.write_text(text.replace(line[0], new))
