@@ -1,5 +1,6 @@
 """Two beats and four workers: one refresh at a time, and no error."""
 
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,10 @@ def test_two_beats_and_four_workers_refresh_one_at_a_time(
     Fails when the refresh doesn't take its lock.
     """
     seconds = trials.seconds(short=15, full=600)
+    # A refresh lasts so long that the next message comes while it is on.
+    installation.manage(
+        "generate_usage", "--subscriptions", "10000", "--days", "2", "--records", "200000"
+    )
     for number in (1, 2, 3, 4):
         installation.start(processes.worker(f"worker{number}@%h"), "celery.log")
     for number in (1, 2):
@@ -51,5 +56,8 @@ def test_two_beats_and_four_workers_refresh_one_at_a_time(
     for status, number in runs.items():
         trials.count(f"runs {status}", number)
     assert runs.keys() <= {"success", "skipped", "running"}, runs
-    assert runs["success"] > seconds / 4
-    assert '"level":"error"' not in (installation.place / "celery.log").read_text()
+    assert runs["success"] > 5
+    assert runs["skipped"] > 0
+    log = (installation.place / "celery.log").read_text().splitlines()
+    levels = {json.loads(line)["level"] for line in log if line.startswith("{")}
+    assert levels == {"info"}
