@@ -69,15 +69,7 @@ def serve(
 ) -> Iterator[Server]:
     """A server with these settings; `first` is the path that has to answer before it is used."""
     port = free_port(8700)
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": settings_module,
-        "DJANGO_DEBUG": "0",
-        "DJANGO_PLAIN_HTTP": "1",
-        "USAGE_ADDRESS_REQUESTS_PER_MINUTE": "1000000000",
-        "USAGE_TOKEN_REQUESTS_PER_MINUTE": "1000000000",
-        "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
-        "DATABASE_URL": _database_url(),
-    }
+    environment = production(DJANGO_SETTINGS_MODULE=settings_module)
     with tempfile.NamedTemporaryFile() as log:
         process = spawn.spawn(
             processes.under(sys.executable, processes.web(f"{ADDRESS}:{port}")),
@@ -120,7 +112,17 @@ def _wait(server: Server, path: str, log: Path) -> None:
         time.sleep(0.2)
 
 
-def _database_url() -> str:
-    """DATABASE_URL with the name of the database that the benchmark made."""
+def production(**variables: str) -> dict[str, str]:
+    """The environment of a process of the project over the benchmark's database."""
     address = urlsplit(os.environ["DATABASE_URL"])
-    return address._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    database = connection.settings_dict["NAME"]
+    return {
+        **os.environ,
+        "DJANGO_DEBUG": "0",
+        "DJANGO_PLAIN_HTTP": "1",
+        "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+        "USAGE_ADDRESS_REQUESTS_PER_MINUTE": "1000000000",
+        "USAGE_TOKEN_REQUESTS_PER_MINUTE": "1000000000",
+        "DATABASE_URL": address._replace(path=f"/{database}").geturl(),
+        **variables,
+    }
