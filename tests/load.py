@@ -40,9 +40,16 @@ def until_day(rows: Rows, day: date) -> Rows:
 
 
 class Load:
-    """Threads that run until time is up; a failure of one ends all."""
+    """Threads that run until time is up; a failure of one ends all.
 
-    def __init__(self, seconds: float) -> None:
+    A day passes in `seconds_a_day`, and refreshes are `seconds_between_refreshes` apart.
+    """
+
+    def __init__(
+        self, seconds: float, *, seconds_a_day: float = 1, seconds_between_refreshes: float = 0.1
+    ) -> None:
+        self.seconds_a_day = seconds_a_day
+        self.seconds_between_refreshes = seconds_between_refreshes
         self.counts: Counter[str] = Counter()
         self.failures: list[BaseException] = []
         self.began, self.deadline = time.monotonic(), time.monotonic() + seconds
@@ -75,7 +82,7 @@ class Load:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(self.deadline - time.monotonic() + 120)
         assert not any(thread.is_alive() for thread in threads)
         if self.failures:
             raise self.failures[0]
@@ -186,11 +193,11 @@ class Load:
             self.count(f"refreshes: {run.status}")
             self.count("days sealed", run.days_sealed)
             self.count("keys repaired", run.keys_repaired)
-            time.sleep(0.1)
+            self.stop.wait(self.seconds_between_refreshes)
 
     def pass_days(self) -> None:
         while self.go_on():
-            time.sleep(1)
+            self.stop.wait(self.seconds_a_day)
             self.days_passed += 1
             self._between_refreshes(self._make_partitions)
             if self.days_passed % 3 == 0:

@@ -58,7 +58,9 @@ def scratch_database() -> Iterator[str]:
 
 
 @contextmanager
-def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None]:
+def started(
+    command: list[str], broker: redis.Redis, log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of the project with a refresh every second; ended with SIGTERM at the end."""
     number = broker.get_connection_kwargs()["db"]
     environment = {
@@ -77,7 +79,7 @@ def started(command: list[str], broker: redis.Redis, log: Path) -> Iterator[None
             stderr=output,
         )
     try:
-        yield
+        yield process
         assert process.poll() is None, log.read_text()
     finally:
         process.send_signal(signal.SIGTERM)

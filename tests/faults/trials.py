@@ -23,6 +23,7 @@ class Trials:
         self.row, self.full = row, full
         self.failures = 0
         self.counts: Counter[str] = Counter()
+        self.notes: list[str] = []
         self._lock = threading.Lock()
         self._began = time.monotonic()
 
@@ -48,10 +49,15 @@ class Trials:
         with self._lock:
             self.counts[what] += number
 
+    def note(self, text: str) -> None:
+        """Say something beside what was counted, for example a size."""
+        self.notes.append(text)
+
     def write(self, server: str) -> None:
         """Put what was counted, and the failures, into the row's line of the table."""
         minutes = (time.monotonic() - self._began) / 60
-        counted = ", ".join(f"{number:,} {what}" for what, number in self.counts.items())
+        counts = [f"{number:,} {what}" for what, number in self.counts.items()]
+        counted = ", ".join([*counts, *self.notes])
         told = f"{counted} (PostgreSQL {server}, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} min)"
         text = TABLE.read_text()
         line = re.search(rf"^\| {self.row} \|.*$", text, re.MULTILINE)

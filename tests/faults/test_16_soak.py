@@ -1,0 +1,275 @@
+"""An hour of everything: what grows levels off, and nothing leaks."""
+
+import json
+import os
+import random
+import statistics
+import time
+from contextlib import closing
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import LazySettings
+from django.contrib.auth import get_user_model
+from psycopg2 import errors
+
+from bin import processes
+from bin.broker import ADDRESS, free_port
+from tests.connections import ask, run_sql, second_session, wait_until
+from tests.exact import plain_totals, totals_of
+from tests.factories import make_subscription, refresh_and_seal, refresh_totals
+from tests.faults.trials import Trials
+from tests.load import Load, from_day
+from tests.processes import started
+from usage.models import RefreshRun, Scope, UsageState
+from usage.services import clock, retention
+from usage.services.partitions import make_partitions
+from usage.services.refresh import refresh_now
+from usage.services.tokens import make_token
+
+SUBSCRIPTIONS = 2_000
+WRITERS = 3
+READERS = 3
+DAYS_OF_TOTALS = 15
+# Records of the day for any subscription, one in twenty up to four days late; then a correction.
+WRITE = """
+    INSERT INTO {table} (subscription_id, usage_date, price, {quantity})
+    SELECT
+        1 + floor(random() * %(subscriptions)s)::bigint,
+        %(day)s::date + time '12:00' - CASE
+            WHEN random() < 0.05 THEN floor(random() * 4) * interval '1 day'
+            ELSE interval '0'
+        END,
+        round(random()::numeric, 8),
+        100
+    FROM generate_series(1, 40)
+"""
+CORRECT = """
+    UPDATE {table} SET price = price + 0.01
+    WHERE subscription_id = %(subscription)s AND usage_date >= %(day)s::date - 1
+"""
+TABLES = [
+    ("usage_datausagerecord", "kilobytes_used"),
+    ("usage_voiceusagerecord", "seconds_used"),
+]
+SIZES = """
+    SELECT relname, pg_total_relation_size(pg_class.oid)
+    FROM pg_class
+    WHERE
+        relnamespace = 'public'::regnamespace
+        AND relkind IN ('r', 'm')
+        AND relname LIKE 'usage\\_%'
+        AND NOT relispartition
+"""
+# A relation this small is as large as its pages and indexes begin.
+SMALL_BYTES = 1_000_000
+QUESTIONS = [
+    "/api/v1/usage/over-limit/?price_limit=1",
+    "/api/v1/usage/totals/?subscription_id=7",
+    "/api/v1/usage/totals/?subscription_id=8&live=true",
+    "/api/v1/usage/daily/?page_size=50",
+]
+
+
+class Soak(Load):
+    """Writers at a steady pace, refreshes, seals and prunes of a fast clock, and HTTP readers."""
+
+    def __init__(self, seconds: float, *, seconds_a_day: float, refresh_every: float) -> None:
+        super().__init__(
+            seconds, seconds_a_day=seconds_a_day, seconds_between_refreshes=refresh_every
+        )
+        self.latencies: list[tuple[float, float]] = []
+        self.sizes: list[dict[str, int]] = []
+        self.held: list[dict[str, int]] = []
+
+    def write_steadily(self, seed: int) -> None:
+        chance = random.Random(seed)
+        with second_session(autocommit=True) as session:
+            while self.go_on():
+                table, quantity = chance.choice(TABLES)
+                values = {
+                    "subscriptions": SUBSCRIPTIONS,
+                    "subscription": chance.randint(1, SUBSCRIPTIONS),
+                    "day": self.today(),
+                }
+                for statement in (WRITE, CORRECT):
+                    try:
+                        ask(session, statement.format(table=table, quantity=quantity), values)
+                        self.count("writes")
+                    except errors.CheckViolation:
+                        self.count("writes refused: closed day")
+                self.stop.wait(0.5)
+
+    def compare(self, _state: UsageState, run: RefreshRun) -> None:
+        """Totals of kept days are exact at the snapshot of the refresh."""
+        since = self.kept_from()
+        assert from_day(totals_of("usage_daily"), since) == from_day(plain_totals(), since)
+        self.count("published totals compared")
+
+    def ask_over_http(self, port: int, key: str, seed: int) -> None:
+        chance = random.Random(seed)
+        with closing(HTTPConnection(ADDRESS, port, timeout=30)) as client:
+            while self.go_on():
+                began = time.monotonic()
+                client.request(
+                    "GET", chance.choice(QUESTIONS), headers={"Authorization": f"Token {key}"}
+                )
+                response = client.getresponse()
+                body = response.read()
+                assert response.status == 200, body
+                json.loads(body)
+                self.latencies.append((began - self.began, time.monotonic() - began))
+                self.count("reads")
+                self.stop.wait(0.1)
+
+    def watch(self, web: int) -> None:
+        """Sizes of relations, and what the web, this process and the database hold, each day."""
+        while self.go_on():
+            self.sizes.append(sizes())
+            self.held.append(held(web))
+            self.stop.wait(self.seconds_a_day)
+
+
+@pytest.fixture
+def soak(
+    trials: Trials,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: LazySettings,
+    only_default_partitions: None,
+) -> Soak:
+    """A day passes in a minute; raw records are kept for five of them, totals for fifteen."""
+    settings.USAGE_OPEN_DAYS = 2
+    settings.USAGE_RAW_RETENTION_DAYS = 5
+    settings.USAGE_TOTALS_RETENTION_DAYS = DAYS_OF_TOTALS
+    load = Soak(
+        trials.seconds(short=15, full=3600),
+        seconds_a_day=trials.seconds(short=1, full=60),
+        refresh_every=trials.seconds(short=0.5, full=5),
+    )
+    monkeypatch.setattr(clock, "today", load.today)
+    monkeypatch.setattr(
+        retention, "refresh_now", lambda trigger: refresh_now(trigger, then=load.compare)
+    )
+    for number in range(1, SUBSCRIPTIONS + 1):
+        make_subscription(id=number)
+    make_partitions([load.today()])
+    refresh_totals()
+    return load
+
+
+def test_sizes_level_off_and_nothing_leaks(
+    trials: Trials, soak: Soak, broker: redis.Redis, tmp_path: Path
+) -> None:
+    """Fails when the refresh doesn't vacuum the open view, when days of totals are never dropped,
+    and when a thread of the web keeps a connection for each request."""
+    user = get_user_model().objects.create_user("reader")
+    _, key = make_token(user=user, name="soak", scopes=[Scope.READ])
+    port = free_port(8900)
+    with started(processes.web(f"{ADDRESS}:{port}"), broker, tmp_path / "web.log") as web:
+        wait_until(lambda: answers(port), seconds=60, what="the web to answer")
+        soak.run(
+            *(partial(soak.write_steadily, number) for number in range(WRITERS)),
+            *(partial(soak.ask_over_http, port, key, number) for number in range(READERS)),
+            soak.refresh,
+            soak.pass_days,
+            partial(soak.watch, web.pid),
+        )
+    assert_nothing_leaks(soak.held)
+    refresh_and_seal()
+    since = soak.kept_from()
+    assert from_day(totals_of("usage_daily"), since) == from_day(plain_totals(), since)
+    assert run_sql("SELECT count(*) FROM pg_prepared_xacts") == [(0,)]
+    wait_until(lambda: locks_of_others() == 0, what="every lock to be given back")
+    for what, number in soak.counts.items():
+        trials.count(what, number)
+    assert soak.counts["days sealed"] > 0
+    assert soak.counts["prunes"] > 0
+    if trials.full:
+        assert_sizes_level_off(trials, soak.sizes)
+    note_drift(trials, soak.latencies)
+
+
+def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, int]]) -> None:
+    """No relation is larger than 1.5 times a fresh build, nor grows in the second half."""
+    middle, end = over_time[len(over_time) // 2], sizes()
+    worst = 0.0
+    for name, size in end.items():
+        with second_session(autocommit=True) as session:
+            ask(session, f"VACUUM FULL {name}")
+        fresh = sizes()[name]
+        if size > SMALL_BYTES:
+            worst = max(worst, size / fresh)
+            assert size <= 1.5 * fresh, f"{name}: {size:,} bytes, {fresh:,} when built anew"
+            if name != "usage_refreshrun":
+                assert size <= 1.5 * middle[name], f"{name}: {middle[name]:,} to {size:,} bytes"
+    trials.note(f"largest relation against a fresh build {worst:.2f} times")
+
+
+def note_drift(trials: Trials, latencies: list[tuple[float, float]]) -> None:
+    """p99 of the second and of the last sixth: a figure, since the machine is shared."""
+    sixth = latencies[-1][0] / 6
+    parts = [
+        [took for began, took in latencies if first * sixth <= began < (first + 1) * sixth]
+        for first in (1, 5)
+    ]
+    early, late = (statistics.quantiles(part, n=100)[98] * 1000 for part in parts)
+    trials.note(f"p99 {early:.0f} ms early and {late:.0f} ms late")
+
+
+def assert_nothing_leaks(over_time: list[dict[str, int]]) -> None:
+    """In the last quarter no more is held than in the second, up to what comes and goes."""
+    quarter = len(over_time) // 4
+    for what in over_time[0]:
+        early = max(held[what] for held in over_time[quarter : 2 * quarter])
+        late = min(held[what] for held in over_time[-quarter:])
+        assert late <= early + 2, f"{what}: {early} early and {late} late"
+
+
+def held(pid: int) -> dict[str, int]:
+    """Open files of a process and its children, of this process, and sessions of the database."""
+    everyone = [pid, *children(pid)]
+    ((sessions,),) = run_sql(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name <> 'psql'"
+    )
+    return {
+        "files of the web": sum(open_files(each) for each in everyone),
+        "files of ours": open_files(os.getpid()),
+        "sessions": int(sessions),
+    }
+
+
+def children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def sizes() -> dict[str, int]:
+    return {name: int(size) for name, size in run_sql(SIZES)}
+
+
+def locks_of_others() -> int:
+    ((locks,),) = run_sql(
+        "SELECT count(*) FROM pg_locks WHERE pid <> pg_backend_pid()"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return int(locks)
+
+
+def answers(port: int) -> bool:
+    try:
+        with closing(HTTPConnection(ADDRESS, port, timeout=5)) as client:
+            client.request("GET", "/health/live")
+            return client.getresponse().status == 200
+    except OSError:
+        return False
