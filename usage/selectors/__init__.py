@@ -1,0 +1,76 @@
+"""Every question asked of the totals, as querysets.
+
+A question about totals takes `daily`, the daily totals it is to be answered from (refreshed_daily
+or live_daily), already narrowed to the days, types and subscriptions that are meant. Money is
+Decimal in the currency of the deployment, quantities are kilobytes (data) or seconds (voice).
+
+Where a value is asked for, an Expression may stand for it, so that one queryset serves many values.
+"""
+
+from usage.selectors.daily import (
+    EXACT,
+    FIRST_DAY,
+    LAST_DAY,
+    DailySource,
+    daily_rows,
+    day_totals,
+    exceeded,
+    live_daily,
+    over_limit,
+    refreshed_daily,
+    type_totals,
+)
+from usage.selectors.expressions import Behind, Negative, Rows, UsageDay, UsageDayEnd, UsageDayStart
+from usage.selectors.periods import (
+    month_end,
+    over_limit_in_period,
+    over_limit_page,
+    period_totals,
+    whole_period,
+)
+from usage.selectors.records import day_records, owned_by, refuse_dropped_day, subscription_rows
+from usage.selectors.state import (
+    RUN_COLUMNS,
+    Source,
+    TotalsState,
+    is_answered_live,
+    late_keys,
+    runs_newest_first,
+    totals_state,
+)
+
+__all__ = [
+    "EXACT",
+    "FIRST_DAY",
+    "LAST_DAY",
+    "RUN_COLUMNS",
+    "Behind",
+    "DailySource",
+    "Negative",
+    "Rows",
+    "Source",
+    "TotalsState",
+    "UsageDay",
+    "UsageDayEnd",
+    "UsageDayStart",
+    "daily_rows",
+    "day_records",
+    "day_totals",
+    "exceeded",
+    "is_answered_live",
+    "late_keys",
+    "live_daily",
+    "month_end",
+    "over_limit",
+    "over_limit_in_period",
+    "over_limit_page",
+    "owned_by",
+    "period_totals",
+    "refreshed_daily",
+    "refuse_dropped_day",
+    "runs_newest_first",
+    "subscription_rows",
+    "totals_state",
+    "type_totals",
+    "whole_period",
+]

@@ -1,0 +1,56 @@
+"""Raw records behind a daily total, and subscriptions."""
+
+from datetime import date
+from typing import Any
+
+from django.db.models import Expression, F, QuerySet
+
+from usage.errors import RecordsDroppedError
+from usage.models import DataUsageRecord, Subscription, UsageType, VoiceUsageRecord
+from usage.selectors.expressions import Rows, UsageDay, UsageDayEnd, UsageDayStart
+
+
+def refuse_dropped_day(*, day: date, kept_from: date | None) -> None:
+    """Raises RecordsDroppedError for a day before kept_from, the first whose records are kept."""
+    if kept_from is not None and day < kept_from:
+        raise RecordsDroppedError(
+            f"The raw records of {day} are dropped: {kept_from} is the first day whose records are "
+            "kept. The daily total of the day stays."
+        )
+
+
+def day_records(
+    *, subscription_id: int | Expression, usage_type: UsageType, day: date | Expression
+) -> Rows:
+    """The raw records behind one daily total: id, usage_date, price and quantity.
+
+    The bounds on usage_date only spare the other partitions; usage_day decides.
+    """
+    records: QuerySet[Any]
+    if usage_type == UsageType.DATA:
+        records, quantity = DataUsageRecord.objects.all(), "kilobytes_used"
+    else:
+        records, quantity = VoiceUsageRecord.objects.all(), "seconds_used"
+    return (
+        records.alias(day=UsageDay("usage_date"))
+        .filter(
+            subscription_id=subscription_id,
+            usage_date__gte=UsageDayStart(day),
+            usage_date__lt=UsageDayEnd(day),
+            day=day,
+        )
+        .values("id", "usage_date", "price", quantity=F(quantity))
+    )
+
+
+def owned_by(*, rows: Rows, owner: int | Expression) -> Rows:
+    """Those of the rows, which have a subscription_id, whose subscription this user owns."""
+    owned = Subscription.objects.filter(owner=owner).values("id")
+    return rows.filter(subscription_id__in=owned)
+
+
+def subscription_rows(*, subscriptions: QuerySet[Subscription]) -> Rows:
+    """The subscriptions as they stand: subscription_id, external_id and created_at."""
+    return subscriptions.annotate(subscription_id=F("id")).values(
+        "subscription_id", "external_id", "created_at"
+    )
