@@ -74,6 +74,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "drf_standardized_errors",
     "axes",
     "csp",
@@ -205,10 +207,29 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "usage.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "usage.api.schema.inspector.EndpointSchema",
     "EXCEPTION_HANDLER": "usage.api.errors.handle",
     "COERCE_DECIMAL_TO_STRING": True,
     # `format` is a parameter like the others: one with another value is an error.
     "URL_FORMAT_OVERRIDE": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Usage",
+    "VERSION": "1",
+    "DESCRIPTION": "Who used and paid how much, by subscription, day and usage type. Every answer "
+    "says what it is worth: `as_of`, and every record committed by then is in it. Money is a "
+    "string with every digit it has. Paths end with a slash; one without is redirected. More, "
+    "with examples, is in docs/api.md.",
+    "OAS_VERSION": "3.1.0",
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    # From here, and nobody elsewhere is asked whether the description is good.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+    "SORT_OPERATION_PARAMETERS": False,
+    "POSTPROCESSING_HOOKS": [],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
 }
 
 LOGGING = logs.settings(

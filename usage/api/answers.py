@@ -1,5 +1,6 @@
 """How an answer leaves: as JSON, and with a tag, so that a client that has it is told so."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ HEADERS = {
 }
 
 
-def page(envelope: dict[str, Any]) -> HttpResponse:
+def page(envelope: Mapping[str, Any]) -> HttpResponse:
     """The envelope as JSON."""
     return HttpResponse(as_json(envelope), content_type="application/json")
 
@@ -50,7 +51,7 @@ def is_known(request: Request, tag: str) -> bool:
     return known == ["*"] or tag.removeprefix("W/") in (each.removeprefix("W/") for each in known)
 
 
-def as_json(envelope: dict[str, Any]) -> bytes:
+def as_json(envelope: Mapping[str, Any]) -> bytes:
     """Compact JSON; a moment in UTC ends with Z."""
     try:
         return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from usage import selectors
-from usage.api import filters, results
+from usage.api import filters, results, shapes
 from usage.api.lists import ListEndpoint, Row
 from usage.api.pagination import Key
 from usage.models import Subscription
@@ -64,6 +64,7 @@ class OverLimit(TotalsEndpoint):
     """Subscriptions whose price in the days reached a limit, the largest total first."""
 
     filterset_class = filters.OverLimitFilter
+    shape = shapes.OverLimit
     columns = ("subscription_id", "usage_type", "total_price", "exceeded_by")
 
     def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
@@ -89,7 +90,7 @@ class OverLimit(TotalsEndpoint):
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [Key("rank", Decimal), SUBSCRIPTION]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         subscription_id, *prices, _rank = row
         return results.exceeded(subscription_id, prices, asked["price_limit"])
 
@@ -103,6 +104,7 @@ class Totals(TotalsEndpoint):
     """Totals by subscription and usage type over the days."""
 
     filterset_class = filters.TotalsFilter
+    shape = shapes.TypeTotal
     columns = (
         "subscription_id",
         "usage_type",
@@ -120,7 +122,7 @@ class Totals(TotalsEndpoint):
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [SUBSCRIPTION, USAGE_TYPE]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.type_total(*row)
 
 
@@ -128,6 +130,7 @@ class Daily(TotalsEndpoint):
     """Totals by subscription, day and usage type."""
 
     filterset_class = filters.DailyFilter
+    shape = shapes.DailyTotal
     columns = (
         "subscription_id",
         "day",
@@ -146,7 +149,7 @@ class Daily(TotalsEndpoint):
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return DAILY_KEYS[asked["ordering"] or filters.DAILY_ORDERINGS[0]]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.daily_total(*row)
 
 
@@ -154,6 +157,7 @@ class Records(ListEndpoint):
     """The raw records behind one daily total, as they are now, by usage_date and id."""
 
     filterset_class = filters.RecordFilter
+    shape = shapes.Record
     columns = ("id", "usage_date", "price", "quantity", "unit")
     shaped_by = frozenset({"usage_type"})
 
@@ -172,7 +176,7 @@ class Records(ListEndpoint):
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [Key("usage_date", datetime.fromisoformat), Key("id", UUID)]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.record(*row, unit=asked["usage_type"].unit)
 
     def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
@@ -183,6 +187,7 @@ class Subscriptions(ListEndpoint):
     """The subscriptions usage is charged to."""
 
     filterset_class = filters.SubscriptionFilter
+    shape = shapes.Subscription
     columns = ("subscription_id", "external_id", "created_at")
 
     def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
@@ -194,5 +199,5 @@ class Subscriptions(ListEndpoint):
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
         return [SUBSCRIPTION]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.subscription(*row)

@@ -14,10 +14,12 @@ from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from usage.api import parameters
+from usage.api.values import MOST_IDS
 from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")
 JSON, CSV = FORMATS = ("json", "csv")
+OF_THESE = "Of these subscriptions alone."
 DAILY_ORDERINGS = ("subscription_id", "day", "-day", "total_price", "-total_price")
 
 
@@ -40,8 +42,8 @@ class Parameter(django_filters.Filter):
 class PageFilter(django_filters.FilterSet):
     """What every list understands. A parameter it doesn't know is a fault."""
 
-    page_size = Parameter(parameters.PageSizeField)
-    cursor = Parameter(parameters.CursorField)
+    page_size = Parameter(parameters.PageSizeField, help_text="Results on a page.")
+    cursor = Parameter(parameters.CursorField, help_text="Which page.")
 
     def __init__(self, data: QueryDict, **otherwise: Any) -> None:
         """Not that of FilterSet, which copies every filter and makes a form for each request:
@@ -116,8 +118,14 @@ class PageFilter(django_filters.FilterSet):
 class QueryFilter(PageFilter):
     """What every list of usage understands."""
 
-    max_staleness = Parameter(parameters.MaxStalenessField)
-    format = Parameter(parameters.ChoiceField, choices=FORMATS)
+    max_staleness = Parameter(
+        parameters.MaxStalenessField, help_text="How old totals may be. Older ones: live, or a 503."
+    )
+    format = Parameter(
+        parameters.ChoiceField,
+        choices=FORMATS,
+        help_text="A page of JSON, or a CSV with every row. It wins over `Accept`.",
+    )
 
     def __init__(
         self, data: QueryDict, *, format_accepted: str = JSON, owner: int | None = None
@@ -131,7 +139,7 @@ class QueryFilter(PageFilter):
         given = [asked.get(name) for name in NAMES]
         if all(isinstance(values, list) for values in given):
             count = sum(len(values) for values in given if values)
-            if count > parameters.MOST_IDS:
+            if count > MOST_IDS:
                 for name in NAMES:
                     yield name, self.fault(name, f"{count} values", code="too_many")
         if asked["format"] == CSV:
@@ -144,13 +152,27 @@ class UsageFilter(QueryFilter):
     """Daily totals by subscription, type and days. A row must satisfy every parameter given, so
     subscription_id and external_id together name the subscriptions that are in both."""
 
-    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="subscription_id__any")
-    external_id = Parameter(parameters.ExternalIdsField, narrows="subscription__external_id__any")
-    usage_type = Parameter(parameters.UsageTypeField, narrows="usage_type")
-    from_date = Parameter(parameters.DayField, narrows="day__gte")
-    to_date = Parameter(parameters.DayField, narrows="day__lte")
-    month = Parameter(parameters.MonthField)
-    live = Parameter(parameters.TrueFalseField)
+    subscription_id = Parameter(
+        parameters.SubscriptionIdsField, narrows="subscription_id__any", help_text=OF_THESE
+    )
+    external_id = Parameter(
+        parameters.ExternalIdsField,
+        narrows="subscription__external_id__any",
+        help_text=OF_THESE,
+    )
+    usage_type = Parameter(
+        parameters.UsageTypeField, narrows="usage_type", help_text="Of this type alone."
+    )
+    from_date = Parameter(
+        parameters.DayField, narrows="day__gte", help_text="The first day, included."
+    )
+    to_date = Parameter(
+        parameters.DayField, narrows="day__lte", help_text="The last day, included."
+    )
+    month = Parameter(parameters.MonthField, help_text="Short for the days of a month.")
+    live = Parameter(
+        parameters.TrueFalseField, help_text="Add up the records as they are at this moment."
+    )
 
     def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
         yield from super().faults_between(asked)
@@ -179,13 +201,19 @@ class TotalsFilter(UsageFilter):
 
 
 class DailyFilter(TotalsFilter):
-    ordering = Parameter(parameters.ChoiceField, choices=DAILY_ORDERINGS)
+    ordering = Parameter(
+        parameters.ChoiceField,
+        choices=DAILY_ORDERINGS,
+        help_text=f"The order of the rows, {DAILY_ORDERINGS[0]} unless another is asked for.",
+    )
 
 
 class OverLimitFilter(UsageFilter):
     """Live of everybody too: whoever reached a limit is worth one look at all open raw records."""
 
-    price_limit = Parameter(parameters.PriceLimitField, required=True)
+    price_limit = Parameter(
+        parameters.PriceLimitField, required=True, help_text="The price that must be reached."
+    )
 
     @cached_property
     def asked(self) -> dict[str, Any]:
@@ -196,14 +224,20 @@ class OverLimitFilter(UsageFilter):
 class RecordFilter(QueryFilter):
     """Names one daily total; the selector finds the records behind it."""
 
-    subscription_id = Parameter(parameters.SubscriptionIdField, required=True)
-    usage_type = Parameter(parameters.UsageTypeField, required=True)
-    day = Parameter(parameters.DayField, required=True)
+    subscription_id = Parameter(
+        parameters.SubscriptionIdField, required=True, help_text="Of which subscription."
+    )
+    usage_type = Parameter(parameters.UsageTypeField, required=True, help_text="Of which type.")
+    day = Parameter(parameters.DayField, required=True, help_text="Of which day.")
 
 
 class SubscriptionFilter(QueryFilter):
-    subscription_id = Parameter(parameters.SubscriptionIdsField, narrows="id__any")
-    external_id = Parameter(parameters.ExternalIdsField, narrows="external_id__any")
+    subscription_id = Parameter(
+        parameters.SubscriptionIdsField, narrows="id__any", help_text=OF_THESE
+    )
+    external_id = Parameter(
+        parameters.ExternalIdsField, narrows="external_id__any", help_text=OF_THESE
+    )
 
 
 def _detail(fault: FormError) -> ErrorDetail:

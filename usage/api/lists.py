@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers, csv, filters
+from usage.api import answers, csv, filters, shapes
 from usage.api.authentication import access_of, state_seen
 from usage.api.base import Endpoint
 from usage.api.negotiation import format_accepted
@@ -31,6 +31,8 @@ class ListEndpoint(Endpoint):
 
     permission_classes = [MayReadUsage]
     filterset_class: ClassVar[type[filters.QueryFilter]]
+    # The TypedDict of one result.
+    shape: ClassVar[type]
     # Parameters whose value, not only whether it is given, decides what the SQL looks like.
     shaped_by: ClassVar[frozenset[str]] = frozenset()
     # Of a CSV or another table: those of the JSON result, where that is flat.
@@ -85,7 +87,7 @@ class ListEndpoint(Endpoint):
         pager: Pager,
         state: TotalsState,
         source: Source,
-    ) -> dict[str, Any]:
+    ) -> shapes.UsagePage:
         """The envelope with the rows of one page."""
         statement = self.statement(asked, source, after=pager.cursor is not None)
         columns, found = statement.fetch({**asked, **pager.values})
@@ -127,8 +129,8 @@ class ListEndpoint(Endpoint):
         """The order of the rows, ending with what makes a row unique."""
 
     @abstractmethod
-    def result(self, row: Row, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """One row as JSON."""
+    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One row as JSON, in this shape."""
 
     def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
         """One row as those of a table, which has `columns`."""

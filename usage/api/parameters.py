@@ -9,14 +9,21 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 
-from usage.api.pagination import DEFAULT_PAGE_SIZE, LARGEST_PAGE_SIZE, Cursor
+from usage.api.pagination import DEFAULT_PAGE_SIZE, Cursor
+from usage.api.values import (
+    DAY_PATTERN,
+    IDS,
+    LONGEST_EXTERNAL_ID,
+    MONTH_PATTERN,
+    MOST_IDS,
+    PAGE_SIZES,
+    PRICE_PATTERN,
+    STALENESS,
+    Schema,
+    many,
+)
 from usage.models import UsageType
 from usage.selectors import FIRST_DAY, LAST_DAY
-
-LARGEST_ID = 2**63 - 1
-MOST_IDS = 200
-LONGEST_EXTERNAL_ID = 100
-LARGEST_STALENESS = 7 * 24 * 60 * 60
 
 
 def shown(value: str) -> str:
@@ -24,20 +31,16 @@ def shown(value: str) -> str:
     return f"'{value}'" if len(value) <= 40 else f"'{value[:40]}...'"
 
 
-def whole_number(value: str, *, least: int, most: int) -> int | None:
-    """The number in plain ASCII digits, or None for anything else and outside the bounds."""
-    if not re.fullmatch(r"[0-9]{1,19}", value):
-        return None
-    return int(value) if least <= int(value) <= most else None
-
-
 class ParameterField(forms.Field):
-    """A parameter given once. Subclasses say what is `allowed` and read one value.
+    """A parameter given once. Subclasses say what is `allowed`, in words, as a JSON schema and by
+    an example, and read one value.
 
     `clean` takes every value that was given, so that a second one is seen; None for none.
     """
 
     allowed: str
+    schema: Schema
+    example: Any
 
     def clean(self, given: list[str] | None) -> Any:
         if given is None:
@@ -77,20 +80,24 @@ class ManyField(ParameterField):
 
 
 class SubscriptionIdField(ParameterField):
-    allowed = f"one whole number from 1 to {LARGEST_ID}"
+    allowed = f"one whole number from {IDS.least} to {IDS.most}"
+    schema = IDS.schema
+    example = 1
 
     def read(self, value: str) -> int | None:
-        return whole_number(value, least=1, most=LARGEST_ID)
+        return IDS.read(value)
 
 
 class SubscriptionIdsField(ManyField):
     allowed = (
-        f"whole numbers from 1 to {LARGEST_ID}, comma-separated or repeated, at most {MOST_IDS} "
-        "together with external_id"
+        f"whole numbers from {IDS.least} to {IDS.most}, comma-separated or repeated, at most "
+        f"{MOST_IDS} together with external_id"
     )
+    schema = many(IDS.schema)
+    example = [1, 2]
 
     def read(self, value: str) -> int | None:
-        return whole_number(value, least=1, most=LARGEST_ID)
+        return IDS.read(value)
 
 
 class ExternalIdsField(ManyField):
@@ -98,6 +105,15 @@ class ExternalIdsField(ManyField):
         f"external ids of at most {LONGEST_EXTERNAL_ID} characters, comma-separated or repeated, "
         f"at most {MOST_IDS} together with subscription_id"
     )
+    schema = many(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_EXTERNAL_ID,
+            "pattern": r"^[^,\u0000]*$",
+        }
+    )
+    example = ["sub-000001", "sub-000002"]
 
     def read(self, value: str) -> str | None:
         return value if len(value) <= LONGEST_EXTERNAL_ID and "\0" not in value else None
@@ -105,6 +121,8 @@ class ExternalIdsField(ManyField):
 
 class UsageTypeField(ParameterField):
     allowed = " or ".join(UsageType.values)
+    schema = {"type": "string", "enum": UsageType.values}
+    example = UsageType.DATA.value
 
     def read(self, value: str) -> UsageType | None:
         return UsageType(value) if value in UsageType.values else None
@@ -112,9 +130,11 @@ class UsageTypeField(ParameterField):
 
 class DayField(ParameterField):
     allowed = f"a day as YYYY-MM-DD, from {FIRST_DAY} to {LAST_DAY}"
+    schema = {"type": "string", "format": "date", "pattern": f"^{DAY_PATTERN}$"}
+    example = "2026-11-01"
 
     def read(self, value: str) -> date | None:
-        if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        if not re.fullmatch(DAY_PATTERN, value):
             return None
         try:
             day = date.fromisoformat(value)
@@ -130,6 +150,8 @@ class MonthField(DayField):
         f"a month as YYYY-MM, from {FIRST_DAY:%Y-%m} to {LAST_DAY:%Y-%m}, "
         "without from_date and to_date"
     )
+    schema = {"type": "string", "pattern": f"^{MONTH_PATTERN}$"}
+    example = "2026-11"
 
     def read(self, value: str) -> date | None:
         return super().read(f"{value}-01")
@@ -140,9 +162,11 @@ class PriceLimitField(ParameterField):
         "a plain decimal number from 0, such as 25 or 0.005, with at most 20 digits before and 8 "
         "after the point"
     )
+    schema = {"type": "string", "format": "decimal", "pattern": f"^{PRICE_PATTERN}$"}
+    example = "150"
 
     def read(self, value: str) -> Decimal | None:
-        if not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,8})?", value):
+        if not re.fullmatch(PRICE_PATTERN, value):
             return None
         return Decimal(value.rstrip("0").rstrip(".") if "." in value else value)
 
@@ -154,34 +178,46 @@ class ChoiceField(ParameterField):
         super().__init__(**kwargs)
         self.choices = choices
         self.allowed = f"one of {', '.join(choices)}"
+        self.schema = {"type": "string", "enum": list(choices)}
+        self.example = choices[-1]
 
     def read(self, value: str) -> str | None:
         return value if value in self.choices else None
 
 
 class PageSizeField(ParameterField):
-    allowed = f"a whole number from 1 to {LARGEST_PAGE_SIZE} (default {DEFAULT_PAGE_SIZE})"
+    allowed = (
+        f"a whole number from {PAGE_SIZES.least} to {PAGE_SIZES.most} (default {DEFAULT_PAGE_SIZE})"
+    )
+    schema = PAGE_SIZES.schema | {"default": DEFAULT_PAGE_SIZE}
+    example = 2
 
     def read(self, value: str) -> int | None:
-        return whole_number(value, least=1, most=LARGEST_PAGE_SIZE)
+        return PAGE_SIZES.read(value)
 
 
 class TrueFalseField(ParameterField):
     allowed = "true or false"
+    schema = {"type": "boolean", "default": False}
+    example = True
 
     def read(self, value: str) -> bool | None:
         return {"true": True, "false": False}.get(value)
 
 
 class MaxStalenessField(ParameterField):
-    allowed = f"a whole number of seconds from 0 to {LARGEST_STALENESS}"
+    allowed = f"a whole number of seconds from {STALENESS.least} to {STALENESS.most}"
+    schema = STALENESS.schema
+    example = 300
 
     def read(self, value: str) -> int | None:
-        return whole_number(value, least=0, most=LARGEST_STALENESS)
+        return STALENESS.read(value)
 
 
 class CursorField(ParameterField):
     allowed = "the cursor in the `next` of an answer to the same query, unchanged, or none"
+    schema = {"type": "string", "minLength": 1}
+    example = None  # no cursor fits another server
 
     def read(self, value: str) -> Cursor | None:
         try:

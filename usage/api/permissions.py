@@ -22,9 +22,13 @@ class NeedsScope(BasePermission):
     scopes: ClassVar[tuple[Scope, ...]]
     to_change: ClassVar[tuple[Scope, ...]] = ()
 
+    def needed(self, method: str | None) -> tuple[Scope, ...]:
+        """The scopes of which one is needed."""
+        changes = self.to_change and method not in SAFE_METHODS
+        return self.to_change if changes else self.scopes
+
     def has_permission(self, request: Request, view: Any) -> bool:
-        changes = self.to_change and request.method not in SAFE_METHODS
-        needed = self.to_change if changes else self.scopes
+        needed = self.needed(request.method)
         # DRF tells it to a caller who is signed in; others are told to sign in.
         self.message = f"This needs the scope {' or '.join(needed)}."
         return isinstance(request.auth, SignedIn) and not request.auth.access.scopes.isdisjoint(

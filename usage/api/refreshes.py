@@ -21,7 +21,7 @@ NEWEST_FIRST = Key("id", descending=True)
 
 
 class Refreshes(Endpoint):
-    """Every refresh, the newest first. POST asks for one."""
+    """Every refresh, the newest first. Those of 90 days are kept."""
 
     permission_classes = [MayReadOrRunRefreshes]
 
@@ -47,6 +47,8 @@ class Refreshes(Endpoint):
         )
 
     def post(self, request: Request) -> HttpResponse:
+        """Asks for a refresh. A worker takes it at once; while one waits or runs, there is no
+        other."""
         run = request_refresh()
         response = answers.page(_as_result(run))
         response.status_code = 202

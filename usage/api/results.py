@@ -6,10 +6,10 @@ The arguments are the columns of the selectors, in their order.
 from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from usage import selectors
+from usage.api import shapes
 from usage.models import UsageType
 
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
@@ -24,7 +24,7 @@ def exceeded(
     subscription_id: int,
     prices: Sequence[Decimal | None],
     price_limit: Decimal,
-) -> dict[str, Any]:
+) -> shapes.OverLimit:
     """`prices` are those of the types in the order of UsageType."""
     return {
         "subscription_id": subscription_id,
@@ -47,7 +47,7 @@ def type_total(
     records: Decimal,
     first_day: date,
     last_day: date,
-) -> dict[str, Any]:
+) -> shapes.TypeTotal:
     return {
         "subscription_id": subscription_id,
         "usage_type": usage_type,
@@ -69,7 +69,7 @@ def daily_total(
     total_usage: int,
     record_count: int,
     last_usage_at: datetime,
-) -> dict[str, Any]:
+) -> shapes.DailyTotal:
     return {
         "subscription_id": subscription_id,
         "day": day,
@@ -84,7 +84,7 @@ def daily_total(
 
 def record(
     identity: UUID, usage_date: datetime, price: Decimal, quantity: int, *, unit: str
-) -> dict[str, Any]:
+) -> shapes.Record:
     return {
         "id": identity,
         "usage_date": usage_date,
@@ -94,7 +94,9 @@ def record(
     }
 
 
-def subscription(subscription_id: int, external_id: str, created_at: datetime) -> dict[str, Any]:
+def subscription(
+    subscription_id: int, external_id: str, created_at: datetime
+) -> shapes.Subscription:
     return {
         "subscription_id": subscription_id,
         "external_id": external_id,

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from usage.api import endpoints, refreshes
+from usage.api.schema import pages
 
 app_name = "api"
 urlpatterns = [
@@ -11,4 +12,6 @@ urlpatterns = [
     path("subscriptions/", endpoints.Subscriptions.as_view(), name="subscriptions"),
     path("refreshes/", refreshes.Refreshes.as_view(), name="refreshes"),
     path("refreshes/<int:run_id>/", refreshes.Refresh.as_view(), name="refresh"),
+    path("schema/", pages.Description.as_view(), name="schema"),
+    path("docs/", pages.Docs.as_view(), name="docs"),
 ]

@@ -203,3 +203,21 @@ def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
     expect(page.locator(".drawing canvas")).to_have_count(2)
     page.get_by_role("link", name="By day").click()
     expect(page.locator("#sum-data .price")).to_have_text("1,003.80")
+
+
+@pytest.mark.usefixtures("usage")
+def test_api_can_be_tried_out_where_it_is_described(open_pages: Callable[..., Page]) -> None:
+    """Fails when the page needs what its policy forbids, or files of another server."""
+    page = open_pages()
+    sign_in(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/api/v1/docs/")
+    page.locator("#operations-Usage-get_totals .opblock-summary-control").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    answer = page.locator("#operations-Usage-get_totals .live-responses-table .response").first
+    expect(answer).to_contain_text("200")
+    expect(answer).to_contain_text('"total_price": "1.10"')
+    here = page.evaluate("location.origin")
+    assert all(url.startswith((here, "data:")) for url in asked)

@@ -1,0 +1,101 @@
+"""The schema of an endpoint, read from what answers: its filters, shapes and permission."""
+
+import inspect
+import re
+from typing import Any, get_type_hints
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+
+from usage.api import shapes
+from usage.api.base import Endpoint
+from usage.api.permissions import NeedsScope
+from usage.api.schema import security  # noqa: F401 - by being there it is known
+from usage.api.schema.answers import refused
+from usage.api.schema.hints import object_of, schema_of
+from usage.api.schema.operations import Operation, operation_of
+from usage.api.schema.refusals import Refusal
+from usage.api.values import Schema
+
+
+class EndpointSchema(AutoSchema):
+    """The DEFAULT_SCHEMA_CLASS of REST_FRAMEWORK."""
+
+    view: Endpoint  # type: ignore[override]
+
+    def get_operation(self, *arguments: Any, **keywords: Any) -> Schema | None:
+        operation: Schema | None = super().get_operation(*arguments, **keywords)
+        if operation is not None:
+            operation["responses"] = self._responses()
+        return operation
+
+    @property
+    def operation(self) -> Operation:
+        return operation_of(self.view, self.method, self.named)
+
+    def get_operation_id(self) -> str:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self.view).__name__).lower()
+        return f"{self.method.lower()}_{name}"
+
+    def get_summary(self) -> str:
+        return self._sentences()[0]
+
+    def get_description(self) -> str:  # type: ignore[override]
+        _, *more = self._sentences()
+        [permission] = self.view.get_permissions()
+        if isinstance(permission, NeedsScope):
+            scopes = " or ".join(f"`{scope}`" for scope in permission.needed(self.method))
+            more.append(f"Needs the scope {scopes}.")
+        return " ".join(more)
+
+    def get_tags(self) -> list[str]:
+        return [self.operation.tag]
+
+    def get_request_serializer(self) -> None:
+        return None
+
+    def get_response_serializers(self) -> dict[str, Any]:  # type: ignore[override]
+        """Empty: get_operation puts the answers in."""
+        return {}
+
+    def get_override_parameters(self) -> list[Any]:
+        return self.operation.parameters
+
+    def named(self, shape: type) -> Schema:
+        """The reference to the schema of a TypedDict, which is put among the components."""
+        component = ResolvedComponent(
+            name=shape.__name__, type=ResolvedComponent.SCHEMA, object=shape
+        )
+        if component not in self.registry:
+            self.registry.register(component)
+            hints = get_type_hints(shape, include_extras=True)
+            component.schema = object_of(
+                {name: schema_of(hint, self.named) for name, hint in hints.items()},
+                inspect.cleandoc(str(shape.__doc__)),
+            )
+        reference: Schema = self.registry[component].ref
+        return reference
+
+    def _sentences(self) -> list[str]:
+        """Of the docstring: that of the method, if it has one, or that of the endpoint."""
+        doc = getattr(self.view, self.method.lower()).__doc__ or type(self.view).__doc__
+        return re.split(r"(?<=\.)\s+", " ".join(str(doc).split()))
+
+    def _responses(self) -> Schema:
+        operation = self.operation
+        told = dict(operation.answers) | {
+            refusal.status: self._refusal(refusal) for refusal in operation.refusals
+        }
+        return {str(status): told[status] for status in sorted(told)}
+
+    def _refusal(self, refusal: Refusal) -> Schema:
+        """The reference to one that is put among the components, since many endpoints have it."""
+        component = ResolvedComponent(
+            name=refusal.name,
+            type=ResolvedComponent.RESPONSE,
+            object=Refusal,
+            schema=refused(refusal, self.named(shapes.Errors)),
+        )
+        self.registry.register_on_missing(component)
+        reference: Schema = component.ref
+        return reference

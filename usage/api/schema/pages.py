@@ -1,0 +1,47 @@
+"""The description of the API, for programs and for people. It holds no data: anybody may see it."""
+
+from functools import lru_cache
+
+from django.http import HttpResponse
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import AllowAny
+from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.request import Request
+
+from usage.api.base import Endpoint
+
+
+class Description(Endpoint):
+    """This description of the API. YAML, or JSON where `Accept` asks for it."""
+
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+    content_negotiation_class = DefaultContentNegotiation
+    renderer_classes = [OpenApiYamlRenderer2, OpenApiJsonRenderer2]
+
+    def get(self, request: Request) -> HttpResponse:
+        media_type = request.accepted_renderer.media_type
+        return HttpResponse(written(media_type), content_type=media_type)
+
+
+@lru_cache
+def written(media_type: str) -> str | bytes:
+    """The description. Nothing in it depends on who asks or when, and to write it takes long."""
+    [renderer] = [each for each in Description.renderer_classes if each.media_type == media_type]
+    return renderer().render(SchemaGenerator().get_schema(public=True), renderer_context={})
+
+
+@extend_schema(exclude=True)
+class Docs(SpectacularSwaggerSplitView):
+    """A page in which people read the description and try it out."""
+
+    authentication_classes = ()
+    permission_classes = [AllowAny]
+    content_negotiation_class = DefaultContentNegotiation
+    renderer_classes = [TemplateHTMLRenderer]
+    url_name = "api:schema"
+    template_name = "usage/docs.html"

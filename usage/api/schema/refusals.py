@@ -1,0 +1,169 @@
+"""What is answered in place of an answer: each status, its codes, and what a client does then."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from usage.api import shapes
+from usage.api.shapes import Fault
+from usage.api.values import Schema
+
+RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again."}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A status, an example of each fault that an answer with it may tell, and its headers."""
+
+    name: str
+    status: int
+    description: str
+    faults: tuple[Fault, ...]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> list[str]:
+        return [fault["code"] for fault in self.faults]
+
+    @property
+    def examples(self) -> dict[str, Any]:
+        """One for each code."""
+        return {fault["code"]: {"value": self._answer(fault)} for fault in self.faults}
+
+    def _answer(self, fault: Fault) -> shapes.Errors:
+        if fault["attr"]:
+            return {"type": "validation_error", "errors": [fault]}
+        kind: Any = "client_error" if self.status < 500 else "server_error"
+        return {"type": kind, "errors": [fault]}
+
+    def schema(self, errors: Schema) -> Schema:
+        """`errors` is the schema of all refusals, narrowed here to the codes of this one."""
+        code = {"properties": {"code": {"enum": self.codes}}}
+        return {"allOf": [errors, {"properties": {"errors": {"items": code}}}]}
+
+
+def _fault(code: str, detail: str, attr: str | None = None) -> Fault:
+    return {"code": code, "detail": detail, "attr": attr}
+
+
+BAD_QUERY = Refusal(
+    "BadQuery",
+    400,
+    "The query has faults. All of them are told, each with its parameter in `attr`.",
+    (
+        _fault("required", "Missing. Give data or voice.", "usage_type"),
+        _fault("invalid", "'12' is not allowed. Give data or voice.", "usage_type"),
+        _fault("blank", "Empty. Give data or voice.", "usage_type"),
+        _fault("repeated", "Given 2 times where one is expected. Give true or false.", "live"),
+        _fault("too_many", "201 values. Give external ids of at most 100 ...", "external_id"),
+        _fault("unknown", "Unknown parameter. Allowed are cursor, external_id, ...", "colour"),
+        _fault("other_query", "Of another query. Repeat the parameters of ...", "cursor"),
+        _fault(
+            "http_version",
+            "A CSV is sent in chunks, which HTTP/1.0 does not have. Use HTTP/1.1.",
+        ),
+        _fault("parse_error", "The request cannot be read. Send fewer or shorter parameters."),
+    ),
+)
+WHO_ARE_YOU = Refusal(
+    "WhoAreYou",
+    401,
+    "No token or session, or one that is not good.",
+    (
+        _fault("not_authenticated", "Authentication credentials were not provided."),
+        _fault("authentication_failed", "Invalid token."),
+    ),
+    headers={"WWW-Authenticate": "`Token`"},
+)
+NOT_ALLOWED = Refusal(
+    "NotAllowed",
+    403,
+    "The token or person lacks the scope, which `detail` names, or a session its CSRF token.",
+    (_fault("permission_denied", "This needs the scope usage:read or usage:read:own."),),
+)
+NO_SUCH_RUN = Refusal(
+    "NoSuchRun",
+    404,
+    "There is no such refresh.",
+    (_fault("not_found", "There is no refresh 7; those of 90 days are kept."),),
+)
+NOT_ACCEPTABLE = Refusal(
+    "NotAcceptable",
+    406,
+    "`Accept` takes nothing that this can be written in.",
+    (_fault("not_acceptable", "Could not satisfy the request Accept header."),),
+)
+IN_PROGRESS = Refusal(
+    "InProgress",
+    409,
+    "A refresh is queued or running already.",
+    (_fault("refresh_in_progress", "Refresh 1042 is running already. Wait for it to end."),),
+    headers={"Location": "The path of that refresh."},
+)
+RECORDS_DROPPED = Refusal(
+    "RecordsDropped",
+    410,
+    "The raw records of the day are dropped. Its daily totals stay.",
+    (
+        _fault(
+            "records_dropped",
+            "The raw records of 2026-10-20 are dropped: 2026-10-21 is the first day whose records "
+            "are kept. The daily total of the day stays.",
+        ),
+    ),
+)
+TOO_OFTEN = Refusal(
+    "TooOften",
+    429,
+    "More requests in a minute than a token or an address may send.",
+    (_fault("throttled", "Request was throttled. Expected available in 17 seconds."),),
+    headers=RETRY_AFTER,
+)
+_AWAY = (
+    _fault(
+        "database_unavailable",
+        "The database cannot be reached. Try again in a few seconds; if it stays away, tell the "
+        "operator.",
+    ),
+    _fault(
+        "database_busy",
+        "The totals are being changed by maintenance. Try again in a few seconds.",
+    ),
+    _fault("query_timeout", "The answer took too long to compute. Narrow the question: ..."),
+)
+_NOT_NOW = "There is an answer, but not now."
+NOT_NOW = Refusal("NotNow", 503, _NOT_NOW, _AWAY, headers=RETRY_AFTER)
+NO_TOTALS_NOW = Refusal(
+    "NoTotalsNow",
+    503,
+    _NOT_NOW,
+    (
+        _fault(
+            "totals_too_old",
+            "The totals are 42 seconds old, max_staleness is 30. Ask again after the next "
+            "refresh, allow older totals, or name subscriptions (subscription_id, external_id) "
+            "for a live answer.",
+        ),
+        _fault("totals_not_filled", "The totals were never filled. Run: manage.py refresh_usage"),
+        _fault(
+            "too_many_downloads",
+            "As many CSVs as may are being sent already. Try again when one has ended.",
+        ),
+        *_AWAY,
+    ),
+    headers=RETRY_AFTER,
+)
+NO_WORKER_NOW = Refusal(
+    "NoWorkerNow",
+    503,
+    "No worker can be told to refresh now.",
+    (
+        _fault(
+            "broker_unavailable",
+            "The broker cannot be reached, so no worker was told. Try again in a few seconds; if "
+            "it stays away, tell the operator.",
+        ),
+        *_AWAY,
+    ),
+    headers=RETRY_AFTER,
+)
+ANYWHERE = (WHO_ARE_YOU, NOT_ALLOWED, NOT_ACCEPTABLE, TOO_OFTEN)

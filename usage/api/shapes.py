@@ -1,0 +1,165 @@
+"""How answers look: the types of what is sent, and with them the schema that is published."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, TypedDict
+from uuid import UUID
+
+from usage.api.values import IDS, Schema
+from usage.models import RefreshRun, UsageType
+
+
+def _told(description: str, example: Any, **rules: Any) -> Schema:
+    return {"description": description, "examples": [example], **rules}
+
+
+_MONEY = {"format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
+
+SubscriptionId = Annotated[int, _told("The subscription.", 1, **IDS.schema)]
+Type = Annotated[str, _told("What was used.", "data", enum=UsageType.values)]
+Unit = Annotated[
+    str,
+    _told(
+        "What quantities of this type are counted in.",
+        UsageType.DATA.unit,
+        enum=[usage_type.unit for usage_type in UsageType],
+    ),
+]
+Price = Annotated[str, _told("The price, with every digit it has.", "260.45193828", **_MONEY)]
+Count = Annotated[int, _told("How many records were added up.", 488, minimum=1)]
+Quantity = Annotated[int, _told("Kilobytes or seconds.", 19333449, minimum=0)]
+
+
+class ExceededLimit(TypedDict):
+    """A usage type whose price reached the limit."""
+
+    usage_type: Type
+    total_price: Price
+    exceeded_by: Annotated[
+        str, _told("What is above the limit; zero when it is met.", "110.45193828", **_MONEY)
+    ]
+
+
+class OverLimit(TypedDict):
+    """A subscription that reached the limit, with each type by which it did."""
+
+    subscription_id: SubscriptionId
+    exceeded: Annotated[Sequence[ExceededLimit], {"minItems": 1}]
+
+
+class TypeTotal(TypedDict):
+    """What a subscription used of one type in the days."""
+
+    subscription_id: SubscriptionId
+    usage_type: Type
+    unit: Unit
+    total_price: Price
+    total_usage: Quantity
+    record_count: Count
+    first_day: Annotated[date, _told("The first day with usage.", "2026-11-01")]
+    last_day: Annotated[date, _told("The last day with usage.", "2026-11-24")]
+
+
+class DailyTotal(TypedDict):
+    """What a subscription used of one type on one day."""
+
+    subscription_id: SubscriptionId
+    day: Annotated[date, _told("The day, in `time_zone`.", "2026-11-24")]
+    usage_type: Type
+    unit: Unit
+    total_price: Price
+    total_usage: Quantity
+    record_count: Count
+    last_usage_at: Annotated[
+        datetime, _told("The moment of the newest record.", "2026-11-24T09:12:54Z")
+    ]
+
+
+class Record(TypedDict):
+    """One raw record."""
+
+    id: Annotated[UUID, _told("The record.", "0195f3a2-6c1e-7cc4-8ad0-3f1b5c2d9e77")]
+    usage_date: Annotated[datetime, _told("When it was used.", "2026-11-24T09:12:54Z")]
+    price: Annotated[str, _told("The price; below zero for a credit.", "0.03125", **_MONEY)]
+    quantity: Quantity
+    unit: Unit
+
+
+class Subscription(TypedDict):
+    """A subscription that usage is charged to."""
+
+    subscription_id: SubscriptionId
+    external_id: Annotated[str, _told("Its name elsewhere.", "sub-000001")]
+    created_at: Annotated[datetime, _told("When it was made.", "2026-11-01T08:00:00Z")]
+
+
+NextPage = Annotated[str | None, _told("The next page; null after the last.", None, format="uri")]
+Results = Sequence[Mapping[str, Any]]
+
+
+class UsagePage(TypedDict):
+    """A page of results, and what it is worth."""
+
+    as_of: Annotated[
+        datetime,
+        _told("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
+    ]
+    live: Annotated[bool, _told("Whether the rows were read as they are now.", False)]
+    time_zone: Annotated[str, _told("The zone in which days are cut.", "UTC")]
+    currency: Annotated[str, _told("ISO 4217, of every price.", "USD", pattern="^[A-Z]{3}$")]
+    from_date: Annotated[date | None, _told("The first day asked for; null: open.", "2026-11-01")]
+    to_date: Annotated[date | None, _told("The last day asked for; null: open.", "2026-11-30")]
+    next: NextPage
+    results: Results
+
+
+class Page(TypedDict):
+    """A page of results."""
+
+    next: NextPage
+    results: Results
+
+
+class Run(TypedDict):
+    """One refresh or audit. A queued one has not begun."""
+
+    id: Annotated[int, _told("Names it.", 1042, **IDS.schema)]
+    trigger: Annotated[str, _told("Who asked for it.", "api", enum=RefreshRun.Trigger.values)]
+    status: Annotated[str, _told("How far it is.", "success", enum=RefreshRun.Status.values)]
+    started_at: Annotated[
+        datetime, _told("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.5Z")
+    ]
+    finished_at: Annotated[
+        datetime | None, _told("When it ended; null until then.", "2026-11-24T14:40:12.7Z")
+    ]
+    as_of: Annotated[
+        datetime | None, _told("What totals are as of after it.", "2026-11-24T14:40:12.6Z")
+    ]
+    open_rows: Annotated[int | None, _told("Rows of the open days after it.", 386)]
+    rows_changed: Annotated[int | None, _told("Rows of the open days it wrote.", 2)]
+    keys_repaired: Annotated[int, _told("Late totals computed again.", 0)]
+    days_sealed: Annotated[int, _told("Days it sealed.", 0)]
+    sealed_before: Annotated[
+        date | None, _told("Days before it are sealed; null: none is.", "2026-11-23")
+    ]
+    subscriptions_audited: Annotated[
+        int | None, _told("Of an audit: how many were compared; null: every one.", None)
+    ]
+    keys_differing: Annotated[int | None, _told("Of an audit: totals that differed.", None)]
+    phases: Annotated[Mapping[str, float], _told("Seconds by phase.", {"lock": 0.001})]
+    error: Annotated[str, _told("Why it failed or was skipped.", "")]
+
+
+class Fault(TypedDict):
+    """One thing that is wrong."""
+
+    code: Annotated[str, _told("For programs.", "invalid")]
+    detail: Annotated[str, _told("For people: what is wrong and what to do.", "")]
+    attr: Annotated[str | None, _told("The parameter at fault; null: no parameter is.", None)]
+
+
+class Errors(TypedDict):
+    """What every answer that is none looks like."""
+
+    type: Literal["validation_error", "client_error", "server_error"]
+    errors: Annotated[Sequence[Fault], {"minItems": 1}]
