@@ -6,9 +6,13 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from usage.errors import TimeZoneChangedError
+from usage.errors import TimeZoneChangedError, TimeZoneMisreadError
 from usage.services.roles import missing_grants, unlimited_analysts
-from usage.services.startup import refuse_another_time_zone
+from usage.services.startup import (
+    refuse_another_time_zone,
+    refuse_misread_time_zone,
+    stored_time_zone,
+)
 
 
 @register(Tags.database)
@@ -59,4 +63,18 @@ def time_zone_is_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[C
         refuse_another_time_zone()
     except TimeZoneChangedError as error:
         return [Error(str(error), id="usage.E001")]
+    return []
+
+
+@register(Tags.database)
+def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """An error stops the first migrate; a database that has its days cut so goes on."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        refuse_misread_time_zone()
+    except TimeZoneMisreadError as error:
+        if stored_time_zone() is None:
+            return [Error(str(error), id="usage.E002")]
+        return [Warning(str(error), id="usage.W003")]
     return []

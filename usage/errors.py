@@ -33,6 +33,10 @@ class TimeZoneChangedError(UsageError):
     """USAGE_TIME_ZONE differs from the zone the daily totals are cut in."""
 
 
+class TimeZoneMisreadError(UsageError):
+    """PostgreSQL reads another clock in USAGE_TIME_ZONE than the zone of that name has."""
+
+
 class UnknownSubscriptionError(UsageError):
     """A usage record names a subscription that does not exist. Make the subscription first."""
 

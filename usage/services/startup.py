@@ -1,12 +1,17 @@
 """What a process makes sure of before it serves."""
 
 import logging
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import OperationalError, ProgrammingError, connection
+from django.db import DataError, OperationalError, ProgrammingError, connection
 
-from usage.errors import TimeZoneChangedError
+from usage.errors import TimeZoneChangedError, TimeZoneMisreadError
 from usage.models import UsageState
+
+# Of a year of which every release of the zone data tells the same.
+SEASONS = [datetime(2020, month, 1, tzinfo=UTC) for month in (1, 4, 7, 10)]
 
 logger = logging.getLogger(__name__)
 
@@ -17,17 +22,21 @@ def refuse_another_time_zone() -> None:
     A database that is away or not migrated yet is not a reason to refuse: every refresh asks
     again.
     """
+    compare_time_zone(stored_time_zone())
+
+
+def stored_time_zone() -> str | None:
+    """The zone in which days are cut; None when the database is away or not migrated yet."""
     try:
-        stored = UsageState.objects.values_list("time_zone", flat=True).first()
+        return UsageState.objects.values_list("time_zone", flat=True).first()
     except ProgrammingError:
-        return
+        return None
     except OperationalError as error:
         logger.warning("The time zone of the totals could not be read: %s", error)
-        return
+        return None
     finally:
         if not connection.in_atomic_block:
             connection.close()
-    compare_time_zone(stored)
 
 
 def compare_time_zone(stored: str | None) -> None:
@@ -38,4 +47,30 @@ def compare_time_zone(stored: str | None) -> None:
             f"in {stored}. Set USAGE_TIME_ZONE={stored}. To change the zone, every day must be "
             "computed again: make a new database with the new zone and import the raw records "
             "into it."
+        )
+
+
+def refuse_misread_time_zone() -> None:
+    """Raise TimeZoneMisreadError when the server's clock of USAGE_TIME_ZONE is not that of the
+    zone: it takes CET, EET, MET and WET for abbreviations, which know no summer time."""
+    name = settings.USAGE_TIME_ZONE
+    zone = ZoneInfo(name)
+    advice = "Name a zone by one of its places, such as Europe/Brussels."
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT moment AT TIME ZONE %s - moment AT TIME ZONE 'UTC'"
+                " FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS seasons (moment, place)"
+                " ORDER BY place",
+                [name, SEASONS],
+            )
+            offsets = [offset for (offset,) in cursor]
+    except DataError as error:
+        raise TimeZoneMisreadError(
+            f"PostgreSQL doesn't know the zone USAGE_TIME_ZONE={name}. {advice}"
+        ) from error
+    if offsets != [moment.astimezone(zone).utcoffset() for moment in SEASONS]:
+        raise TimeZoneMisreadError(
+            f"PostgreSQL takes USAGE_TIME_ZONE={name} for an abbreviation without summer time and "
+            f"would begin summer days at another hour than the zone {name} does. {advice}"
         )
