@@ -105,7 +105,7 @@ def _runs(sums: dict[str, dict[str, float]]) -> Iterator[Metric]:
         "usage_refresh_runs", "Runs of the refresh that have ended.", labels=["status"]
     )
     for status in RefreshRun.Status:
-        if status != RefreshRun.Status.RUNNING:
+        if status not in {RefreshRun.Status.QUEUED, RefreshRun.Status.RUNNING}:
             ended.add_metric([status.value], sums.get("runs", {}).get(status.value, 0))
     yield ended
     phases = CounterMetricFamily(

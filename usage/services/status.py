@@ -40,6 +40,7 @@ class Status:
     sealed_before: date | None
     raw_kept_from: date | None
     late_keys: int
+    periods_filled: bool
     days_to_seal: int
     fence_waits_for: list[str]
     oldest_transaction: str | None
@@ -81,6 +82,7 @@ def read_status() -> Status:
         sealed_before=state.sealed_before,
         raw_kept_from=state.raw_kept_from,
         late_keys=LateKey.objects.count(),
+        periods_filled=state.open_digest is not None,
         days_to_seal=_days_to_seal(state),
         fence_waits_for=_fence_waits_for(state),
         oldest_transaction=_oldest_transaction(),

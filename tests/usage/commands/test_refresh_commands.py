@@ -113,6 +113,15 @@ def test_status_of_fresh_totals() -> None:
     assert min(answer["sizes"].values()) > 0
 
 
+def test_status_says_that_months_are_not_added_up_yet() -> None:
+    run("refresh_usage")
+    assert status()["periods_filled"] is True
+    assert "months" not in run("usage_status")
+    UsageState.objects.update(open_digest=None)
+    assert status()["periods_filled"] is False
+    assert "not added up yet: the next refresh does it" in run("usage_status")
+
+
 def test_status_of_old_totals_exits_one() -> None:
     UsageState.objects.update(as_of=timezone.now() - timedelta(seconds=200))
     code, said = run_and_exit("usage_status")

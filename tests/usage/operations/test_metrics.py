@@ -83,6 +83,7 @@ def test_failures_skips_and_the_pause_are_counted(state: None) -> None:
     assert value(found, "usage_refresh_runs_total", status="failed") == 1
     assert value(found, "usage_refresh_runs_total", status="skipped") == 2
     assert value(found, "usage_refresh_runs_total", status="success") == 0
+    assert ("usage_refresh_runs_total", (("status", "queued"),)) not in found
 
 
 def test_counts_stay_when_old_runs_are_deleted(state: None) -> None:

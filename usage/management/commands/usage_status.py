@@ -52,6 +52,8 @@ def _lines(status: Status) -> list[tuple[str, str]]:
         ("raw kept", f"from {status.raw_kept_from}" if status.raw_kept_from else "all"),
         ("late keys", f"{status.late_keys} wait for the next refresh"),
     ]
+    if not status.periods_filled:
+        lines.append(("months", "not added up yet: the next refresh does it"))
     lines += [("fence", f"waits for {blocker}") for blocker in status.fence_waits_for]
     if status.oldest_transaction:
         lines.append(("oldest", status.oldest_transaction))
