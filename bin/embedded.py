@@ -141,11 +141,16 @@ class PostgreSQL:
             *("--encoding=UTF8", "--auth-local=trust", "--auth-host=reject"),
             *([*locale, "--no-sync"] if "fsync" in self.settings else locale),
         ]
+        self._run(command, draft)
+        draft.rename(self.data)
+
+    def _run(self, command: list[str], directory: Path) -> None:
+        """Run one of the programs to its end. Raises LauncherError with what it said."""
         with tempfile.TemporaryFile() as output:
             code = spawn.run_to_end(
                 spawn.spawn(
                     command,
-                    directory=draft,
+                    directory=directory,
                     output=output,
                     environment=server_environment(),
                     account=self.account,
@@ -155,8 +160,8 @@ class PostgreSQL:
             output.seek(0)
             if code != 0:
                 said = output.read().decode(errors="replace")
-                raise LauncherError(f"initdb of PostgreSQL {self.version} failed:\n{said}")
-        draft.rename(self.data)
+                name = Path(command[0]).name
+                raise LauncherError(f"{name} of PostgreSQL {self.version} failed:\n{said}")
 
     def _refuse_another_version(self) -> None:
         made_by = (self.data / "PG_VERSION").read_text().strip()

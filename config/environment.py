@@ -75,7 +75,25 @@ def currency(name: str, default: str) -> str:
 
 def database(name: str) -> dict[str, Any]:
     """The connection to a PostgreSQL server; it may hold a password, so no message repeats it."""
-    value = text(name)
+    return _database(name, text(name))
+
+
+def optional_database(name: str) -> dict[str, Any] | None:
+    """The connection to a PostgreSQL server, or None when the variable is unset or empty."""
+    value = os.environ.get(name, "")
+    return _database(name, value) if value else None
+
+
+def replicas(name: str) -> dict[str, dict[str, Any]]:
+    """The connections to servers of a comma-separated list, named replica1 and so on; tests find
+    the primary in their place."""
+    return {
+        f"replica{number}": _database(name, value) | {"TEST": {"MIRROR": "default"}}
+        for number, value in enumerate(items(name), start=1)
+    }
+
+
+def _database(name: str, value: str) -> dict[str, Any]:
     try:
         address = dj_database_url.parse(value, conn_max_age=60, conn_health_checks=True)
     except ValueError as error:

@@ -179,7 +179,20 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
 # Whether browsers know it before the first visit is for the owner of the domain to apply for.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
-DATABASES = {"default": environment.database("DATABASE_URL")}
+DATABASES = {
+    "default": environment.database("DATABASE_URL"),
+    **environment.replicas("DATABASE_REPLICA_URL"),
+}
+DATABASE_ROUTERS = ["usage.services.servers.Router"]
+# Set, it says that DATABASE_URL leads to a pool that gives out a connection for each transaction.
+# Only the web process does with that (config/wsgi.py); the others go by this one.
+DATABASE_POOL = None
+if (direct := environment.optional_database("DATABASE_DIRECT_URL")) is not None:
+    DATABASE_POOL, DATABASES["default"] = DATABASES["default"], direct
+    # The limits of web requests may be those of the role that this one logs in as, too.
+    direct["OPTIONS"] = {"options": "-c statement_timeout=0 -c lock_timeout=0"} | direct.get(
+        "OPTIONS", {}
+    )
 
 # Seconds a single statement of a web request may take.
 WEB_STATEMENT_TIMEOUT_SECONDS = 15
@@ -237,7 +250,7 @@ LOGGING = logs.settings(
     secrets=[
         SECRET_KEY,
         USAGE_METRICS_TOKEN,
-        DATABASES["default"]["PASSWORD"],
+        *(address["PASSWORD"] for address in [*DATABASES.values(), DATABASE_POOL] if address),
         logs.password_in(REDIS_URL),
     ],
 )

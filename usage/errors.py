@@ -37,6 +37,10 @@ class TimeZoneMisreadError(UsageError):
     """PostgreSQL reads another clock in USAGE_TIME_ZONE than the zone of that name has."""
 
 
+class NoTimeLimitError(UsageError):
+    """The statements of web requests have no time limit."""
+
+
 class UnknownSubscriptionError(UsageError):
     """A usage record names a subscription that does not exist. Make the subscription first."""
 

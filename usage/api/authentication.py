@@ -1,11 +1,14 @@
-"""Who asks, found in the same look at the database as the state of the totals."""
+"""Who asks, found in the same look at the database as the state of the totals.
+
+The primary is asked, and while it is away a replica: there a token that was revoked or changed in
+the last moments of the primary may still be as it was.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from django.contrib.auth.models import User
-from django.db import InterfaceError, OperationalError, connection
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
@@ -14,6 +17,7 @@ from usage.api.statements import Asked, Statement
 from usage.errors import TotalsNotFilledError
 from usage.models.tokens import digest_of
 from usage.selectors import TotalsState
+from usage.services import servers
 from usage.services.access import Access
 from usage.services.tokens import note_use
 
@@ -57,10 +61,11 @@ READ_STATE = Statement(f"SELECT {STATE} FROM usage_state", ())  # noqa: S608
 @dataclass(frozen=True)
 class SignedIn:
     """What `request.auth` is: what the caller may do, and the state of the totals when the caller
-    signed in."""
+    signed in, as the server of that name had it."""
 
     access: Access
     seen: TotalsState | None
+    server: str
 
     @property
     def state(self) -> TotalsState:
@@ -70,17 +75,15 @@ class SignedIn:
         return self.seen
 
 
-def state_seen(request: Request) -> TotalsState:
-    """The state of the totals, read when the caller of this request signed in.
-
-    Raises TotalsNotFilledError when there are no totals yet.
-    """
-    return cast(SignedIn, request.auth).state
+def signed_in(request: Request) -> SignedIn:
+    """The caller of this request, who has signed in."""
+    return cast(SignedIn, request.auth)
 
 
-def access_of(request: Request) -> Access:
-    """What the caller of this request, who has signed in, may do."""
-    return cast(SignedIn, request.auth).access
+def state_here() -> TotalsState | None:
+    """The state of the totals as the current server has it."""
+    row = _first_row(READ_STATE, {})
+    return TotalsState(*row) if row else None
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -95,7 +98,13 @@ class KeyAuthentication(BaseAuthentication):
         if len(keys) != 1:
             raise AuthenticationFailed("Invalid token header. Give one token without spaces.")
         [key] = keys
-        found = _first_row(SIGN_IN, {"digest": digest_of(key)}) if len(key) <= LONGEST_KEY else None
+        if len(key) > LONGEST_KEY:
+            raise AuthenticationFailed("Invalid token.")
+
+        def look() -> tuple[str, tuple[Any, ...] | None]:
+            return servers.current(), _first_row(SIGN_IN, {"digest": digest_of(key)})
+
+        server, found = servers.read(look, first=servers.PRIMARY)
         if found is None:
             raise AuthenticationFailed("Invalid token.")
         token_id, scopes, is_revoked, has_expired, is_use_to_note, user_id, is_active, *seen = found
@@ -105,10 +114,10 @@ class KeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The token has expired.")
         if not is_active:
             raise AuthenticationFailed("User inactive or deleted.")
-        if is_use_to_note:
+        if is_use_to_note and server == servers.PRIMARY:
             note_use(token_id)
         user = User.from_db("default", ["id", "is_active"], [user_id, is_active])
-        return user, SignedIn(Access(user_id, frozenset(scopes)), TotalsState(*seen))
+        return user, SignedIn(Access(user_id, frozenset(scopes)), TotalsState(*seen), server)
 
     def authenticate_header(self, request: Request) -> str:
         return "Token"
@@ -123,23 +132,13 @@ class PersonAuthentication(SessionAuthentication):
         if found is None:
             return None
         user = cast(User, found[0])
-        seen = _first_row(READ_STATE, {})
+        seen = servers.afresh(state_here)
         access = Access.of_person(user)
         assert access is not None  # noqa: S101 - signed in and active, or nobody was found
-        return user, SignedIn(access, TotalsState(*seen) if seen else None)
+        return user, SignedIn(access, seen, servers.current())
 
 
 def _first_row(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The one row, or None.
-
-    It is the first statement of a request with a token, and so the one to find that the server has
-    ended a connection that was kept: it is then tried once more, on a new one.
-    """
-    try:
-        _, rows = statement.fetch(values)
-    except (OperationalError, InterfaceError):
-        if connection.in_atomic_block or connection.connection is None or connection.is_usable():
-            raise
-        connection.close()
-        _, rows = statement.fetch(values)
+    """The one row, or None."""
+    _, rows = statement.fetch(values)
     return rows[0] if rows else None

@@ -24,6 +24,7 @@ from usage.errors import (
     TotalsNotFilledError,
 )
 from usage.services.locks import LOCK_NOT_AVAILABLE, NOT_POPULATED, QUERY_CANCELED, sqlstate
+from usage.services.servers import REPLAY_CONFLICTS
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,12 @@ def _database_fault(error: Exception) -> Unavailable:
             return Unavailable(detail, code="query_timeout", wait=30)
         case code if code == LOCK_NOT_AVAILABLE:
             detail = "The totals are being changed by maintenance. Try again in a few seconds."
+            return Unavailable(detail, code="database_busy", wait=5)
+        case code if code in REPLAY_CONFLICTS:
+            detail = (
+                "The replica that was asked had to go on and ended this read, and no other server "
+                "could answer it. Ask again."
+            )
             return Unavailable(detail, code="database_busy", wait=5)
         case code if code and code.startswith("53"):
             detail = (

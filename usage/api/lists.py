@@ -12,13 +12,15 @@ from rest_framework.request import Request
 
 from usage import selectors
 from usage.api import answers, csv, filters, shapes
-from usage.api.authentication import access_of, state_seen
+from usage.api.authentication import signed_in, state_here
 from usage.api.base import Endpoint
 from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import Asked, Statement
+from usage.errors import StaleTotalsError
 from usage.selectors import Rows, Source, TotalsState
+from usage.services import servers
 
 # Parameters that no row is chosen by.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
@@ -39,10 +41,11 @@ class ListEndpoint(Endpoint):
     columns: ClassVar[tuple[str, ...]]
 
     def get(self, request: Request) -> HttpResponseBase:
+        caller = signed_in(request)
         query = self.filterset_class(
             request.query_params,
             format_accepted=format_accepted(request),
-            owner=access_of(request).owner,
+            owner=caller.access.owner,
         )
         asked = query.asked
         keys = self.keys(asked)
@@ -52,25 +55,70 @@ class ListEndpoint(Endpoint):
             cursor=asked["cursor"],
             size=asked["page_size"] or DEFAULT_PAGE_SIZE,
         )
-        # Read before the rows: a refresh in between makes the answer newer than it says, never
-        # older.
-        state = state_seen(request)
+        # Read before the rows, on the server that they are read from: a refresh in between makes
+        # the answer newer than it says, never older.
+        state = caller.state
         source = self.source(asked, state)
-        tag = None
-        # Whatever changes totals writes the state anew; who has an external id, and what a user
-        # owns, may change at any time.
-        if (
-            source is not Source.LIVE
-            and asked.get("external_id") is None
-            and asked["owner"] is None
-        ):
-            tag = answers.tag_of(
-                request.user.pk,
-                (pager.query, pager.size, pager.cursor, asked["format"]),
-                (state.as_of, state.version, settings.USAGE_CURRENCY),
-            )
-            if answers.is_known(request, tag):
-                return answers.not_modified(tag)
+        if source is Source.LIVE:
+            with servers.at(servers.PRIMARY):
+                return self.answer(request, asked, pager, state, source)
+        # Who has what the server of the sign-in would answer needs no replica, which may be older.
+        tag = self.tag(request, asked, pager, state)
+        if tag is not None and answers.is_known(request, tag):
+            return answers.not_modified(tag)
+
+        def answer_here() -> HttpResponseBase:
+            if servers.current() == caller.server:
+                return self.answer(request, asked, pager, state, source, tag)
+            state_of_it, source_of_it = self.seen_here(asked)
+            tag_of_it = self.tag(request, asked, pager, state_of_it)
+            if tag_of_it is not None and answers.is_known(request, tag_of_it):
+                return answers.not_modified(tag_of_it)
+            return self.answer(request, asked, pager, state_of_it, source_of_it, tag_of_it)
+
+        is_at_replica = caller.server != servers.PRIMARY
+        return servers.read(answer_here, first=caller.server if is_at_replica else None)
+
+    def seen_here(self, asked: Mapping[str, Any]) -> tuple[TotalsState, Source]:
+        """The state of the totals on the current server and what the rows are read from there.
+
+        Raises NotHereError when its totals are too old for the question.
+        """
+        state = state_here()
+        if state is None or state.as_of is None:
+            raise servers.NotHereError
+        try:
+            source = self.source(asked, state)
+        except StaleTotalsError as error:
+            raise servers.NotHereError from error
+        if source is Source.LIVE:
+            raise servers.NotHereError
+        return state, source
+
+    def tag(
+        self, request: Request, asked: Mapping[str, Any], pager: Pager, state: TotalsState
+    ) -> str | None:
+        """The tag of the answer from these totals, or None for one that may change without them:
+        who has an external id, and what a user owns, may do so at any time."""
+        if asked.get("external_id") is not None or asked["owner"] is not None:
+            return None
+        # Whatever changes totals writes the state anew, on each server in the same transaction.
+        return answers.tag_of(
+            request.user.pk,
+            (pager.query, pager.size, pager.cursor, asked["format"]),
+            (state.as_of, state.version, settings.USAGE_CURRENCY),
+        )
+
+    def answer(
+        self,
+        request: Request,
+        asked: Mapping[str, Any],
+        pager: Pager,
+        state: TotalsState,
+        source: Source,
+        tag: str | None = None,
+    ) -> HttpResponseBase:
+        """The rows of the current server, whose totals are in this state."""
         response: HttpResponseBase
         if asked["format"] == filters.CSV:
             response = csv.answer(self, request, asked, state, source)

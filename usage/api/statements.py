@@ -9,13 +9,15 @@ from itertools import count
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError, connection
+from django.conf import settings
+from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, ForeignKey, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
 from usage.selectors import Rows
+from usage.services import servers
 from usage.services.locks import sqlstate
 
 ROW_LIMIT = "row_limit"
@@ -69,7 +71,8 @@ class Statement:
     """SQL; where a parameter is Asked, a request brings it.
 
     One that has a `name` is prepared under it: the server parses and plans it once a connection.
-    That is for those whose plan doesn't depend on the values, which it soon stops looking at.
+    That is for those whose plan doesn't depend on the values, which it soon stops looking at. None
+    is behind a pool, where the next transaction may be another connection's.
     """
 
     sql: str
@@ -90,24 +93,27 @@ class Statement:
         ]
 
     def fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The names of the columns, and the rows."""
+        """The names of the columns, and the rows, from the current server."""
+        connection = connections[servers.current()]
         try:
-            return self._fetch(values)
+            return self._fetch(connection, values)
         except DatabaseError as error:
             if not self.name or connection.in_atomic_block or sqlstate(error) != PLAN_IS_OLD:
                 raise
             # A migration changed the type of a column since it was prepared.
             connection.close()
-            return self._fetch(values)
+            return self._fetch(connection, values)
 
-    def _fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def _fetch(
+        self, connection: BaseDatabaseWrapper, values: Mapping[str, Any]
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
         with connection.cursor() as cursor:
             cursor.execute(self.sent(cursor), self.filled(values))
             return [column.name for column in cursor.description], cursor.fetchall()
 
     def sent(self, cursor: CursorWrapper) -> str:
         """What is sent with the parameters: the SQL, or the name under which it is prepared."""
-        if not self.name:
+        if not self.name or settings.DATABASE_POOL:
             return self.sql
         names = _prepared.setdefault(cursor.connection, set())
         if self._full_name not in names:

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from usage import selectors
 from usage.errors import TotalsNotFilledError
 from usage.models import Scope
+from usage.services import servers
 from usage.services.access import Access
 from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, sqlstate
 
@@ -77,6 +78,18 @@ def signed_in(page: Page[Where]) -> Endpoint[Where]:
             return _database_fault(request, error)
 
     return answered
+
+
+def from_replicas(page: Page[Where]) -> Page[Where]:
+    """The page, which only reads, from the first server that can answer it."""
+
+    @wraps(page)
+    def read(
+        request: HttpRequest, access: Access, *args: Where.args, **where: Where.kwargs
+    ) -> HttpResponse:
+        return servers.read(lambda: page(request, access, *args, **where))
+
+    return read
 
 
 def answer(

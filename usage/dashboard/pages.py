@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from usage import selectors
 from usage.dashboard import charts, exceeding
-from usage.dashboard.answers import answer, fault, freshness, signed_in
+from usage.dashboard.answers import answer, fault, freshness, from_replicas, signed_in
 from usage.dashboard.forms import MOST_DAYS_OF_ONE, OverLimitForm, UsageForm
 from usage.dashboard.sums import sums_by_type
 from usage.errors import BrokerAwayError, RefreshInProgressError
@@ -27,6 +27,7 @@ RUNS_DRAWN, RUNS_LISTED = 120, 20
 
 @signed_in
 @require_safe
+@from_replicas
 def usage_by_day(request: HttpRequest, access: Access) -> HttpResponse:
     """Usage and price by day and type, of everybody or of one subscription."""
     today = clock.today()
@@ -60,6 +61,7 @@ def usage_by_day(request: HttpRequest, access: Access) -> HttpResponse:
 
 @signed_in
 @require_safe
+@from_replicas
 def over_limit(request: HttpRequest, access: Access) -> HttpResponse:
     """Who reached the price limit typed in, the largest total first."""
     this_month = clock.today().replace(day=1)

@@ -6,11 +6,13 @@ from typing import Any
 
 import psycopg2
 from django.conf import settings
-from django.db import connection
+from django.db import connections
 from psycopg2.extensions import POLL_OK, POLL_READ
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from usage.services import servers
 
 # Less than the usual time-out of a probe, for both servers one after the other.
 PATIENCE_SECONDS = 2.0
@@ -20,8 +22,8 @@ class NoAnswerError(Exception):
     """The server refused, broke off or did not answer in time. Says which, and no address."""
 
 
-def ask_database(query: str) -> tuple[Any, ...]:
-    """The first row that a new session of the database is answered with.
+def ask_database(query: str, server: str = servers.PRIMARY) -> tuple[Any, ...]:
+    """The first row that a new session of the server is answered with.
 
     Raises NoAnswerError when it took longer than PATIENCE_SECONDS or the server said no. The
     look-up of a host name is bounded by the resolver alone.
@@ -29,7 +31,7 @@ def ask_database(query: str) -> tuple[Any, ...]:
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         # A server that hangs is not stopped by its own statement_timeout: the wait is ours.
-        session = psycopg2.connect(**connection.get_connection_params(), async_=True)
+        session = psycopg2.connect(**connections[server].get_connection_params(), async_=True)
         try:
             _wait(session, deadline)
             cursor = session.cursor()

@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from usage.operations.bounded import NoAnswerError, ask_database, ping_broker
+from usage.operations.replicas import Replica, look_at_replicas
 
 # Each look opens a session of the database: a process takes no more looks than this.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -63,7 +64,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 def look() -> list[Check]:
     """Every check, made now."""
-    return [*_database(), _broker()]
+    return [*_database(), *map(_replica, look_at_replicas()), _broker()]
 
 
 def _database() -> Iterator[Check]:
@@ -84,6 +85,18 @@ def _database() -> Iterator[Check]:
     else:
         yield Check("totals_populated", False, "The totals were never filled: refresh_usage does.")
         yield Check("totals_age", False, "There are no totals yet.")
+
+
+def _replica(replica: Replica) -> Check:
+    if replica.fault is not None:
+        return Check(replica.name, False, f"The server {replica.fault}; others answer for it.")
+    if replica.age_seconds is None:
+        return Check(replica.name, False, "It has no totals yet.")
+    detail = (
+        f"Its totals are {replica.age_seconds:.0f} s old, at most "
+        f"{settings.USAGE_MAX_AGE_SECONDS} s are allowed."
+    )
+    return Check(replica.name, replica.is_fresh, detail)
 
 
 def _broker() -> Check:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from usage.models import RefreshRun
 from usage.operations.bounded import NoAnswerError, ask_database
+from usage.operations.replicas import Replica, look_at_replicas
 from usage.services import tallies
 from usage.services.status import Status, read_status
 
@@ -35,6 +36,7 @@ class TotalsCollector(Collector):
             found = []
         yield _gauge("usage_database_up", "Whether the database answers.", bool(found))
         yield from found
+        yield from _replicas(look_at_replicas())
 
 
 def _leave_ended_connection() -> None:
@@ -42,6 +44,25 @@ def _leave_ended_connection() -> None:
     is_kept = connection.connection is not None and not connection.in_atomic_block
     if is_kept and not connection.is_usable():
         connection.close()
+
+
+def _replicas(found: list[Replica]) -> Iterator[Metric]:
+    yield _gauge(
+        "usage_replicas_away",
+        "Replicas that do not answer; the other servers answer for them.",
+        sum(replica.fault is not None for replica in found),
+    )
+    yield _gauge(
+        "usage_replicas_behind",
+        "Replicas that answer with totals older than USAGE_MAX_AGE_SECONDS, or have none.",
+        sum(replica.fault is None and not replica.is_fresh for replica in found),
+    )
+    yield _labelled(
+        "usage_replica_totals_age_seconds",
+        "Age of the totals as the replica has them.",
+        "replica",
+        ((each.name, each.age_seconds) for each in found if each.age_seconds is not None),
+    )
 
 
 def _state(status: Status) -> Iterator[Metric]:

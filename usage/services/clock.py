@@ -2,12 +2,14 @@
 
 from datetime import date
 
-from django.db import connection
+from django.db import connections
+
+from usage.services import servers
 
 
 def today() -> date:
     """The current day in the time zone of the deployment, by the clock of the database."""
-    with connection.cursor() as cursor:
+    with connections[servers.current()].cursor() as cursor:
         cursor.execute("SELECT usage_day(clock_timestamp())")
         (day,) = cursor.fetchone()
     return day

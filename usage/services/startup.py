@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db import DataError, OperationalError, ProgrammingError, connection
 
-from usage.errors import TimeZoneChangedError, TimeZoneMisreadError
+from usage.errors import NoTimeLimitError, TimeZoneChangedError, TimeZoneMisreadError
 from usage.models import UsageState
 
 # Of a year of which every release of the zone data tells the same.
@@ -73,4 +73,32 @@ def refuse_misread_time_zone() -> None:
         raise TimeZoneMisreadError(
             f"PostgreSQL takes USAGE_TIME_ZONE={name} for an abbreviation without summer time and "
             f"would begin summer days at another hour than the zone {name} does. {advice}"
+        )
+
+
+def refuse_statements_without_limit() -> None:
+    """Raise NoTimeLimitError when a statement of a web request could take for ever: a pool brings
+    none of the limits that a connection of our own has.
+
+    A database that is away is not a reason to refuse.
+    """
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT quote_ident(current_user), current_setting('statement_timeout') = '0'"
+            )
+            role, has_none = cursor.fetchone()
+    except OperationalError as error:
+        logger.warning("The time limit of statements could not be read: %s", error)
+        return
+    finally:
+        if not connection.in_atomic_block:
+            connection.close()
+    if has_none:
+        seconds = settings.WEB_STATEMENT_TIMEOUT_SECONDS
+        raise NoTimeLimitError(
+            "Behind a pool the limits of web requests are those of the role. Run: "
+            f"ALTER ROLE {role} SET statement_timeout = '{seconds}s'; "
+            f"ALTER ROLE {role} SET lock_timeout = '5s'; and start the pool anew, so that it "
+            "takes new connections."
         )

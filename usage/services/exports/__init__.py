@@ -5,9 +5,11 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from usage.errors import ExportError
+from usage.services import servers
 
 Batch = list[tuple[Any, ...]]
 
@@ -27,13 +29,16 @@ def read_batches(
 ) -> Generator[Batch]:
     """The rows of a query, at most `size` at a time, from one snapshot of its own transaction.
 
-    The snapshot is taken when the first batch is asked for. Close the iterator to end early.
+    The snapshot is taken when the first batch is asked for, on the server that is current then.
+    Close the iterator to end early.
     Raises ExportError when the whole takes too long; the database ends it when a statement or the
     reader does.
     """
     began = time.monotonic()
-    with transaction.atomic():
-        _prepare(limits)
+    server = servers.current()
+    connection = connections[server]
+    with transaction.atomic(using=server):
+        _prepare(connection, limits)
         with connection.chunked_cursor() as cursor:
             cursor.execute(statement, parameters)
             while batch := cursor.fetchmany(size):
@@ -45,7 +50,7 @@ def read_batches(
                     )
 
 
-def _prepare(limits: Limits | None) -> None:
+def _prepare(connection: BaseDatabaseWrapper, limits: Limits | None) -> None:
     # Every row is wanted: the plan that gives the first ones soonest is not the best.
     settings = {"cursor_tuple_fraction": "1"}
     if limits is not None:

@@ -1,0 +1,483 @@
+"""Two real streaming replicas: what they answer, how old they say it is, and what happens when one
+of the servers is away."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from threading import Event
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.db import OperationalError, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django.plugin import DjangoDbBlocker
+from rest_framework.test import APIClient
+
+from tests.cluster import NAMES, Cluster, kill, started_cluster
+from tests.connections import ask, in_thread, run_sql, second_session, wait_until
+from tests.factories import client_of, data_record, make_subscription, refresh_and_seal
+from tests.factories import refresh_totals as refresh
+from tests.given import given
+from tests.processes import database_url, run
+from tests.usage.api.asking import LISTS, answer, get, only_error
+from tests.usage.operations.scraping import TOKEN, scrape, value
+from usage.api import errors
+from usage.api.statements import Statement
+from usage.models import AccessToken, Subscription, UsageState
+from usage.operations import health
+from usage.services import clock, servers
+from usage.services.tokens import revoke_token
+
+REPLICA1, REPLICA2 = NAMES
+TOTALS = {path: LISTS[path] for path in ("usage/over-limit", "usage/totals", "usage/daily")}
+DAY = date(2026, 11, 4)
+
+
+@pytest.fixture(scope="module")
+def whole_cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
+    with django_db_blocker.unblock(), started_cluster() as cluster:
+        for number, name in enumerate(["anna", "bob"], start=1):
+            make_subscription(name, id=number)
+        given("""
+            data  anna 2026-11-01T10:00:00Z 1.10       10
+            voice anna 2026-11-02T10:00:00Z 2.20       20
+            data  bob  2026-11-03T10:00:00Z 3.30000001 30
+        """)
+        yield cluster
+
+
+@pytest.fixture
+def cluster(
+    whole_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> Iterator[Cluster]:
+    """Every server there, with the same new totals."""
+    settings.USAGE_OPEN_DAYS = 2
+    settings.USAGE_RAW_RETENTION_DAYS = 35
+    settings.USAGE_METRICS_TOKEN = TOKEN
+    monkeypatch.setattr(clock, "today", lambda: DAY)
+    monkeypatch.setattr(servers, "_left_out", {})
+    monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
+    refresh()
+    whole_cluster.catch_up()
+    yield whole_cluster
+    for name in [servers.PRIMARY, *NAMES]:
+        connections[name].close()
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> APIClient:
+    """A client that may read all usage; its token has reached the replicas."""
+    client = client_of(User.objects.create_user(f"client {time.monotonic_ns()}"))
+    cluster.catch_up()
+    return client
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Leaves out every replica but this one: reads go there, or to the primary."""
+
+    def leave(name: str) -> None:
+        for_now = time.monotonic() + 1000
+        others = [other for other in NAMES if other != name]
+        monkeypatch.setattr(servers, "_left_out", dict.fromkeys(others, for_now))
+
+    return leave
+
+
+def statements_of(name: str, client: APIClient, path: str, query: str) -> tuple[list[str], bytes]:
+    """What a request sends to one of the servers, and the answer."""
+    with CaptureQueriesContext(connections[name]) as sent:
+        response = get(client, path, query)
+        body = b"".join(response) if response.streaming else response.content
+    assert response.status_code == 200, body
+    return [query["sql"] for query in sent], body
+
+
+def price_of_anna(client: APIClient) -> tuple[str, str]:
+    """Her total, and as of when."""
+    found = answer(client, "usage/totals", "subscription_id=1&usage_type=data")
+    return found["results"][0]["total_price"], found["as_of"]
+
+
+@pytest.mark.parametrize("form", ["", "&format=csv"])
+@pytest.mark.parametrize(("path", "query"), TOTALS.items())
+def test_every_server_answers_the_same(
+    client: APIClient, only: Callable[[str], None], path: str, query: str, form: str
+) -> None:
+    """Fails when a list is read from the primary, or from another server than its state."""
+    bodies = set()
+    for name in NAMES:
+        only(name)
+        sent, body = statements_of(name, client, path, query + form)
+        assert "FROM usage_state" in sent[0]
+        assert any("usage_daily" in sql or "usage_period" in sql for sql in sent[1:])
+        bodies.add(body)
+    only("none")
+    sent, body = statements_of(servers.PRIMARY, client, path, query + form)
+    assert {body} == bodies
+    assert "sign_in" in sent[0]
+
+
+def test_the_primary_only_signs_in_where_replicas_answer(
+    client: APIClient, only: Callable[[str], None]
+) -> None:
+    """Fails when the primary is asked for the totals or their state as well."""
+    only(REPLICA1)
+    price_of_anna(client)
+    for path, query in TOTALS.items():
+        [sign_in], _ = statements_of(servers.PRIMARY, client, path, query)
+        assert sign_in.startswith("EXECUTE sign_in")
+
+
+def test_every_replica_takes_its_part(client: APIClient) -> None:
+    with (
+        CaptureQueriesContext(connections[REPLICA1]) as first,
+        CaptureQueriesContext(connections[REPLICA2]) as second,
+    ):
+        for _ in range(40):
+            price_of_anna(client)
+    assert min(len(first), len(second)) > 10
+
+
+def test_a_replica_that_lags_says_its_own_age(
+    cluster: Cluster, client: APIClient, only: Callable[[str], None]
+) -> None:
+    """Fails when as_of is read from another server than the totals."""
+    run_sql("UPDATE usage_state SET as_of = clock_timestamp() - interval '1000 s'")
+    with cluster.paused(REPLICA1):
+        price, long_ago = price_of_anna(client)
+        record = data_record(Subscription.objects.get(id=1), "2026-11-03T09:00:00Z", "0.5", 1)
+        refresh()
+        cluster.catch_up(REPLICA2)
+        only(REPLICA1)
+        assert price_of_anna(client) == (price, long_ago)
+        only(REPLICA2)
+        new_price, now = price_of_anna(client)
+        assert (float(new_price), now > long_ago) == (float(price) + 0.5, True)
+
+        # Young enough is only the primary: it answers, and says so.
+        only(REPLICA1)
+        young = answer(client, "usage/totals", "subscription_id=1&usage_type=data&max_staleness=99")
+        assert (young["as_of"], young["live"]) == (now, False)
+        assert young["results"][0]["total_price"] == new_price
+        young = answer(client, "usage/totals", "max_staleness=600000")
+        assert young["as_of"] == long_ago
+    record.delete()
+
+
+def test_what_watches_sees_a_replica_that_lags(cluster: Cluster) -> None:
+    """Fails when the age of a replica is not by its own state."""
+    run_sql("UPDATE usage_state SET as_of = clock_timestamp() - interval '1000 s'")
+    with cluster.paused(REPLICA1):
+        refresh()
+        cluster.catch_up(REPLICA2)
+        response = Client().get("/health/ready")
+        checks = {check["name"]: check for check in json.loads(response.content)["checks"]}
+        assert response.status_code == 503
+        assert re.fullmatch(
+            r"Its totals are 10\d\d s old, at most 180 s are allowed.",
+            checks[REPLICA1]["detail"],
+        )
+        ok = {name: check["ok"] for name, check in checks.items()}
+        assert (ok["totals_age"], ok[REPLICA1], ok[REPLICA2]) == (True, False, True)
+        found = scrape()
+        assert value(found, "usage_replica_totals_age_seconds", replica=REPLICA1) > 999
+        assert value(found, "usage_replica_totals_age_seconds", replica=REPLICA2) < 900
+        assert value(found, "usage_replicas_behind") == 1
+        assert value(found, "usage_replicas_away") == 0
+
+
+def test_what_is_read_as_it_is_now_is_read_from_the_primary(
+    cluster: Cluster, client: APIClient
+) -> None:
+    """Fails when a live answer comes from a replica: it would be as of before the record."""
+    with cluster.paused(*NAMES):
+        record = data_record(Subscription.objects.get(id=2), "2026-11-03T09:00:00Z", "4", 1)
+        make_subscription("carl", id=3)
+        live = answer(client, "usage/totals", "subscription_id=2&live=true")
+        assert live["results"][0]["total_price"] == "7.30000001"
+        day = answer(client, "usage/records", "subscription_id=2&usage_type=data&day=2026-11-03")
+        assert len(day["results"]) == 2
+        assert len(answer(client, "subscriptions")["results"]) == 3
+        record.delete()
+        Subscription.objects.get(id=3).delete()
+
+
+def test_tags_are_right_whichever_server_is_asked(
+    cluster: Cluster, client: APIClient, only: Callable[[str], None]
+) -> None:
+    """Fails when a tag is of another server's state than the answer."""
+
+    def status(tag: str) -> int:
+        return get(client, "usage/totals", "month=2026-11", if_none_match=tag).status_code
+
+    def tag() -> str:
+        return get(client, "usage/totals", "month=2026-11")["ETag"]
+
+    with cluster.paused(REPLICA1):
+        only(REPLICA1)
+        old = tag()
+        assert status(old) == 304
+        refresh()
+        cluster.catch_up(REPLICA2)
+        assert tag() == old
+        assert status(old) == 304
+        only(REPLICA2)
+        new = tag()
+        assert new != old
+        assert (status(new), status(old)) == (304, 200)
+        # Whoever has the newest answer is not sent back to an older one.
+        only(REPLICA1)
+        assert status(new) == 304
+
+
+def test_pages_are_read_from_a_replica_and_people_sign_in_at_the_primary(
+    cluster: Cluster, only: Callable[[str], None]
+) -> None:
+    """Fails when a page is read from the primary, or its head from another server."""
+    browser = Client()
+    browser.force_login(User.objects.create_user("olga", is_staff=True))
+    days = {"from_date": "2026-11-01", "to_date": "2026-11-04"}
+    with cluster.paused(*NAMES):
+        record = data_record(Subscription.objects.get(id=1), "2026-11-03T09:00:00Z", "0.5", 1)
+        refresh()
+        only(REPLICA1)
+        # The session is not there yet, and the page is as it was.
+        for path, asked in {"/": days, "/over-limit/": {"price_limit": "0"}}.items():
+            with CaptureQueriesContext(connections[servers.PRIMARY]) as sent:
+                lagging = browser.get(path, asked)
+            assert lagging.status_code == 200
+            assert not [query for query in sent if "usage_" in query["sql"]]
+            only("none")
+            assert browser.get(path, asked).context["freshness"].as_of > (
+                lagging.context["freshness"].as_of
+            )
+            only(REPLICA1)
+        assert browser.get("/refreshes/").context["freshness"].as_of == (
+            UsageState.objects.get().as_of
+        )
+    record.delete()
+
+
+def test_a_question_a_replica_does_not_know_yet_is_answered_by_the_primary(
+    cluster: Cluster, only: Callable[[str], None]
+) -> None:
+    """As when a new release asks for a column that its migration has just made."""
+    only(REPLICA1)
+    with cluster.paused(*NAMES):
+        run_sql("CREATE TABLE from_a_migration AS SELECT 7 AS number")
+        try:
+            statement = Statement("SELECT number FROM from_a_migration", ())
+            assert servers.read(lambda: statement.fetch({}))[1] == [(7,)]
+            assert REPLICA1 not in servers._left_out
+        finally:
+            run_sql("DROP TABLE from_a_migration")
+
+
+@pytest.fixture
+def load(client: APIClient) -> Callable[[Event], list[Any]]:
+    """Asks until the event and says what was not answered, or answered wrongly."""
+    expected = {path: answer(client, path, query)["results"] for path, query in TOTALS.items()}
+
+    def ask_on(done: Event) -> list[Any]:
+        wrong = []
+        try:
+            while not done.wait(0.01):
+                for path, query in TOTALS.items():
+                    response = get(client, path, query)
+                    if response.status_code != 200 or response.json()["results"] != expected[path]:
+                        wrong.append((path, response.status_code, response.content))
+        finally:
+            connections.close_all()
+        return wrong
+
+    return ask_on
+
+
+def test_no_read_fails_when_a_replica_is_killed_and_it_comes_back(
+    cluster: Cluster,
+    client: APIClient,
+    load: Callable[[Event], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails when a read is not tried again elsewhere, or a replica is left out for good."""
+    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
+    done = Event()
+    with ThreadPoolExecutor(4) as pool:
+        loads = [pool.submit(load, done) for _ in range(4)]
+        try:
+            time.sleep(0.5)
+            kill(cluster.replicas[REPLICA1])
+            wait_until(lambda: REPLICA1 in servers._left_out, what="the replica to be missed")
+            away = Client().get("/health/ready")
+            assert away.status_code == 503
+            assert "cannot be reached; others answer for it" in away.content.decode()
+            assert value(scrape(), "usage_replicas_away") == 1
+            time.sleep(1)
+            cluster.replicas[REPLICA1].start()
+            wait_until(lambda: not servers._left_out, what="the replica to be asked again")
+        finally:
+            done.set()
+        assert [each.result() for each in loads] == [[], [], [], []]
+    cluster.catch_up()
+
+
+def test_reads_go_on_while_the_primary_is_away(
+    cluster: Cluster, client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when signing in needs the primary, or a read that needs it is answered."""
+    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
+    browser = Client()
+    browser.force_login(User.objects.create_user("otto", is_staff=True))
+    revoked = client_of(User.objects.create_user("revoked"))
+    revoke_token(AccessToken.objects.get(user__username="revoked").pk)
+    before = price_of_anna(client)
+    cluster.catch_up()
+    kill(cluster.primary)
+    try:
+        for _ in range(5):
+            assert price_of_anna(client) == before
+        page = browser.get("/", {"from_date": "2026-11-01", "to_date": "2026-11-04"})
+        assert page.status_code == 200
+        assert page.context["freshness"].as_of.isoformat()[:19] == before[1][:19]
+        assert get(revoked, "usage/totals").status_code == 401
+        for query in ("subscription_id=1&live=true", "subscription_id=1&max_staleness=0"):
+            error = only_error(get(client, "usage/totals", query), "server_error")
+            assert error["code"] == "database_unavailable"
+        assert get(client, "subscriptions").status_code == 503
+        checks = json.loads(Client().get("/health/ready").content)["checks"]
+        assert {check["name"]: check["ok"] for check in checks}["database"] is False
+    finally:
+        cluster.primary.start()
+    wait_until(lambda: get(client, "subscriptions").status_code == 200, what="the primary")
+    refresh()
+    cluster.catch_up()
+    assert price_of_anna(client)[1] > before[1]
+
+
+def test_a_long_read_stops_no_seal_and_is_not_ended(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hot_standby_feedback, as it is here. Fails without: the read is then ended."""
+    with second_session(host=str(cluster.replicas[REPLICA1].socket)) as reader:
+        ask(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        seen = ask(reader, "SELECT * FROM usage_daily ORDER BY subscription_id, day, usage_type")
+        wait_until(
+            lambda: cluster.ask(
+                servers.PRIMARY, "SELECT count(backend_xmin) = 2 FROM pg_stat_replication"
+            ),
+            what="the primary to hear of the read",
+        )
+        for days in range(1, 4):
+            today = DAY + timedelta(days)
+            monkeypatch.setattr(clock, "today", lambda today=today: today)
+            data_record(Subscription.objects.get(id=1), f"{today}T09:00:00Z", "1", 1)
+            refresh_and_seal()
+            assert UsageState.objects.get().sealed_before == today - timedelta(days=1)
+        run_sql("VACUUM usage_daily_open")
+        cluster.catch_up(REPLICA1)
+        again = ask(reader, "SELECT * FROM usage_daily ORDER BY subscription_id, day, usage_type")
+        assert again == seen
+
+
+def test_a_read_that_replay_ends_is_answered_by_another_server(
+    cluster: Cluster, only: Callable[[str], None]
+) -> None:
+    """Without hot_standby_feedback. Fails when a read that was ended fails, is not told apart, or
+    its replica is taken to be away."""
+    ended: list[Exception] = []
+    asked: list[str] = []
+    slow = Statement("SELECT count(*), pg_sleep(60) FROM usage_daily_open", ())
+    quick = Statement("SELECT count(*) FROM usage_daily_open", ())
+
+    def look() -> list[tuple[Any, ...]]:
+        asked.append(servers.current())
+        try:
+            return (slow if servers.current() == REPLICA1 else quick).fetch({})[1]
+        except OperationalError as error:
+            ended.append(error)
+            raise
+
+    def set_on_replica(feedback: str, delay: str) -> None:
+        for name, setting in {
+            "hot_standby_feedback": feedback,
+            "max_standby_streaming_delay": delay,
+        }.items():
+            cluster.ask(REPLICA1, f"ALTER SYSTEM SET {name} = '{setting}'")
+        cluster.ask(REPLICA1, "SELECT pg_reload_conf()")
+
+    only(REPLICA1)
+    record = data_record(Subscription.objects.get(id=1), "2026-12-24T09:00:00Z", "1", 1)
+    refresh()
+    cluster.catch_up(REPLICA1)
+    set_on_replica("off", "0")
+    try:
+        with in_thread(lambda: servers.read(look)) as reading:
+            wait_until(
+                lambda: cluster.ask(
+                    REPLICA1,
+                    "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+                ),
+                what="the read to begin",
+            )
+            record.delete()
+            refresh()
+
+            def cleaned_up() -> bool:
+                run_sql("VACUUM usage_daily_open")
+                time.sleep(0.2)
+                return reading.done()
+
+            wait_until(cleaned_up, seconds=40, what="replay to end the read")
+            [(count,)] = reading.result()
+    finally:
+        set_on_replica("on", "30s")
+    assert count == run_sql("SELECT count(*) FROM usage_daily_open")[0][0]
+    assert asked == [REPLICA1, servers.PRIMARY]
+    assert REPLICA1 not in servers._left_out
+    # Where no other server answers, the client is told to ask again.
+    response: Any = errors.handle(ended[0], {})
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert "ended" in response.data["errors"][0]["detail"]
+
+
+def test_a_replica_takes_an_export(cluster: Cluster, tmp_path: Any) -> None:
+    """`DATABASE_URL` may name one for a command that only reads."""
+    written = []
+    for name in (servers.PRIMARY, REPLICA2):
+        server = cluster.primary if name == servers.PRIMARY else cluster.replicas[name]
+        file = tmp_path / f"{name}.csv"
+        done = run(
+            "manage.py", "export_usage", str(file), "--what=daily", DATABASE_URL=server.url()
+        )
+        assert done.returncode == 0, done.stderr
+        written.append(file.read_bytes())
+    assert written[0] == written[1]
+    assert written[0].count(b"\n") > 3
+
+
+def test_the_settings_name_the_replicas(cluster: Cluster) -> None:
+    """The web process as it runs finds them by DATABASE_REPLICA_URL."""
+    show = (
+        "import config.wsgi\n"
+        "from django.db import connections\n"
+        "for name in connections:\n"
+        "    with connections[name].cursor() as cursor:\n"
+        "        cursor.execute('SELECT pg_is_in_recovery()')\n"
+        "        print(name, *cursor.fetchone(), end=' ')\n"
+        "        cursor.execute('SHOW lock_timeout')\n"
+        "        print(*cursor.fetchone())\n"
+    )
+    urls = ", ".join(cluster.replicas[name].url() for name in NAMES)
+    shown = run("-c", show, DATABASE_URL=database_url(), DATABASE_REPLICA_URL=urls)
+    assert shown.stdout.splitlines() == [
+        "default False 5s",
+        "replica1 True 5s",
+        "replica2 True 5s",
+    ], shown.stderr
