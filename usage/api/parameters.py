@@ -73,10 +73,10 @@ class ManyField(ParameterField):
     def clean(self, given: list[str] | None) -> list[Any] | None:
         if given is None:
             return None
-        values = {self.read_or_raise(value) for text in given for value in text.split(",")}
+        values = [self.read_or_raise(value) for text in given for value in text.split(",")]
         if len(values) > MOST_IDS:
             raise self.fault(f"{len(values)} values", code="too_many")
-        return sorted(values)
+        return sorted(set(values))
 
 
 class SubscriptionIdField(ParameterField):

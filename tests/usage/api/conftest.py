@@ -4,11 +4,13 @@ from collections.abc import Callable
 from datetime import date
 
 import pytest
+import redis
 from django.conf import LazySettings
 
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from usage.models import LateKey
 from usage.services import clock
+from usage.services.requests import QUEUE
 
 
 @pytest.fixture
@@ -41,3 +43,17 @@ def sealed_usage(clock_at: Callable[[str], None]) -> None:
     voice_record(anna, "2026-12-24T18:00:00Z", price="4.00", seconds=30)
     wrong.delete()
     assert LateKey.objects.count() == 2
+
+
+@pytest.fixture
+def queue(broker: redis.Redis, settings: LazySettings) -> Callable[[], int]:
+    """How many messages wait for the worker, on a broker of this test alone."""
+    number = broker.get_connection_kwargs()["db"]
+    settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
+
+    def waiting() -> int:
+        found = broker.llen(QUEUE)
+        assert isinstance(found, int)
+        return found
+
+    return waiting

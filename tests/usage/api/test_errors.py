@@ -16,6 +16,7 @@ def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
     for path in ("/api/v1/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
         response = client_with_token.get(path)
         assert response.status_code == 404
+        assert response["Cache-Control"] == "private, no-cache"
         assert only_error(response, "client_error")["code"] == "not_found"
 
 

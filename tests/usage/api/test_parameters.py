@@ -208,6 +208,10 @@ def test_more_than_200_subscriptions_are_refused(client_with_token: APIClient) -
     assert faults(client_with_token, "usage/totals", f"subscription_id={','.join(numbers)}") == [
         ("subscription_id", "too_many")
     ]
+    same = ",".join(["1"] * 201)
+    assert faults(client_with_token, "subscriptions", f"subscription_id={same}") == [
+        ("subscription_id", "too_many")
+    ]
     repeated = "&".join(f"external_id={number}" for number in numbers)
     assert faults(client_with_token, "subscriptions", repeated) == [("external_id", "too_many")]
     both = f"subscription_id={','.join(numbers[:150])}&external_id={','.join(numbers[:51])}"

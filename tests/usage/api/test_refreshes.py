@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -22,20 +21,6 @@ PATH = "/api/v1/refreshes/"
 @pytest.fixture
 def operator(db: None) -> APIClient:
     return client_of(User.objects.create_user("operator"), Scope.REFRESH_READ, Scope.REFRESH_RUN)
-
-
-@pytest.fixture
-def queue(broker: redis.Redis, settings: LazySettings) -> Callable[[], int]:
-    """How many messages wait for the worker, on a broker of this test alone."""
-    number = broker.get_connection_kwargs()["db"]
-    settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
-
-    def waiting() -> int:
-        found = broker.llen(QUEUE)
-        assert isinstance(found, int)
-        return found
-
-    return waiting
 
 
 def test_asking_queues_one_run_for_the_worker(
