@@ -3,8 +3,8 @@
 import random
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import pytest
 from django.db import Error, connection
@@ -12,10 +12,9 @@ from django.db import Error, connection
 from tests.connections import ask, in_thread, run_sql, second_session
 from tests.exact import Rows, assert_exact, plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from tests.refresh_steps import BEFORE_COMMIT, after
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, LateKey, RefreshRun, Subscription, UsageState
-from usage.services import periods, repair, sealing
-from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 from usage.services.retention import prune
 
@@ -23,16 +22,6 @@ pytestmark = pytest.mark.usefixtures("state")
 
 SetToday = Callable[[str], None]
 SCHEDULE = RefreshRun.Trigger.SCHEDULE
-PHASES = {
-    "day announced": (sealing, "move_forward"),
-    "fence drawn": (sealing, "draw_fence"),
-    "locks taken": (refreshing, "begin_totals"),
-    "late keys repaired": (repair, "repair_late_keys"),
-    "day sealed": (sealing, "seal"),
-    "view refreshed": (refreshing, "_refresh_open_view"),
-    "period totals kept": (periods, "apply_changes"),
-    "before commit": (RefreshRun, "save"),
-}
 
 
 @pytest.fixture
@@ -79,27 +68,16 @@ def what_is_there() -> tuple[Rows, Rows, Rows]:
     )
 
 
-@pytest.mark.parametrize("phase", [*PHASES, "rows counted"])
+@pytest.mark.parametrize("step", [*BEFORE_COMMIT, "rows counted"])
 @pytest.mark.usefixtures("work_to_do")
-def test_refresh_killed_after_any_phase_leaves_the_old_totals_and_the_log(
-    phase: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refresh_killed_after_any_step_leaves_the_old_totals_and_the_log(step: str) -> None:
     """Fails when late keys are deleted, a day is sealed or as_of is set in a transaction other
     than that of the view."""
     before = what_is_there()
     then = None
-    with monkeypatch.context() as patch:
-        if phase in PHASES:
-            owner, name = PHASES[phase]
-            original = getattr(owner, name)
-
-            def work_and_die(*arguments: Any, **options: Any) -> Any:
-                answer = original(*arguments, **options)
-                if owner is not RefreshRun or "update_fields" in options:
-                    kill_own_backend()
-                return answer
-
-            patch.setattr(owner, name, work_and_die)
+    with ExitStack() as stack:
+        if step in BEFORE_COMMIT:
+            stack.enter_context(after(step, lambda _: kill_own_backend()))
         else:
 
             def then(_state: UsageState, _run: RefreshRun) -> None:
@@ -146,24 +124,18 @@ def test_refresh_killed_at_any_moment_is_whole_or_nothing() -> None:
 
 @pytest.mark.usefixtures("work_to_do")
 def test_prune_killed_while_it_refreshes_goes_on_later(
-    set_today: SetToday, monkeypatch: pytest.MonkeyPatch
+    set_today: SetToday,
 ) -> None:
     set_today("2026-11-07")
-    with monkeypatch.context() as patch:
-        original = repair.repair_late_keys
-
-        def repair_and_die(state: UsageState) -> int:
-            repaired = original(state)
-            kill_own_backend()
-            return repaired
-
-        refresh_and_seal()
-        data_record(make_subscription_once(3), "2026-11-03T13:00:00Z", price="8")
-        patch.setattr(repair, "repair_late_keys", repair_and_die)
-        before, expected = what_is_there(), plain_totals()
-        with pytest.raises(RefreshFailedError):
-            prune()
-        assert what_is_there() == before
+    refresh_and_seal()
+    data_record(make_subscription_once(3), "2026-11-03T13:00:00Z", price="8")
+    before, expected = what_is_there(), plain_totals()
+    with (
+        after("late keys repaired", lambda _: kill_own_backend()),
+        pytest.raises(RefreshFailedError),
+    ):
+        prune()
+    assert what_is_there() == before
     prune()
     assert totals_of("usage_daily") == expected
     assert plain_totals() == [row for row in expected if row[1].day >= 3]
