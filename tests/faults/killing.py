@@ -1,0 +1,82 @@
+"""Who refreshes at this moment, how to end it, and whether the totals went on afterwards."""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+
+from tests.connections import ask, wait_until
+from tests.exact import plain_totals, totals_of
+
+HOLDER = """
+    SELECT pid, application_name
+    FROM pg_locks
+    INNER JOIN pg_stat_activity USING (pid)
+    WHERE
+        relation = 'usage_refresh_lock'::regclass
+        AND mode = 'ShareUpdateExclusiveLock'
+        AND granted
+"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The session that holds the refresh lock; `name` is PGAPPNAME of its process."""
+
+    pid: int
+    name: str
+
+
+def holder(session: Connection, *, after: float = 0.0) -> Holder | None:
+    """Who has refreshed for so many seconds and still does; None when nobody."""
+    found = [Holder(*row) for row in ask(session, HOLDER)]
+    if not found or not after:
+        return found[0] if found else None
+    time.sleep(after)
+    return found[0] if found[0] in [Holder(*row) for row in ask(session, HOLDER)] else None
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that came from it, itself first."""
+    with contextlib.suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
+        return [pid, *(member for child in children for member in family(child))]
+    return [pid]
+
+
+def send(number: signal.Signals, pids: list[int]) -> None:
+    """Send a signal to processes, in this order; one that has ended is left out."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def wait_for_refresh(session: Connection, *, seconds: float = 60) -> None:
+    """Return once a refresh is in the totals that began after now."""
+    began = time.time()
+
+    def is_newer() -> bool:
+        ((as_of,),) = ask(session, "SELECT as_of FROM usage_state")
+        return as_of is not None and as_of.timestamp() > began
+
+    wait_until(is_newer, seconds=seconds, what="the next refresh")
+
+
+def assert_becomes_exact(session: Connection) -> None:
+    """Without writers, totals of days whose raw records are kept come to equal a GROUP BY."""
+    query = partial(ask, session)
+    ((kept_from,),) = ask(session, "SELECT raw_kept_from FROM usage_state")
+    since = kept_from or date.min
+    expected = [row for row in plain_totals(query) if row[1] >= since]
+
+    def published() -> list[tuple[object, ...]]:
+        return [row for row in totals_of("usage_daily", query) if row[1] >= since]
+
+    wait_until(lambda: published() == expected, seconds=60, what="exact totals")

@@ -1,0 +1,81 @@
+"""Refreshes killed at random moments, by their backend or their worker, while others read."""
+
+import random
+import subprocess
+from contextlib import closing
+from datetime import UTC, datetime
+from signal import SIGKILL
+
+from bin import processes
+from tests.connections import ask, wait_until
+from tests.faults.installation import Installation
+from tests.faults.killing import assert_becomes_exact, family, holder, send, wait_for_refresh
+from tests.faults.ledger import Days, Ledger
+from tests.faults.traffic import Traffic
+from tests.faults.trials import Trials
+
+DAYS_TO_SEAL = 30
+BACKEND, PROCESSES, WORKER = "by their backends", "by the worker's processes", "by the whole worker"
+HOW = [BACKEND, PROCESSES, BACKEND, WORKER, BACKEND, PROCESSES, BACKEND, PROCESSES]
+
+
+class Worker:
+    """A worker; each that follows one keeps fewer days open, down to two, and so seals one."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation, self._open_days = installation, DAYS_TO_SEAL + 2
+        self._process = self._start()
+
+    def kill_processes(self) -> None:
+        """Kill those that do the work; the worker starts others."""
+        send(SIGKILL, family(self._process.pid)[1:])
+
+    def replace(self) -> None:
+        """Kill all of it and start another."""
+        send(SIGKILL, family(self._process.pid))
+        self._process.wait()
+        self._open_days = max(self._open_days - 1, 2)
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return self._installation.start(
+            processes.worker(), "celery.log", USAGE_OPEN_DAYS=str(self._open_days)
+        )
+
+
+def test_a_refresh_killed_at_any_moment_disturbs_no_reader_and_the_next_one_converges(
+    installation: Installation, trials: Trials
+) -> None:
+    """Fails when late keys are repaired, days sealed, months added up or as_of set in another
+    transaction than that of the view."""
+    chance = random.Random()
+    ledger = Ledger(Days(datetime.now(UTC).date(), to_seal=DAYS_TO_SEAL))
+    # A refresh lasts so long that its moments are many.
+    installation.manage(
+        "generate_usage", "--subscriptions", "2000", "--days", "3", "--records", "30000"
+    )
+    with installation.session() as session, closing(installation.database.connect()) as root:
+        ledger.make(session)
+        worker = Worker(installation)
+        installation.start(processes.beat(str(installation.place / "beat")), "celery.log")
+        wait_for_refresh(session)
+        with Traffic(installation, ledger, trials) as traffic:
+            for number in trials.of("kills", short=4, full=300, minutes=16):
+                how = HOW[number % len(HOW)]
+                found = wait_until(
+                    lambda: holder(session, after=chance.uniform(0, 0.3)),
+                    seconds=60,
+                    what="a refresh",
+                )
+                if how == BACKEND:
+                    ask(root, "SELECT pg_terminate_backend(%s)", [found.pid])
+                elif how == PROCESSES:
+                    worker.kill_processes()
+                else:
+                    worker.replace()
+                trials.count(how)
+                wait_for_refresh(session)
+                traffic.check()
+        assert_becomes_exact(session)
+        ((sealed,),) = ask(session, "SELECT sum(days_sealed) FROM usage_refreshrun")
+    trials.count("days sealed", sealed)
