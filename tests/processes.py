@@ -45,6 +45,12 @@ def database_url(name: str | None = None) -> str:
     return f"postgresql://{user}{secret}@{host}{port}/{name or address['NAME']}"
 
 
+def broker_url(broker: redis.Redis) -> str:
+    """The REDIS_URL of the database that the client uses."""
+    number = broker.get_connection_kwargs()["db"]
+    return urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl()
+
+
 @contextmanager
 def scratch_database() -> Iterator[str]:
     """The name of an empty database that is dropped at the end."""
@@ -59,16 +65,16 @@ def scratch_database() -> Iterator[str]:
 
 @contextmanager
 def started(
-    command: list[str], broker: redis.Redis, log: Path
+    command: list[str], broker: redis.Redis, log: Path, **environment: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """A process of the project with a refresh every second; ended with SIGTERM at the end."""
-    number = broker.get_connection_kwargs()["db"]
     environment = {
         **os.environ,
         "DATABASE_URL": database_url(),
-        "REDIS_URL": urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl(),
+        "REDIS_URL": broker_url(broker),
         "USAGE_REFRESH_SECONDS": "1",
         "USAGE_TIME_ZONE": settings.USAGE_TIME_ZONE,
+        **environment,
     }
     with log.open("ab") as output:
         process = subprocess.Popen(

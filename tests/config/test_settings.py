@@ -96,6 +96,9 @@ def test_variable_sets_its_setting(
         ("DATABASE_URL", "postgresql://host:port/usage"),
         ("DATABASE_URL", "sqlite:///usage.sqlite3"),
         ("DATABASE_URL", "mysql://host/usage"),
+        ("DATABASE_REPLICA_URL", "one.example"),
+        ("DATABASE_REPLICA_URL", "postgresql://one.example/usage,mysql://two.example/usage"),
+        ("DATABASE_DIRECT_URL", "http://usage.example"),
         ("REDIS_URL", ""),
         ("REDIS_URL", "broker.example:6379"),
         ("REDIS_URL", "amqp://broker.example"),
@@ -143,7 +146,32 @@ def test_development_may_do_without_secret_and_hosts(environment: pytest.MonkeyP
     assert settings["ALLOWED_HOSTS"] == ["*"]
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_replicas_are_databases_that_tests_find_the_primary_in_place_of(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv(
+        "DATABASE_REPLICA_URL", "postgresql://one.example/usage , postgresql://two.example/usage,"
+    )
+    databases = read_settings()["DATABASES"]
+    assert [(alias, databases[alias]["HOST"]) for alias in databases] == [
+        ("default", "db.example"),
+        ("replica1", "one.example"),
+        ("replica2", "two.example"),
+    ]
+    assert databases["replica1"]["TEST"] == {"MIRROR": "default"}
+
+
+def test_a_direct_address_says_that_the_other_is_a_pool(environment: pytest.MonkeyPatch) -> None:
+    assert read_settings()["DATABASE_POOL"] is None
+    environment.setenv("DATABASE_DIRECT_URL", "postgresql://direct.example/usage")
+    settings = read_settings()
+    assert settings["DATABASES"]["default"]["HOST"] == "direct.example"
+    assert settings["DATABASE_POOL"]["HOST"] == "db.example"
+
+
+@pytest.mark.parametrize(
+    "name", ["DATABASE_URL", "DATABASE_REPLICA_URL", "DATABASE_DIRECT_URL", "REDIS_URL"]
+)
 def test_password_is_not_repeated_in_a_message(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(name, "nonsense://somebody:hunter2@host/usage")
     with pytest.raises(ImproperlyConfigured) as refused:
