@@ -63,6 +63,14 @@ def time_zone(name: str, default: str) -> str:
     return value
 
 
+def choice(name: str, *allowed: str) -> str:
+    """One of the allowed words; the first is the default."""
+    value = text(name, allowed[0])
+    if value in allowed:
+        return value
+    raise ImproperlyConfigured(f"{name}={value!r} is none of: {', '.join(allowed)}. Use one.")
+
+
 def currency(name: str, default: str) -> str:
     """The three letters of an ISO 4217 currency code."""
     value = text(name, default)

@@ -39,6 +39,19 @@ USAGE_RAW_RETENTION_DAYS = environment.optional_integer(
 USAGE_TOTALS_RETENTION_DAYS = environment.optional_integer(
     "USAGE_TOTALS_RETENTION_DAYS", least=1, most=36_500
 )
+# How changes of days that are over are noticed: by triggers, or none is possible, since the open
+# window spans all days whose raw records are kept.
+USAGE_LATE_KEYS = environment.choice("USAGE_LATE_KEYS", "triggers", "window")
+if USAGE_LATE_KEYS == "window":
+    if (USAGE_OPEN_DAYS or USAGE_RAW_RETENTION_DAYS) != (
+        USAGE_RAW_RETENTION_DAYS or USAGE_OPEN_DAYS
+    ):
+        raise ImproperlyConfigured(
+            f"USAGE_OPEN_DAYS={USAGE_OPEN_DAYS} and USAGE_RAW_RETENTION_DAYS="
+            f"{USAGE_RAW_RETENTION_DAYS} differ, but with USAGE_LATE_KEYS=window every day with "
+            "raw records is open. Set one of them, or both to the same number."
+        )
+    USAGE_OPEN_DAYS = USAGE_RAW_RETENTION_DAYS = USAGE_OPEN_DAYS or USAGE_RAW_RETENTION_DAYS
 if USAGE_OPEN_DAYS is None:
     if USAGE_RAW_RETENTION_DAYS or USAGE_TOTALS_RETENTION_DAYS:
         raise ImproperlyConfigured(

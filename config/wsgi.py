@@ -35,6 +35,6 @@ application = get_wsgi_application()
 
 from usage.services import startup  # noqa: E402 - needs the apps loaded
 
-startup.refuse_another_time_zone()
+startup.refuse_other_settings()
 if settings.DATABASE_POOL is not None:
     startup.refuse_statements_without_limit()

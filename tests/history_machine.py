@@ -22,7 +22,7 @@ from tests.histories import SUBSCRIPTIONS, Copy, Statement
 from tests.history_services import CUTS, Calendar, CutOffError, cut_off, start_over
 from tests.history_writers import LEVELS, Writer, is_ordinary
 from usage.errors import RefreshFailedError
-from usage.models import RefreshRun, UsageState
+from usage.models import LateKeys, RefreshRun, UsageState
 from usage.services import clock
 from usage.services.audit import rebuild, verify
 from usage.services.partitions import make_partitions
@@ -48,13 +48,14 @@ class HistoryMachine(RuleBasedStateMachine):
     calendar: Calendar
     sessions: list[Any]
     open_days: int | None = OPEN_DAYS
+    late_keys: str = LateKeys.TRIGGERS
     writes: st.SearchStrategy[Statement | Copy]
     counts: Counter[str] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
         self.writers = [Writer(session) for session in self.sessions]
-        start_over(self.calendar.zone)
+        start_over(self.calendar.zone, self.late_keys)
         run_sql("SET lock_timeout = '20ms'")
         self.today = self.calendar.days[3]
         self.published: Rows = []
@@ -69,6 +70,7 @@ class HistoryMachine(RuleBasedStateMachine):
             override_settings(
                 USAGE_OPEN_DAYS=self.open_days,
                 USAGE_RAW_RETENTION_DAYS=self.open_days and RAW_RETENTION_DAYS,
+                USAGE_LATE_KEYS=self.late_keys,
                 USAGE_TIME_ZONE=self.calendar.zone,
             )
         )
@@ -89,7 +91,7 @@ class HistoryMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), action=st.sampled_from(SERVICE_ACTIONS))
     def services_act(self, data: st.DataObject, action: str) -> None:
-        if action in ("refresh", "make_partitions", "pass_midnights") or not self.is_truncating:
+        if action in ("refresh", "pass_midnights") or not self.is_truncating:
             getattr(self, action)(data)
 
     def begin(self, data: st.DataObject, writer: Writer) -> None:
@@ -146,15 +148,8 @@ class HistoryMachine(RuleBasedStateMachine):
 
     def prune(self, data: st.DataObject) -> None:
         self.commit_all(data)
-        before = plain_totals(zone=self.calendar.zone)
-        was_kept_from = self.kept_from
         with self.observed("prunes", data.draw(cuts)):
             prune()
-        kept_from = self.kept_from
-        assert kept_from >= was_kept_from
-        self.counts["days closed"] += kept_from > was_kept_from
-        self.closed += [row for row in before if was_kept_from <= row[1] < kept_from]
-        self.compare_if_refreshed()
 
     def make_partitions(self, data: st.DataObject) -> None:
         days = data.draw(st.lists(st.sampled_from(self.calendar.days), min_size=1, max_size=3))
@@ -179,6 +174,8 @@ class HistoryMachine(RuleBasedStateMachine):
         succeeded = RefreshRun.objects.filter(status="success")
         runs = succeeded.count()
         self.counts[what] += 1
+        before = [] if self.is_truncating else plain_totals(zone=self.calendar.zone)
+        was_kept_from = self.kept_from
         with suppress(CutOffError), cut_off(cut):
             try:
                 yield
@@ -188,8 +185,11 @@ class HistoryMachine(RuleBasedStateMachine):
         self.refreshed = succeeded.count() > runs
         if self.refreshed:
             self.published = totals_of("usage_daily")
-        if what != "prunes":
-            self.compare_if_refreshed()
+        kept_from = self.kept_from
+        assert kept_from >= was_kept_from
+        self.counts["days closed"] += kept_from > was_kept_from
+        self.closed += [row for row in before if was_kept_from <= row[1] < kept_from]
+        self.compare_if_refreshed()
 
     # What must hold
 

@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from tests.connections import run_sql
-from usage.models import UsageState
+from usage.models import LateKeys, UsageState
 from usage.services import locks, partitions, periods, repair, retention, sealing
 from usage.services import refresh as refreshing
 from usage.services.partitions import RAW_TABLES, partition_days
@@ -16,6 +16,7 @@ from usage.services.partitions import RAW_TABLES, partition_days
 DAYS = 12
 CUTS = [
     (sealing, "draw_fence"),
+    (sealing, "_close_days"),
     (repair, "repair_late_keys"),
     (sealing, "seal"),
     (refreshing, "_refresh_open_view"),
@@ -47,6 +48,7 @@ def single_handed() -> Iterator[None]:
     with (
         mock.patch.multiple(retention, FENCE_SECONDS=0, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.multiple(partitions, TRIES=1, LOCK_MILLISECONDS=5),
+        mock.patch.multiple(sealing, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.object(locks, "RAW_LOCK_SECONDS", 0.02),
         mock.patch.object(repair, "WHOLE_DAY_KEYS", 3),
     ):
@@ -68,8 +70,8 @@ def cut_off(cut: tuple[object, str] | None) -> Iterator[None]:
         yield
 
 
-def start_over(zone: str) -> None:
-    """A new history: no partition, no record, no total, nothing sealed."""
+def start_over(zone: str, late_keys: str = LateKeys.TRIGGERS) -> None:
+    """A new history: no partition, no record, no total, nothing sealed or closed."""
     for table in RAW_TABLES:
         for day in partition_days(table):
             run_sql(f"DROP TABLE {table}_p{day:%Y%m%d}")
@@ -79,5 +81,6 @@ def start_over(zone: str) -> None:
         " ALTER SEQUENCE usage_logging_before RESTART;"
         " ALTER SEQUENCE usage_raw_kept_from RESTART"
     )
-    UsageState.objects.create(time_zone=zone)
+    run_sql("SELECT usage_close_days(NULL)")
+    UsageState.objects.create(time_zone=zone, late_keys=late_keys)
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")

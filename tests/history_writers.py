@@ -77,7 +77,7 @@ class Writer:
 def is_ordinary(error: psycopg2.Error, step: Statement | Copy, level: str | None) -> bool:
     """Whether a writer had to reckon with this error."""
     if isinstance(error, errors.CheckViolation):
-        return error.diag.constraint_name == "usage_raw_kept_from"
+        return (error.diag.constraint_name or "").startswith("usage_raw_kept_from")
     if isinstance(error, errors.InvalidTransactionState):
         truncates = isinstance(step, Statement) and step.text.startswith("TRUNCATE")
         return truncates and level == "REPEATABLE READ"

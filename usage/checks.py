@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from usage.errors import TimeZoneChangedError, TimeZoneMisreadError
+from usage.errors import SettingChangedError, TimeZoneMisreadError
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
-    refuse_another_time_zone,
     refuse_misread_time_zone,
+    refuse_other_settings,
     stored_time_zone,
 )
 
@@ -56,12 +56,12 @@ def analysts_have_a_time_limit(
 
 
 @register(Tags.database)
-def time_zone_is_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+def settings_are_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
     if "default" not in (databases or []):
         return []
     try:
-        refuse_another_time_zone()
-    except TimeZoneChangedError as error:
+        refuse_other_settings()
+    except SettingChangedError as error:
         return [Error(str(error), id="usage.E001")]
     return []
 

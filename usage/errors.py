@@ -29,7 +29,11 @@ class RecordsDroppedError(UsageError):
     """The raw records of that day are dropped. Its daily totals stay."""
 
 
-class TimeZoneChangedError(UsageError):
+class SettingChangedError(UsageError):
+    """A setting differs from what this database was made with."""
+
+
+class TimeZoneChangedError(SettingChangedError):
     """USAGE_TIME_ZONE differs from the zone the daily totals are cut in."""
 
 
@@ -39,6 +43,10 @@ class TimeZoneMisreadError(UsageError):
 
 class NoTimeLimitError(UsageError):
     """The statements of web requests have no time limit."""
+
+
+class LateKeysChangedError(SettingChangedError):
+    """USAGE_LATE_KEYS differs from how this database captures late keys."""
 
 
 class UnknownSubscriptionError(UsageError):
@@ -73,6 +81,10 @@ class RefreshFailedError(UsageError):
 
 class RefreshPausedError(UsageError):
     """Refreshes are paused. Run: manage.py resume_refresh"""
+
+
+class DistributionError(UsageError):
+    """The raw records cannot be spread over servers."""
 
 
 class ImportFileError(UsageError):

@@ -46,12 +46,12 @@ def leave_the_task(**_kwargs: object) -> None:
 
 @worker_init.connect
 @beat_init.connect
-def refuse_another_time_zone(**_kwargs: object) -> None:
-    from usage.errors import TimeZoneChangedError
-    from usage.services.startup import refuse_another_time_zone
+def refuse_other_settings(**_kwargs: object) -> None:
+    from usage.errors import SettingChangedError
+    from usage.services.startup import refuse_other_settings
 
     try:
-        refuse_another_time_zone()
-    except TimeZoneChangedError as error:
+        refuse_other_settings()
+    except SettingChangedError as error:
         # Celery logs an exception of a signal handler and starts all the same.
         raise SystemExit(str(error)) from error

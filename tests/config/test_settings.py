@@ -70,6 +70,7 @@ def test_defaults_are_those_of_a_small_production() -> None:
         ("USAGE_MAX_AGE_SECONDS", "604800", 604_800),
         ("USAGE_REFRESH_TIMEOUT_SECONDS", "1", 1),
         ("USAGE_OPEN_DAYS", "2", 2),
+        ("USAGE_LATE_KEYS", "window", "window"),
     ],
 )
 def test_variable_sets_its_setting(
@@ -119,6 +120,7 @@ def test_variable_sets_its_setting(
         ("USAGE_OPEN_DAYS", "0"),
         ("USAGE_OPEN_DAYS", "367"),
         ("USAGE_OPEN_DAYS", "two"),
+        ("USAGE_LATE_KEYS", "Window"),
     ],
 )
 def test_bad_value_is_refused_by_name(
@@ -128,6 +130,26 @@ def test_bad_value_is_refused_by_name(
     with pytest.raises(ImproperlyConfigured, match=name) as refused:
         read_settings()
     assert len(str(refused.value)) > len(name) + 20, "the message says what to do"
+
+
+@pytest.mark.parametrize("name", ["USAGE_OPEN_DAYS", "USAGE_RAW_RETENTION_DAYS"])
+def test_window_spans_every_day_with_raw_records(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    environment.setenv("USAGE_LATE_KEYS", "window")
+    environment.setenv(name, "7")
+    settings = read_settings()
+    assert (settings["USAGE_OPEN_DAYS"], settings["USAGE_RAW_RETENTION_DAYS"]) == (7, 7)
+
+
+def test_window_shorter_than_raw_records_are_kept_is_refused(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("USAGE_LATE_KEYS", "window")
+    environment.setenv("USAGE_OPEN_DAYS", "7")
+    environment.setenv("USAGE_RAW_RETENTION_DAYS", "8")
+    with pytest.raises(ImproperlyConfigured, match=r"USAGE_OPEN_DAYS=7 .*DAYS=8 differ"):
+        read_settings()
 
 
 @pytest.mark.parametrize("name", NEEDED)

@@ -1,12 +1,15 @@
 """Fixtures for tests of the read model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import pytest
 from django.conf import LazySettings
 
+from tests.connections import run_sql
+from usage.models import LateKeys, UsageState
 from usage.services import clock
+from usage.services.late_keys import switch
 
 
 @pytest.fixture
@@ -19,3 +22,22 @@ def set_today(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callab
         monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
 
     return set_it
+
+
+@pytest.fixture
+def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKeys], None]]:
+    """Has the empty database of the test notice late keys in this way."""
+
+    def switch_it(late_keys: LateKeys) -> None:
+        settings.USAGE_LATE_KEYS = late_keys
+        switch()
+
+    before = UsageState.objects.get().late_keys
+    yield switch_it
+    run_sql(
+        "TRUNCATE usage_datausagerecord, usage_voiceusagerecord, usage_daily_sealed;"
+        " UPDATE usage_state SET sealed_before = NULL, fence_day = NULL, raw_kept_from = NULL,"
+        " raw_fence = NULL"
+    )
+    run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
+    switch_it(LateKeys(before))

@@ -3,12 +3,12 @@
 USAGE_HISTORIES=1000 runs that many histories of each kind instead of a few.
 Each test fails when a statement trigger is off, when the live view keeps a sealed total beside its
 late key, when late keys are repaired in a transaction of their own, and when a prune drops without
-having repaired.
+having repaired; in a window, when nothing is checked or sealed days are not final.
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import date, timedelta
 
@@ -19,10 +19,11 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.connections import ask, run_sql, second_session
 from tests.factories import make_subscription
 from tests.histories import SUBSCRIPTIONS
-from tests.history_machine import OPEN_DAYS, HistoryMachine
+from tests.history_machine import OPEN_DAYS, RAW_RETENTION_DAYS, HistoryMachine
 from tests.history_services import DAYS, Calendar, single_handed, start_over
 from tests.history_writers import writes_at
 from usage import sql
+from usage.models import LateKeys
 
 UTC = Calendar(
     "UTC",
@@ -67,13 +68,30 @@ def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
 @pytest.mark.usefixtures("zone_of_the_test")
 @pytest.mark.timeout(24 * 3600)
 @pytest.mark.parametrize(
-    ("calendar", "open_days", "histories"),
-    [(UTC, OPEN_DAYS, 24), (UTC, None, 12), (ST_JOHNS, OPEN_DAYS, 14)],
-    ids=["sealing", "never sealing", "sealing where a midnight comes twice"],
+    ("calendar", "open_days", "late_keys", "histories"),
+    [
+        (UTC, OPEN_DAYS, LateKeys.TRIGGERS, 24),
+        (UTC, None, LateKeys.TRIGGERS, 12),
+        (ST_JOHNS, OPEN_DAYS, LateKeys.TRIGGERS, 14),
+        (UTC, RAW_RETENTION_DAYS, LateKeys.WINDOW, 14),
+        (ST_JOHNS, RAW_RETENTION_DAYS, LateKeys.WINDOW, 10),
+    ],
+    ids=[
+        "sealing",
+        "never sealing",
+        "sealing where a midnight comes twice",
+        "in a window",
+        "in a window where a midnight comes twice",
+    ],
 )
 def test_totals_are_exact_in_any_history(
-    calendar: Calendar, open_days: int | None, histories: int
+    calendar: Calendar,
+    open_days: int | None,
+    late_keys: LateKeys,
+    histories: int,
+    switch_to: Callable[[LateKeys], None],
 ) -> None:
+    switch_to(late_keys)
     cut_days_in(calendar.zone)
     for number in SUBSCRIPTIONS:
         make_subscription(id=number)
@@ -90,6 +108,7 @@ def test_totals_are_exact_in_any_history(
             {
                 "calendar": calendar,
                 "open_days": open_days,
+                "late_keys": late_keys,
                 "sessions": sessions,
                 "writes": writes_at(calendar.moments),
                 "counts": counts,
@@ -106,4 +125,6 @@ def test_totals_are_exact_in_any_history(
                 ),
             )
         finally:
-            print(f"{calendar.zone}, open days {open_days}:", dict(counts.most_common()))
+            print(
+                f"{calendar.zone}, open days {open_days}, {late_keys}:", dict(counts.most_common())
+            )

@@ -3,6 +3,7 @@
 import gzip
 import os
 import stat
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.usage.importing import (
     write_records,
 )
 from usage.errors import ImportFileError
-from usage.models import Subscription
+from usage.models import LateKeys, Subscription
 from usage.services.imports import ImportOptions, check_files
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
@@ -112,6 +113,25 @@ def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path
     assert [row[:4] for row in stored()] == [
         ("data", "a", "2026-11-02 12:00:00.000", "2"),
         ("voice", "a", "2026-11-02 12:00:00.000", "3"),
+    ]
+
+
+def test_lines_of_closed_days_are_rejected_in_a_window(
+    directory: Path, switch_to: Callable[[LateKeys], None]
+) -> None:
+    """Fails when the name of a check is all that a rejected line is told."""
+    switch_to(LateKeys.WINDOW)
+    run_sql("SELECT usage_close_days('2026-11-02')")
+    report = imported(
+        write_records(
+            directory / "usage.csv",
+            "data,a,2026-11-01T12:00:00Z,1,1,k1",
+            "data,a,2026-11-02T12:00:00Z,2,1,k2",
+        )
+    )
+    run_sql("SELECT usage_close_days(NULL)")
+    assert [(line, reason) for line, reason, _ in report.first_rejections] == [
+        (2, "the day is closed: raw records are kept from 2026-11-02"),
     ]
 
 

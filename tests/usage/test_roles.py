@@ -48,6 +48,7 @@ CALLABLE = {
     "usage_web": PURE | {"usage_daily_live_of", "usage_totals_of_days", "usage_totals_of_key"},
 }
 CALLS = {
+    "usage_close_days": "SELECT usage_close_days(NULL)",
     "usage_daily_live_of": "SELECT FROM usage_daily_live_of('{1}', '2026-11-01', '2026-11-02')",
     "usage_daily_open_touched_by": "SELECT FROM usage_daily_open_touched_by('1')",
     "usage_day": "SELECT usage_day(now())",

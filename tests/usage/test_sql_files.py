@@ -190,3 +190,33 @@ def test_days_of_a_database_keep_the_zone_of_its_first_migrate(tmp_path: Path) -
             assert refused.returncode != 0, arguments
             assert "USAGE_TIME_ZONE is Europe/Paris" in said, arguments
             assert "Europe/London" in said, arguments
+
+
+@pytest.mark.django_db
+def test_late_keys_of_a_new_database_are_those_of_its_first_migrate(tmp_path: Path) -> None:
+    """Fails when a process starts that would seal days in another way than writers are looked at,
+    and when going back leaves the raw tables without triggers."""
+    with scratch_database() as name:
+        window = {"DATABASE_URL": database_url(name), "USAGE_LATE_KEYS": "window"}
+        assert run("manage.py", "migrate", **window).returncode == 0
+        with second_session(dbname=name, autocommit=True) as session:
+            assert ask(session, "SELECT late_keys FROM usage_state") == [("window",)]
+            assert ask(
+                session, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'usage_log_%'"
+            ) == [(4,)]
+        assert run("manage.py", "refresh_usage", **window).returncode == 0
+        triggers = {**window, "USAGE_LATE_KEYS": "triggers"}
+        for arguments in [
+            ["manage.py", "check", "--database", "default"],
+            ["manage.py", "refresh_usage"],
+            ["-c", "import config.wsgi"],
+        ]:
+            refused = run(*arguments, **triggers)
+            assert refused.returncode != 0, arguments
+            assert "manage.py switch_late_keys" in refused.stdout + refused.stderr, arguments
+        back = run("manage.py", "migrate", "usage", "0010", **window)
+        assert "switch_late_keys first" in back.stderr
+        assert run("manage.py", "switch_late_keys", **triggers).returncode == 0
+        assert run("manage.py", "migrate", "usage", "0010", **triggers).returncode == 0
+        again = run("manage.py", "migrate", **window)
+        assert again.returncode == 0, again.stderr

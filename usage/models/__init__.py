@@ -10,7 +10,7 @@ from usage.models.daily import (
     SealedDailyUsage,
 )
 from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
-from usage.models.runs import RefreshRun, RefreshTally, UsageState
+from usage.models.runs import LateKeys, RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
 from usage.models.tokens import AccessToken, Scope
 
@@ -19,6 +19,7 @@ __all__ = [
     "DailyUsage",
     "DataUsageRecord",
     "LateKey",
+    "LateKeys",
     "LiveDailyUsage",
     "OpenDailyUsage",
     "PeriodTotal",

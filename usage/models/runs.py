@@ -4,6 +4,13 @@ from django.db import models
 from django.db.models import Q
 
 
+class LateKeys(models.TextChoices):
+    """How changes of days that are over are noticed."""
+
+    TRIGGERS = "triggers"
+    WINDOW = "window"
+
+
 class UsageState(models.Model):
     """One row: what the totals are as of, and how days are cut."""
 
@@ -37,6 +44,13 @@ class UsageState(models.Model):
         db_comment="Fingerprint of usage_daily_open as the last refresh left it; NULL: period "
         "totals are not filled yet.",
     )
+    late_keys = models.TextField(
+        choices=LateKeys.choices,
+        default=LateKeys.TRIGGERS,
+        db_default=LateKeys.TRIGGERS,
+        db_comment="How changes of days that are over are noticed: triggers, or window (open days "
+        "are all that can change).",
+    )
     paused_at = models.DateTimeField(
         null=True, db_comment="Since when refreshes are paused; NULL if they are not."
     )
@@ -47,6 +61,11 @@ class UsageState(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(id=1), name="usage_state_has_one_row"),
         ]
+
+    @property
+    def is_window(self) -> bool:
+        """Whether days that are over can't change, so that no late key is captured."""
+        return self.late_keys == LateKeys.WINDOW
 
 
 class RefreshRun(models.Model):

@@ -23,7 +23,7 @@ from usage.services.audit_sql import (
 from usage.services.locks import begin_totals, take_refresh_lock
 from usage.services.refresh import refresh_now
 from usage.services.repair import reseal
-from usage.services.startup import compare_time_zone
+from usage.services.startup import compare_settings
 
 # A report names this many differing keys; the count goes on.
 MOST_DIFFERENCES = 1_000
@@ -126,7 +126,7 @@ def rebuild(
         with transaction.atomic(durable=True):
             begin_totals()
             state = UsageState.objects.get()
-            compare_time_zone(state.time_zone)
+            compare_settings(state)
             if day >= (state.raw_kept_from or date.min):
                 periods.collect_changes()
                 changed += reseal(day)

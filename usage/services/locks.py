@@ -1,9 +1,10 @@
 """The lock of the one refresher, how its transactions begin, and why a lock was not had."""
 
 import time
+from collections.abc import Callable
 
 from django.conf import settings
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from usage.errors import RefreshRunningError
 
@@ -60,6 +61,27 @@ def refresh_is_on() -> bool:
         )
         (is_on,) = cursor.fetchone()
     return is_on
+
+
+def retry_locked(work: Callable[[], None], *, tries: int, milliseconds: int) -> bool:
+    """Do the work in a transaction under the refresh lock; False when a table stayed locked.
+
+    An exclusive lock stops others while it waits for readers, so each try waits for a moment
+    only: less than the server takes to find a deadlock and end one of its parties.
+    """
+    for _ in range(tries):
+        try:
+            with transaction.atomic(durable=True), connection.cursor() as cursor:
+                take_refresh_lock()
+                cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
+                work()
+        except OperationalError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            time.sleep(milliseconds / 1000)
+        else:
+            return True
+    return False
 
 
 def begin_totals() -> None:

@@ -154,7 +154,7 @@ def _attach(table: str, day: date) -> bool:
             return False
         cursor.execute(
             sql.SQL(
-                "SELECT EXISTS (SELECT FROM {} WHERE usage_date >= %s AND usage_date < %s)"
+                "SELECT EXISTS (SELECT 1 FROM {} WHERE usage_date >= %s AND usage_date < %s)"
             ).format(sql.Identifier(default)),
             [start, end],
         )

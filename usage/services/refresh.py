@@ -25,7 +25,7 @@ from usage.services.locks import (
     take_refresh_lock,
 )
 from usage.services.phases import add_time, timed
-from usage.services.startup import compare_time_zone
+from usage.services.startup import compare_settings
 
 # How long a pause waits for the refresh that is on.
 PAUSE_SECONDS = 60
@@ -113,7 +113,7 @@ def _refresh(
         # query, which is before it: whatever was committed by as_of is in the snapshot.
         state = UsageState.objects.annotate(read_at=Now()).get()
         state.as_of = state.read_at
-        compare_time_zone(state.time_zone)
+        compare_settings(state)
         if state.paused_at is not None:
             raise RefreshPausedError(
                 f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
@@ -131,7 +131,7 @@ def _refresh(
         with timed(phases, "seal"):
             run.days_sealed += sealing.seal(state)
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
-        state.save(update_fields=["as_of", "sealed_before"])
+        state.save(update_fields=["as_of", "sealed_before", "raw_kept_from"])
         with timed(phases, "view"):
             _refresh_open_view(is_as_left)
         with timed(phases, "count"):

@@ -144,6 +144,11 @@ REPAIR_KEYS = f"""
 
 def repair_late_keys(state: UsageState) -> int:
     """Compute the late keys again and empty the log; returns how many keys were repaired."""
+    if state.is_window:
+        # Keys of open days, logged before the switch to a window.
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM usage_late_key")
+        return 0
     if state.sealed_before is None:
         bounds = {"kept_from": date.max, "sealed_before": date.min}
     else:

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F
 from psycopg2 import sql
 
@@ -27,7 +27,7 @@ from usage.services.fences import (
     has_passed,
     is_from_another_server,
 )
-from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate, take_refresh_lock
+from usage.services.locks import retry_locked, take_refresh_lock
 from usage.services.partitions import (
     LOCK_MILLISECONDS,
     RAW_TABLES,
@@ -88,15 +88,22 @@ def prune(*, dry_run: bool = False) -> PruneReport:
 def _first_kept_day() -> date | None:
     """The first day whose raw records are to be kept; None while every day is."""
     state = UsageState.objects.get()
+    if state.is_window:
+        return state.raw_kept_from
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
         # A closing under way is finished all the same, else its days would stay refused.
-        return _closed_until() if _is_closing(state) else None
+        return _closed_until() if is_closing(state) else None
     wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
     return min(wanted, state.sealed_before)
 
 
 def _prune_raw(report: PruneReport) -> None:
     assert report.first_kept_day is not None  # noqa: S101 - the caller checked
+    if UsageState.objects.get().is_window:
+        # The refresh that sealed these days has closed them.
+        _retry_locked(partial(_delete_strays, report.first_kept_day, report))
+        _drop_closed_partitions(report)
+        return
     first_kept = _close(report.first_kept_day)
     report.first_kept_day = first_kept
     if first_kept > (UsageState.objects.get().raw_kept_from or date.min):
@@ -121,7 +128,7 @@ def _close(first_kept: date) -> date:
         take_refresh_lock()
         state = UsageState.objects.get()
         closed_until = _closed_until()
-        is_pending = _is_closing(state)
+        is_pending = is_closing(state)
         if is_pending and not is_from_another_server(state.raw_fence):
             return closed_until
         if not is_pending and first_kept <= (state.raw_kept_from or date.min):
@@ -129,12 +136,12 @@ def _close(first_kept: date) -> date:
         move_forward("usage_raw_kept_from", first_kept)
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        if _is_closing(UsageState.objects.get()):  # else another prune has ended it meanwhile
+        if is_closing(UsageState.objects.get()):  # else another prune has ended it meanwhile
             UsageState.objects.update(raw_fence=draw_fence())
     return max(first_kept, closed_until)
 
 
-def _is_closing(state: UsageState) -> bool:
+def is_closing(state: UsageState) -> bool:
     """Whether days are refused whose raw records are not dropped yet."""
     return _closed_until() > (state.raw_kept_from or DAY_ZERO)
 
@@ -174,7 +181,6 @@ def _empty(first_kept: date, report: PruneReport) -> None:
             f"Days before {first_kept} are closed, but sealed only before {state.sealed_before}. "
             "Their records stay until they are sealed: run refresh_usage, then prune_usage again."
         )
-    strays_deleted = 0
     with connection.cursor() as cursor:
         # A TRUNCATE of a whole table may be under way: its keys must be seen below.
         cursor.execute(
@@ -191,6 +197,14 @@ def _empty(first_kept: date, report: PruneReport) -> None:
             )
         for leaf in _partitions_before(first_kept):
             cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(leaf)))
+    _delete_strays(first_kept, report)
+    UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
+
+
+def _delete_strays(first_kept: date, report: PruneReport) -> None:
+    """Delete records of closed days from the default partitions."""
+    strays_deleted = 0
+    with connection.cursor() as cursor:
         for table in RAW_TABLES:
             # Straight from the partition: no trigger takes it for a correction.
             cursor.execute(
@@ -200,7 +214,6 @@ def _empty(first_kept: date, report: PruneReport) -> None:
                 [first_kept],
             )
             strays_deleted += cursor.rowcount
-        UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
     report.strays_deleted = strays_deleted
 
 
@@ -242,24 +255,7 @@ def _drop(leaf: str) -> None:
 
 
 def _retry_locked(work: Callable[[], None]) -> bool:
-    """Do the work in a transaction under the refresh lock; False when a table stayed locked.
-
-    An exclusive lock stops others while it waits for readers, so each try waits for a moment
-    only: less than the server takes to find a deadlock and end one of its parties.
-    """
-    for _ in range(TRIES):
-        try:
-            with transaction.atomic(durable=True), connection.cursor() as cursor:
-                take_refresh_lock()
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
-                work()
-        except OperationalError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE:
-                raise
-            time.sleep(LOCK_MILLISECONDS / 1000)
-        else:
-            return True
-    return False
+    return retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
 
 
 def _partitions_before(day: date) -> list[str]:

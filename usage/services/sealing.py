@@ -3,6 +3,7 @@
 seal() runs inside the transaction of the refresh, in REPEATABLE READ and under its lock.
 """
 
+import logging
 import time
 from datetime import date, timedelta
 
@@ -13,13 +14,17 @@ from psycopg2 import sql
 from usage.models import UsageState
 from usage.services import clock
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
-from usage.services.locks import take_refresh_lock
+from usage.services.locks import retry_locked, take_refresh_lock
 from usage.services.partitions import (
+    LOCK_MILLISECONDS,
     RAW_TABLES,
+    TRIES,
     leaf_name,
     leaf_partitions,
     partition_days,
 )
+
+logger = logging.getLogger(__name__)
 
 # The local day of the earliest record may be the last of 1999; no record is before it.
 DAY_ZERO = date(1999, 12, 31)
@@ -59,7 +64,7 @@ def prepare() -> None:
             return
         reached = state.sealed_before or date.min
         is_pending = state.fence_day is not None and state.fence_day > reached
-        if is_pending and not is_from_another_server(state.fence):
+        if is_pending and (state.is_window or not is_from_another_server(state.fence)):
             return
         target = (
             state.fence_day
@@ -69,10 +74,35 @@ def prepare() -> None:
         if target is None or (not is_pending and target <= reached):
             return
         move_forward("usage_logging_before", target)
+        if state.is_window:
+            move_forward("usage_raw_kept_from", target)
+    if state.is_window:
+        _close_days(target)
+        return
     # The sequence has moved for everybody: what begins from here on logs.
     with transaction.atomic(durable=True):
         take_refresh_lock()
         UsageState.objects.update(fence=draw_fence(), fence_day=target)
+
+
+def _close_days(first_kept: date) -> None:
+    """Refuse writers of the days before first_kept and let these be sealed.
+
+    The lock this takes is the fence: whoever wrote before it has ended, whoever writes after it is
+    refused. A table that stays locked is left to the next refresh, and the days stay open.
+    """
+
+    def work() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT usage_close_days(%s)", [first_kept])
+        UsageState.objects.update(fence=None, fence_day=first_kept)
+
+    if not retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS):
+        logger.warning(
+            "The days before %s are not sealed yet: a writer or reader of raw records held a table "
+            "(see pg_stat_activity). The next refresh tries again.",
+            first_kept,
+        )
 
 
 def _catch_up_sequences(state: UsageState) -> None:
@@ -99,22 +129,29 @@ def seal(state: UsageState) -> int:
     """Seal the days before the fence day, oldest first, if the fence has passed.
 
     Returns how many days were sealed and leaves state.sealed_before where it got to; the rest is
-    left to the next transaction when time is up.
+    left to the next transaction when time is up. In a window a sealed day is final at once.
     """
     if state.fence_day is None or state.fence_day <= (state.sealed_before or date.min):
         return 0
-    if not has_passed(state.fence):
+    if not (state.is_window or has_passed(state.fence)):
         return 0
+    sealed = _seal_until(state, state.fence_day)
+    if state.is_window:
+        state.raw_kept_from = state.sealed_before
+    return sealed
+
+
+def _seal_until(state: UsageState, end: date) -> int:
     began = time.monotonic()
     sealed = 0
     with connection.cursor() as cursor:
-        for day in days_with_records(state.sealed_before, state.fence_day):
+        for day in days_with_records(state.sealed_before, end):
             if sealed and time.monotonic() - began > SEAL_SECONDS:
                 state.sealed_before = day
                 return sealed
             cursor.execute(SEAL_DAY, {"day": day})
             sealed += 1
-    state.sealed_before = state.fence_day
+    state.sealed_before = end
     return sealed
 
 

@@ -7,7 +7,12 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.db import DataError, OperationalError, ProgrammingError, connection
 
-from usage.errors import NoTimeLimitError, TimeZoneChangedError, TimeZoneMisreadError
+from usage.errors import (
+    LateKeysChangedError,
+    NoTimeLimitError,
+    TimeZoneChangedError,
+    TimeZoneMisreadError,
+)
 from usage.models import UsageState
 
 # Of a year of which every release of the zone data tells the same.
@@ -16,37 +21,52 @@ SEASONS = [datetime(2020, month, 1, tzinfo=UTC) for month in (1, 4, 7, 10)]
 logger = logging.getLogger(__name__)
 
 
-def refuse_another_time_zone() -> None:
-    """Raise TimeZoneChangedError when days are cut in another zone than USAGE_TIME_ZONE.
+def refuse_other_settings() -> None:
+    """Raise SettingChangedError when days are cut in another zone than USAGE_TIME_ZONE, or late
+    keys are captured in another way than USAGE_LATE_KEYS.
 
     A database that is away or not migrated yet is not a reason to refuse: every refresh asks
     again.
     """
-    compare_time_zone(stored_time_zone())
+    stored = _stored("time_zone", "late_keys")
+    if stored is not None:
+        compare_settings(UsageState(**stored))
 
 
 def stored_time_zone() -> str | None:
     """The zone in which days are cut; None when the database is away or not migrated yet."""
+    stored = _stored("time_zone")
+    return stored["time_zone"] if stored else None
+
+
+def _stored(*names: str) -> dict[str, str] | None:
     try:
-        return UsageState.objects.values_list("time_zone", flat=True).first()
+        return UsageState.objects.values(*names).first()
     except ProgrammingError:
         return None
     except OperationalError as error:
-        logger.warning("The time zone of the totals could not be read: %s", error)
+        logger.warning("The settings of the totals could not be read: %s", error)
         return None
     finally:
         if not connection.in_atomic_block:
             connection.close()
 
 
-def compare_time_zone(stored: str | None) -> None:
-    """Raise TimeZoneChangedError when the zone stored in the database is another one."""
-    if stored is not None and stored != settings.USAGE_TIME_ZONE:
+def compare_settings(state: UsageState) -> None:
+    """Raise SettingChangedError when a setting stored in the database is another one."""
+    stored = state.time_zone
+    if stored != settings.USAGE_TIME_ZONE:
         raise TimeZoneChangedError(
             f"USAGE_TIME_ZONE is {settings.USAGE_TIME_ZONE}, but the days of this database are cut "
             f"in {stored}. Set USAGE_TIME_ZONE={stored}. To change the zone, every day must be "
             "computed again: make a new database with the new zone and import the raw records "
             "into it."
+        )
+    if state.late_keys != settings.USAGE_LATE_KEYS:
+        raise LateKeysChangedError(
+            f"USAGE_LATE_KEYS is {settings.USAGE_LATE_KEYS}, but this database has "
+            f"{state.late_keys}. Set USAGE_LATE_KEYS={state.late_keys}, or stop all processes and "
+            "run: manage.py switch_late_keys"
         )
 
 

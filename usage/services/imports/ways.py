@@ -1,6 +1,7 @@
 """The ways records get into a raw table: the fast one, the tolerant one, the one that explains."""
 
 import io
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,9 @@ TABLES = {
 # rejected. Anything else (connection, disk, privileges, a missing table) stops the import.
 ABOUT_A_ROW = "^(22|23|44|55000|P0|U)"
 ONE_READ = 1 << 30  # hand over a batch in one piece: each piece waits for Python's lock again
+
+# The name of a check is all that a row refused by it is told.
+CLOSED = re.compile(r'"usage_raw_kept_from_(\d{4}-\d\d-\d\d)"')
 
 COPY = "COPY {table} (subscription_id, usage_date, {quantity}, price, id) FROM STDIN"
 STAGE = """
@@ -115,7 +119,7 @@ def merge_by_line(
     cursor.execute("SELECT line, reason FROM pg_temp.usage_import_left_out")
     reasons = dict(cursor.fetchall())
     refused = [
-        Rejection(line, reason, text.rstrip("\r"))
+        Rejection(line, _explain(reason), text.rstrip("\r"))
         for line, text, _, _ in records
         if (reason := reasons.get(line)) is not None
     ]
@@ -123,6 +127,11 @@ def merge_by_line(
 
 
 WAYS: list[Way] = [copy, merge, merge_by_line]
+
+
+def _explain(reason: str) -> str:
+    closed = CLOSED.search(reason)
+    return f"the day is closed: raw records are kept from {closed[1]}" if closed else reason
 
 
 def _stage(cursor: Any, records: list[Record], subscriptions: dict[str, int]) -> None:

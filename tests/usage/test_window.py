@@ -1,0 +1,241 @@
+"""USAGE_LATE_KEYS=window: every day with raw records is open, and one that leaves is final.
+
+Three days are open; today is 2026-11-04, so days before the 2nd are closed and sealed.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.core.management import call_command
+from django.db import IntegrityError, transaction
+from psycopg2 import errors
+
+from tests.connections import ask, run_sql, second_session
+from tests.exact import assert_exact, periods_of, plain_totals, stored_periods, totals_of
+from tests.factories import data_record, make_subscription, refresh_totals, voice_record
+from usage.errors import LateKeysChangedError
+from usage.models import DataUsageRecord, LateKeys, UsageState
+from usage.services import sealing
+from usage.services.audit import rebuild, verify
+from usage.services.late_keys import switch
+from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
+from usage.services.retention import prune
+from usage.services.startup import refuse_other_settings
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions", "window")
+
+SetToday = Callable[[str], None]
+SwitchTo = Callable[[LateKeys], None]
+INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+
+
+@pytest.fixture
+def window(
+    only_default_partitions: None,
+    switch_to: SwitchTo,
+    set_today: SetToday,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 3
+    monkeypatch.setattr(sealing, "TRIES", 2)
+    monkeypatch.setattr(sealing, "LOCK_MILLISECONDS", 20)
+    make_partitions([date(2026, 11, 1)])
+    switch_to(LateKeys.WINDOW)
+    for pk in (1, 2):
+        subscription = make_subscription(id=pk)
+        for day in range(1, 5):
+            data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1.5", kilobytes=day)
+            voice_record(subscription, f"2026-11-0{day}T12:00:00Z", price="0.25", seconds=pk)
+    set_today("2026-11-04")
+
+
+def sealed_before() -> date | None:
+    return UsageState.objects.get().sealed_before
+
+
+def test_days_that_leave_the_window_are_sealed_and_final_at_once() -> None:
+    expected = plain_totals()
+    run = refresh_totals()
+    state = UsageState.objects.get()
+    assert run.days_sealed >= 1
+    assert (state.sealed_before, state.raw_kept_from) == (date(2026, 11, 2), date(2026, 11, 2))
+    assert len(totals_of("usage_daily_sealed")) == 4
+    assert totals_of("usage_daily") == totals_of("usage_daily_live") == expected
+    assert stored_periods() == periods_of(expected)
+
+
+def test_writes_to_open_days_are_exact_and_leave_no_late_key() -> None:
+    """Fails when an insert is still looked at by a trigger: the window has none."""
+    refresh_totals()
+    prune()
+    DataUsageRecord.objects.filter(subscription_id=1, usage_date__day=2).delete()
+    DataUsageRecord.objects.filter(subscription_id=1, usage_date__day=3).update(price="7")
+    run_sql(f"{INSERT} VALUES (3, '2026-11-02Z', 5), (3, '2027-01-01Z', 6)")
+    refresh_totals()
+    kept = [row for row in totals_of("usage_daily") if row[1] >= date(2026, 11, 2)]
+    assert kept == plain_totals()
+    assert run_sql("SELECT count(*) FROM usage_late_key") == [(0,)]
+    assert run_sql(
+        "SELECT DISTINCT tgname FROM pg_trigger WHERE tgname LIKE 'usage_log%' ORDER BY 1"
+    ) == [("usage_log_late_keys_delete",), ("usage_log_late_keys_update",)]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        f"{INSERT} VALUES (1, '2026-11-01T13:00Z', 5)",
+        f"{INSERT} VALUES (1, '2026-11-03T13:00Z', 5), (1, '2026-10-01Z', 5)",
+        "UPDATE usage_datausagerecord SET price = 9 WHERE usage_date < '2026-11-02Z'",
+        "UPDATE usage_datausagerecord SET usage_date = '2026-11-01Z' WHERE subscription_id = 1",
+        "UPDATE usage_voiceusagerecord SET usage_date = '2026-11-03Z'"
+        " WHERE usage_date < '2026-11-02Z' AND subscription_id = 1",
+        "DELETE FROM usage_voiceusagerecord WHERE usage_date < '2026-11-02Z'",
+    ],
+)
+def test_closed_day_refuses_every_change(write: str) -> None:
+    """Fails when nothing is checked, when the triggers of updates and deletes are off, and when
+    they read no closed day."""
+    refresh_totals()
+    before = totals_of("usage_daily")
+    with pytest.raises(IntegrityError, match="2026-11-02"), transaction.atomic():
+        run_sql(write)
+    refresh_totals()
+    assert totals_of("usage_daily") == before
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
+    """Fails when days are sealed without waiting for who wrote to them."""
+    with second_session(autocommit=True) as session:
+        ask(session, f"BEGIN ISOLATION LEVEL {isolation}; {INSERT} VALUES (3, '2026-11-01Z', 7)")
+        refresh_totals()
+        assert sealed_before() is None
+        ask(session, "COMMIT")
+    run = refresh_totals()
+    assert run.days_sealed >= 1
+    assert totals_of("usage_daily") == plain_totals()
+    assert [row[0] for row in totals_of("usage_daily_sealed")] == [1, 1, 2, 2, 3]
+
+
+def test_old_snapshot_that_writes_after_the_closing_is_refused() -> None:
+    """Fails when the check goes by the snapshot of the writer."""
+    with second_session(autocommit=True) as session:
+        ask(session, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM usage_state")
+        refresh_totals()
+        before = totals_of("usage_daily")
+        with pytest.raises(errors.CheckViolation, match="2026-11-02"):
+            ask(session, f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
+    refresh_totals()
+    assert totals_of("usage_daily") == before
+
+
+def test_closing_that_is_cut_off_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the day that was closed is forgotten, or sealed without having been closed."""
+
+    class CutOffError(Exception):
+        pass
+
+    def end(*_arguments: Any) -> None:
+        raise CutOffError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "seal", end)
+        with pytest.raises(CutOffError):
+            refresh_totals()
+    assert sealed_before() is None
+    with pytest.raises(IntegrityError), transaction.atomic():
+        run_sql(f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
+    assert totals_of("usage_daily_live") == plain_totals()
+    refresh_totals()
+    assert sealed_before() == date(2026, 11, 2)
+    assert_exact()
+
+
+def test_prune_drops_what_is_closed_and_no_total(set_today: SetToday) -> None:
+    """Fails when a prune drops a day that is not sealed, or repairs, rebuilds or audits from what
+    is left of one that is closed."""
+    refresh_totals()
+    run_sql("DELETE FROM usage_voiceusagerecord WHERE usage_date > '2026-11-05Z'")
+    before = totals_of("usage_daily")
+    assert prune(dry_run=True).partitions_dropped == [f"{table}_p20261101" for table in RAW_TABLES]
+    report = prune()
+    assert report.partitions_dropped == [f"{table}_p20261101" for table in RAW_TABLES]
+    assert [partition_days(table) for table in RAW_TABLES] == [[], []]
+    # Of the default partition: days that get none before they are over.
+    set_today("2026-11-05")
+    refresh_totals()
+    assert prune().strays_deleted == 4
+    refresh_totals()
+    rebuild(from_date=date(2026, 10, 1), to_date=date(2026, 11, 30))
+    assert verify(repair=True).differing == 0
+    assert totals_of("usage_daily") == before == totals_of("usage_daily_live")
+    assert make_partitions([date(2026, 11, 1)]) == []
+
+
+def test_new_partition_refuses_what_the_table_refuses() -> None:
+    """Fails when a partition is made without the check of its table."""
+    refresh_totals()
+    prune()
+    make_partitions([date(2026, 11, 5)])
+    with pytest.raises(IntegrityError, match="2026-11-02"), transaction.atomic():
+        run_sql(f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
+    run_sql(f"{INSERT} VALUES (3, '2026-11-05Z', 7)")
+    refresh_totals()
+    assert totals_of("usage_daily")[-1][:2] == (3, date(2026, 11, 5))
+
+
+def test_switch_to_triggers_and_back_changes_no_total(
+    settings: LazySettings, set_today: SetToday
+) -> None:
+    """Fails when sealed days whose raw records are kept stay sealed, where none is noticed late,
+    when a late key is lost on the way, and when closed days are open in between."""
+    refresh_totals()
+    prune()
+    closed = [row for row in totals_of("usage_daily") if row[1] < date(2026, 11, 2)]
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    assert switch(dry_run=True)
+    assert UsageState.objects.get().is_window
+    assert switch()
+    assert not switch()
+    settings.USAGE_OPEN_DAYS = 1
+    for _ in range(300):
+        refresh_totals()
+        if sealed_before() == date(2026, 11, 4):
+            break
+    run_sql(f"{INSERT} VALUES (1, '2026-11-02Z', 5)")
+    assert refresh_totals().keys_repaired == 1
+    with pytest.raises(IntegrityError, match="2026-11-02"), transaction.atomic():
+        run_sql(f"{INSERT} VALUES (1, '2026-11-01Z', 5)")
+    run_sql(f"{INSERT} VALUES (1, '2026-11-03Z', 5)")  # late, and not repaired yet
+    settings.USAGE_OPEN_DAYS = 3
+    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    assert switch()
+    expected = sorted(closed + plain_totals(), key=lambda row: row[:3])
+    assert totals_of("usage_daily") == totals_of("usage_daily_live") == expected
+    assert stored_periods() == periods_of(expected)
+    with pytest.raises(IntegrityError, match="2026-11-02"), transaction.atomic():
+        run_sql(f"{INSERT} VALUES (1, '2026-11-01Z', 5)")
+    refresh_totals()
+    assert totals_of("usage_daily") == expected
+
+
+def test_other_setting_than_that_of_the_database_is_refused(
+    settings: LazySettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse_other_settings()
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    with pytest.raises(LateKeysChangedError, match=r"has window.*switch_late_keys"):
+        refuse_other_settings()
+    refresh_totals_is_refused()
+    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    call_command("switch_late_keys")
+    assert "has window already" in capsys.readouterr().out
+
+
+def refresh_totals_is_refused() -> None:
+    with pytest.raises(Exception, match="USAGE_LATE_KEYS"):
+        refresh_totals()

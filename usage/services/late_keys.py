@@ -1,0 +1,87 @@
+"""Going from one way of noticing changes of days that are over to the other, without losing one.
+
+With triggers a record may come late for any day whose raw records are kept. In a window every such
+day is open, so no insert pays for a trigger and the raw tables can be spread over servers.
+"""
+
+from datetime import date
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from usage.errors import LateKeysChangedError
+from usage.models import LateKeys, UsageState
+from usage.services import periods
+from usage.services.locks import begin_totals
+from usage.services.retention import is_closing
+from usage.services.sealing import move_forward
+from usage.sql import capture
+
+
+def switch(*, dry_run: bool = False) -> bool:
+    """Bring the database to what USAGE_LATE_KEYS says; False when it is there already.
+
+    Writers of raw records wait meanwhile, readers of totals don't. Raises LateKeysChangedError
+    when something must come first, RefreshRunningError while a refresh is on.
+    """
+    with transaction.atomic(durable=True):
+        begin_totals()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
+            )
+        state = UsageState.objects.get()
+        if state.late_keys == settings.USAGE_LATE_KEYS:
+            return False
+        if state.is_window:
+            _refuse_to_capture(state)
+        else:
+            _refuse_to_open(state)
+        if not dry_run:
+            _capture(state) if state.is_window else _open(state)
+    return True
+
+
+def _refuse_to_open(state: UsageState) -> None:
+    if is_closing(state):
+        raise LateKeysChangedError("Days are being dropped. Run first: manage.py prune_usage")
+
+
+def _open(state: UsageState) -> None:
+    """Every day with raw records becomes open again, its totals are computed with the others."""
+    first_open = state.raw_kept_from
+    with connection.cursor() as cursor:
+        periods.collect_changes()
+        cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first_open or date.min])
+        cursor.execute("DELETE FROM usage_late_key")
+        cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
+        cursor.execute("SELECT usage_close_days(%s)", [first_open])
+        state.late_keys = LateKeys.WINDOW
+        state.sealed_before = first_open
+        state.fence = state.fence_day = None
+        state.save()
+        concurrently = "CONCURRENTLY" if periods.open_view_is_filled() else ""
+        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
+    periods.note_differences(first_open)
+    periods.apply_changes()
+    state.open_digest = periods.open_digest()
+    state.save()
+
+
+def _refuse_to_capture(state: UsageState) -> None:
+    if state.fence_day != state.sealed_before:
+        raise LateKeysChangedError("Days are being sealed. Run first: manage.py refresh_usage")
+
+
+def _capture(state: UsageState) -> None:
+    """Every writer has ended, so what is sealed is whole and changes from here on are captured."""
+    for sequence in ("usage_logging_before", "usage_raw_kept_from"):
+        if state.sealed_before is not None:
+            move_forward(sequence, state.sealed_before)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT usage_close_days(NULL)")
+        cursor.execute(capture.drop(capture.EVENTS))
+        cursor.execute(capture.CREATE_ALL)
+    state.late_keys = LateKeys.TRIGGERS
+    state.fence = state.fence_day = None
+    state.save()
