@@ -1,0 +1,341 @@
+"""Every token and every person at every endpoint, every role at every relation: nothing leaks."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.db.models.functions import Now
+
+from tests.connections import ask, run_sql, second_session
+from tests.factories import data_record, make_key, make_subscription, refresh_totals, voice_record
+from tests.faults.access import (
+    Caller,
+    Question,
+    questions,
+    scope_sets,
+    with_session,
+    with_token,
+)
+from tests.faults.trials import Trials
+from tests.logins import django_as, login_in
+from tests.usage.api.asking import cursor_of
+from tests.usage.api.test_permissions import ALL
+from tests.usage.test_roles import (
+    CALLABLE,
+    CALLS,
+    LETTERS,
+    PURE,
+    RELATIONS,
+    ROLES,
+    decided,
+    is_denied,
+    refusal,
+)
+from usage.models import AccessToken, RefreshRun, Scope, Subscription
+
+# In the short form each caller asks one question in so many.
+ONE_IN = 60
+ANNAS = frozenset({1, 3})
+# Differs in each answer.
+PASSING = re.compile(
+    rb'(?<="as_of":)"[^"]*"|(?<=name="csrfmiddlewaretoken" value=)"[^"]*"|\d+ seconds old'
+    rb"|\d\d:\d\d:\d\d UTC"
+)
+
+
+@pytest.fixture
+def world(state: None) -> dict[str, User]:
+    """Subscriptions 1 and 3 are anna's, 2 is bob's, 4 nobody's, each with usage of both types;
+    carl owns none."""
+    users = {name: User.objects.create_user(name) for name in ("anna", "bob", "carl", "gone")}
+    users["staff"] = User.objects.create_user("staff", is_staff=True)
+    users["superuser"] = User.objects.create_superuser("superuser")
+    owners = [users["anna"], users["bob"], users["anna"], None]
+    for number, owner in enumerate(owners, start=1):
+        subscription = make_subscription(f"line {number}", id=number, owner=owner)
+        for day in (1, 2):
+            data_record(subscription, f"2026-11-0{day}T10:00:00Z", f"{number * 7}.31", number)
+            voice_record(subscription, f"2026-11-0{day}T11:00:00Z", f"{number * 5}.17", number)
+    refresh_totals()
+    return users
+
+
+def alter_what_is_not_annas() -> None:
+    """Another world, which looks the same to whoever may see anna's subscriptions alone."""
+    Subscription.objects.filter(pk=4).update(external_id="line four")
+    bobs = Subscription.objects.get(pk=2)
+    Subscription.objects.filter(pk=2).update(external_id="line two")
+    run_sql("DELETE FROM usage_voiceusagerecord WHERE subscription_id = 4")
+    data_record(bobs, "2026-11-01T10:00:00Z", "1999.99", 5)
+    data_record(make_subscription("line 0", id=900), "2026-11-02T10:00:00Z", "12345.6", 9)
+    refresh_totals()
+
+
+def callers(users: dict[str, User]) -> Iterator[Caller]:
+    """Everybody who could ask; the first two see everything."""
+    reader = make_key(users["carl"], Scope.READ)
+    yield with_token("reader", f"Token {reader}", ("usage:read",), frozenset())
+    for name in ("superuser", "staff"):
+        yield with_session(name, users[name], (name,), frozenset())
+    yield with_session("anna", users["anna"], ("person",), ANNAS)
+    yield with_session("carl", users["carl"], ("person",), frozenset())
+    for name in ("anna", "carl", "staff"):
+        owns = ANNAS if name == "anna" else frozenset[int]()
+        for scopes in scope_sets():
+            told = f"{name} {' '.join(scopes)}"
+            yield with_token(told, f"Token {make_key(users[name], *scopes)}", scopes, owns)
+            for ended in ("expires_at", "revoked_at"):
+                key = make_key(users[name], *scopes)
+                AccessToken.objects.filter(pk=AccessToken.objects.latest("pk").pk).update(
+                    **{ended: Now()}
+                )
+                yield with_token(f"{told} {ended}", f"Token {key}", ("none",), frozenset())
+    for scopes in scope_sets():
+        key = make_key(users["gone"], *scopes)
+        yield with_token(f"gone {' '.join(scopes)}", f"Token {key}", ("none",), frozenset())
+    yield with_session("gone", users["gone"], ("none",), frozenset())
+    User.objects.filter(username="gone").update(is_active=False)
+    for key in (
+        "",
+        "Token",
+        "Token x",
+        f"Bearer {reader}",
+        f"Token {reader[:-1]}",
+        f"Token {reader}0",
+        f"Token {reader} {reader}",
+        f"Token {reader.upper()}",
+        f"Token {AccessToken.objects.earliest('pk').digest}",
+        f"{reader}",
+    ):
+        yield with_token(key[:12] or "nobody", key, ("none",), frozenset())
+    # What a token says goes before the session that comes with it.
+    own = make_key(users["anna"], Scope.READ_OWN)
+    for name, key, columns in (
+        ("staff with anna's token", own, ("usage:read:own",)),
+        ("staff with a bad token", "bad", ("none",)),
+    ):
+        caller = with_session(name, users["staff"], ("staff",), ANNAS)
+        caller.client.defaults["HTTP_AUTHORIZATION"] = f"Token {key}"
+        yield Caller(name, caller.client, columns, ("staff",), ANNAS)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, but for what differs each time; of a page what is below its head."""
+
+    status: int
+    outcome: str
+    body: bytes
+    tag: str | None
+
+
+def asked(caller: Caller, question: Question) -> Answer:
+    send = getattr(caller.client, question.method)
+    response = send(question.path, headers=question.headers)
+    text = PASSING.sub(b"0", response.getvalue())
+    outcome = "answered"
+    if response.status_code == 401 or "/login/?next=" in response.get("Location", ""):
+        outcome = "none"
+    elif response.status_code == 403:
+        outcome = "no"
+    return Answer(
+        response.status_code,
+        outcome,
+        text.partition(b'<main id="main"')[2] or text,
+        response.get("ETag"),
+    )
+
+
+def own_part(question: Question, everything: Any, owns: frozenset[int]) -> Any:
+    """What is left of an answer about everybody, of one page, for who owns these."""
+    if "usage/records" in question.path:
+        named = question.path.partition("subscription_id=")[2].partition("&")[0]
+        return everything if named.isdigit() and int(named) in owns else everything[:0]
+    if "format=csv" in question.path:
+        return [line for line in everything if int(line.partition(b",")[0]) in owns]
+    return [row for row in everything if row["subscription_id"] in owns]
+
+
+def rows_in(question: Question, answer: Answer) -> Any:
+    """The rows of an answer of the API: of JSON or of a CSV, whose header isn't one."""
+    if "format=csv" in question.path:
+        return answer.body.splitlines()[1:]
+    return json.loads(answer.body)["results"]
+
+
+def see(caller: Caller, question: Question, got: Answer, everything: Answer) -> None:
+    """Fail unless the answer is what the table says; `everything` is what the reader of all got."""
+    expected, told = caller.expected(question), (caller.name, question, got)
+    assert got.outcome == (expected if expected in {"none", "no"} else "answered"), told
+    if expected == "all":
+        assert (got.status, got.body) == (everything.status, everything.body), told
+    if expected != "own" or question.row != "usage":
+        return
+    assert got.tag is None, told
+    if "cursor=" in question.path:
+        assert got.status == 400, told
+        return
+    assert got.status == (200 if everything.status == 304 else everything.status), told
+    is_one_page = "page_size=1" in question.path and "format=csv" not in question.path
+    if got.status == 200 == everything.status and question.method == "get" and not is_one_page:
+        mine = own_part(question, rows_in(question, everything), caller.owns)
+        assert rows_in(question, got) == mine, told
+
+
+def cursor_after(caller: Caller, path: str) -> str:
+    """The place in a list after the first row that the caller sees."""
+    return cursor_of(caller.client.get(path).json())
+
+
+def test_everybody_is_answered_what_the_table_says_and_nothing_of_others(
+    world: dict[str, User], trials: Trials
+) -> None:
+    """Who may see one user's subscriptions gets the same bytes whatever the others use.
+
+    Fails when an endpoint takes another scope, when one question isn't narrowed to the owner, when
+    an owner is answered with a tag, or when a page looks a foreign subscription up.
+    """
+    run = RefreshRun.objects.latest("pk").pk
+    everybody = list(callers(world))
+    reader, superuser = everybody[:2]
+    every_question = list(questions(run, cursor_of=lambda path: cursor_after(reader, path)))
+    chosen = []
+    for number, caller in enumerate(everybody):
+        asks = [
+            question for question in every_question if question.is_plain or not caller.is_nobody
+        ]
+        step = 1 if trials.full else ONE_IN
+        chosen += [(caller, question) for question in asks[number % step :: step]]
+    seen: dict[tuple[Caller, Question], Answer] = {}
+    references: dict[Question, Answer] = {}
+    differing = 0
+    with login_in("usage_web") as login:
+        with django_as(login):
+            for caller, question in chosen:
+                who = reader if question.row == "usage" else superuser
+                if question not in references:
+                    references[question] = asked(who, question)
+                got = asked(caller, question)
+                see(caller, question, got, references[question])
+                trials.count("pairs of caller and question")
+                if caller.expected(question) == "own":
+                    seen[caller, question] = got
+        alter_what_is_not_annas()
+        with django_as(login):
+            changed = {question for question in references if question.row in {"usage", "page"}}
+            for question in list(changed):
+                who = reader if question.row == "usage" else superuser
+                if asked(who, question).body == references[question].body:
+                    changed.remove(question)
+            for (caller, question), before in seen.items():
+                assert asked(caller, question) == before, (caller.name, question)
+                trials.count("asked again after others' usage changed")
+                differing += question in changed
+    assert differing > len(seen) / 10
+    trials.count("of which answers about everybody changed", differing)
+
+
+def group(path: str) -> str | None:
+    """The row of the table that a path of the project belongs to, or how else it is open."""
+    for pattern, row in (
+        (r"/api/v1/(usage/[\w-]+|subscriptions)/", "usage"),
+        (r"/api/v1/refreshes/(1/)?", "refreshes"),
+        (r"/(over-limit/)?", "page"),
+        (r"/refreshes/(1/)?", "refreshes-page"),
+        (r"/admin/.*", "admin"),
+        (r"/metrics", "metrics"),
+        (r"/health/\w+", "health"),
+        (r"/api/v1/(schema|docs)/", "description"),
+        (r"/(login|logout)/", "signs in and out"),
+    ):
+        if re.fullmatch(pattern, path):
+            return row
+    return None
+
+
+def test_every_path_is_in_the_table() -> None:
+    """Fails when an endpoint is added of which nobody has decided who is answered."""
+    assert [path for path in ALL if group(path) is None] == []
+
+
+FUNCTIONS = """
+SELECT proname FROM pg_proc
+WHERE pronamespace = 'public'::regnamespace AND prorettype <> 'trigger'::regtype
+"""
+GRANTED_ON = """
+SELECT count(*) FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND CASE relkind
+    WHEN 'S' THEN has_sequence_privilege(
+        oid, 'USAGE WITH GRANT OPTION, SELECT WITH GRANT OPTION, UPDATE WITH GRANT OPTION'
+    )
+    WHEN 'i' THEN FALSE
+    WHEN 'I' THEN FALSE
+    ELSE has_table_privilege(
+        oid, 'SELECT WITH GRANT OPTION, INSERT WITH GRANT OPTION, UPDATE WITH GRANT OPTION,'
+        ' DELETE WITH GRANT OPTION, TRUNCATE WITH GRANT OPTION'
+    )
+END
+"""
+EVERYWHERE = """
+SELECT
+    has_schema_privilege('public', 'CREATE'),
+    has_database_privilege(current_database(), 'CREATE'),
+    (SELECT count(*) FROM pg_largeobject_metadata)::int,
+    (SELECT count(*) FROM pg_foreign_server)::int
+"""
+
+
+def test_every_role_may_do_what_the_table_says(state: None, trials: Trials) -> None:
+    """Each role, several at once and none, by every relation, sequence, function and privilege.
+
+    Fails when a grant is added or lost, or when PUBLIC may do something.
+    """
+    refresh_totals()
+    for size in range(len(ROLES) + 1):
+        for roles in combinations(ROLES, size):
+            name = "_".join(["usage_roles", *(role.removeprefix("usage_") for role in roles)])
+            password = connection.settings_dict["PASSWORD"] or None
+            run_sql(f"DROP ROLE IF EXISTS {name}")
+            run_sql(f"CREATE ROLE {name} LOGIN PASSWORD %s", [password])
+            try:
+                for role in roles:
+                    run_sql(f"GRANT {role} TO {name}")
+                with second_session(user=name) as session:
+                    see_privileges(session, roles, trials)
+            finally:
+                run_sql(f"DROP ROLE {name}")
+
+
+def see_privileges(session: Any, roles: tuple[str, ...], trials: Trials) -> None:
+    version = ask(session, "SHOW server_version_num")[0][0]
+    tried = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
+    if int(version) >= 170000:
+        tried.append("MAINTAIN")
+    for relation, kind, is_partition, _, privileges in ask(session, RELATIONS):
+        letters = {LETTERS.get(word, word) for word in privileges.split()}
+        wanted = {
+            letter
+            for role in roles
+            for letter in decided(relation, role, is_partition=is_partition)
+        }
+        assert letters == wanted - {"-"}, (relation, roles)
+        if kind != "S" and "MAINTAIN" in tried:
+            assert ask(session, "SELECT has_table_privilege(%s, 'MAINTAIN')", [relation]) == [
+                (False,)
+            ], (relation, roles)
+        trials.count("pairs of role and privilege", 3 if kind == "S" else len(tried))
+    functions = {name for (name,) in ask(session, FUNCTIONS)}
+    assert functions == set(CALLS), "Decide in test_roles.py who may call which function."
+    allowed = PURE.union(*(CALLABLE[role] for role in roles))
+    for name in functions:
+        refused = refusal(session, CALLS[name])
+        assert is_denied(refused) if name not in allowed else refused == "", (name, roles, refused)
+        trials.count("pairs of role and privilege")
+    assert ask(session, GRANTED_ON) == [(0,)]
+    assert ask(session, EVERYWHERE) == [(False, False, 0, 0)]
