@@ -1,15 +1,13 @@
 """Fixtures of the faults: how often to try, and servers of their own to break."""
 
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from bin import place as places
 from bin.checks import server_version
-from tests.faults.installation import Installation
+from tests.faults.installation import Installation, installed
 from tests.faults.trials import Trials
 
 FULL = os.environ.get("USAGE_FAULT_TRIALS") == "full"
@@ -31,12 +29,8 @@ def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
 @pytest.fixture
 def installation() -> Iterator[Installation]:
     """A migrated database and a broker on servers that the test may break."""
-    place = places.passing_place(places.server_account())
-    try:
-        with Installation(place) as made:
-            yield made
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with installed() as made:
+        yield made
 
 
 def row_of(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,24 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
+from bin import place as places
 from bin import processes, spawn
 from bin.broker import ADDRESS, Valkey, free_port
 from bin.embedded import PORT, PostgreSQL
 
 ROOT = Path(__file__).resolve().parents[2]
 POLITELY = ((signal.SIGTERM, 20.0),)
+
+
+@contextmanager
+def installed(settings: Mapping[str, str] | None = None) -> "Iterator[Installation]":
+    """An installation in a place of its own, gone at the end."""
+    place = places.passing_place(places.server_account())
+    try:
+        with Installation(place, settings) as made:
+            yield made
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Installation:

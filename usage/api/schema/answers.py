@@ -104,3 +104,10 @@ NOT_MODIFIED: Schema = {
     "description": "What has the tag in `If-None-Match` is still the answer.",
     "headers": headers(ALWAYS | ETAG),
 }
+
+TOO_LONG: Schema = {
+    "description": "The address has more than 8190 bytes. The web server says so by itself.",
+    "content": {
+        "text/html": {"schema": {"type": "string"}, "example": "Request Line is too large"}
+    },
+}

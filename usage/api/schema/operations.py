@@ -49,7 +49,7 @@ def operation_of(view: Endpoint, method: str, named: Callable[[type], Schema]) -
         case Refreshes(), "GET":
             return Operation(
                 "Refreshes",
-                {200: answers.page(shapes.Page, shapes.Run, named)},
+                {200: answers.page(shapes.Page, shapes.Run, named), 414: answers.TOO_LONG},
                 (refusals.BAD_QUERY, *refusals.ANYWHERE, refusals.NOT_NOW),
                 asked(PageFilter),
             )
@@ -79,7 +79,8 @@ def _of_list(view: ListEndpoint, named: Callable[[type], Schema]) -> Operation:
     return Operation(
         "Subscriptions" if isinstance(view, Subscriptions) else "Usage",
         {200: answers.also_csv(page, view.columns, has_tag=has_tag)}
-        | ({304: answers.NOT_MODIFIED} if has_tag else {}),
+        | ({304: answers.NOT_MODIFIED} if has_tag else {})
+        | {414: answers.TOO_LONG},
         (
             refusals.BAD_QUERY,
             *refusals.ANYWHERE,

@@ -1,0 +1,194 @@
+"""Requests that the description makes up, and bytes that nobody would send, at every endpoint."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+
+from tests.connections import wait_until
+from tests.faults.installation import Installation, installed
+from tests.faults.raw_http import Answer, ask, written
+from tests.faults.trials import Trials
+from tests.usage.api.test_any_input import NAMES
+from tests.usage.api.test_conformance import described
+from tests.usage.api.test_permissions import ALL, METHODS
+from tests.usage.api.test_schema import OPERATIONS, SCHEMA, resolved
+from usage.models import Scope
+
+SCOPES = [Scope.READ, Scope.REFRESH_READ, Scope.REFRESH_RUN]
+LIKELY = [
+    *("data", "voice", "1", "2,3", "2026-11", "2026-11-01", "true", "json", "csv", "-day", "150"),
+    *("", "0", "-1", "9223372036854775808", "1e400", "NaN", "%00", "%FF", "%", "\xff", "'"),
+]
+HEADERS = [
+    *("Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Connection", "Cookie"),
+    *("Content-Encoding", "Content-Length", "Content-Type", "Expect", "Forwarded", "Host"),
+    *("If-Match", "If-Modified-Since", "If-None-Match", "Origin", "Range", "Referer", "Upgrade"),
+    *("TE", "Transfer-Encoding", "User-Agent", "X-CSRFToken", "X-Forwarded-For", "X-Request-Id"),
+    *("X-Forwarded-Proto", "X-HTTP-Method-Override"),
+]
+WORDS = [
+    *LIKELY,
+    "*/*",
+    "text/csv",
+    "application/json",
+    "gzip",
+    "close",
+    "chunked",
+    "bytes=0-",
+    "*",
+]
+
+
+# Not now, and what the web server doesn't know: a transfer coding, a version of HTTP.
+SAID_OF_THE_REQUEST = {501, 503, 505}
+
+
+class Web:
+    """A running web process, and a key that may ask everything."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.log = installation.place / "web.log"
+        installation.manage(
+            "generate_usage", "--subscriptions", "50", "--days", "3", "--records", "3000"
+        )
+        installation.manage("refresh_usage")
+        scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+        made = installation.manage("make_token", "any", "--new-user", "--name", "any", *scopes)
+        self.key = made.split()[-1]
+        _, self.url = installation.start_web()
+        self.head = [
+            ("Host", self.url.removeprefix("http://")),
+            ("Authorization", f"Token {self.key}"),
+        ]
+        wait_until(lambda: self.get("/health/live").status == 200, seconds=60, what="the web")
+
+    def get(self, target: str) -> Answer:
+        try:
+            return ask(self.url, written("GET", target, self.head))
+        except ConnectionRefusedError:
+            return Answer(0)
+
+    def failures(self) -> list[str]:
+        """What it logged of its own faults. That somebody asks another host is none."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return [
+            line
+            for line in lines
+            if ('"level":"error"' in line or "Traceback" in line) and "DisallowedHost" not in line
+        ]
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with installed() as installation:
+        yield Web(installation)
+
+
+def test_what_the_description_makes_up(web: Web, trials: Trials) -> None:
+    """Fails when an answer is not as described, a fault of the server among them."""
+    each = 600 if trials.full else 5
+    keys = {"Authorization": f"Token {web.key}"}
+    for found in described().get_all_operations():
+        operation: Any = found.ok()  # type: ignore[union-attr]
+        for mode in GenerationMode:
+
+            @hypothesis_settings(
+                max_examples=each,
+                derandomize=True,
+                database=None,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def ask_and_compare(case: Case) -> None:
+                case.call_and_validate(base_url=web.url, headers=keys)
+                trials.count("requests from the description")
+
+            # Where there is no parameter, nothing can be wrong with one.
+            with suppress(Unsatisfiable):
+                ask_and_compare()
+    assert web.failures() == []
+
+
+def noise(chance: random.Random, most: int = 40) -> str:
+    """Bytes, one a character, that end neither a header nor a request line."""
+    found = chance.randbytes(chance.randrange(most)).decode("latin-1")
+    return found.replace("\r", "").replace("\n", "")
+
+
+def questions(web: Web, chance: random.Random) -> Iterator[tuple[str, str, bytes]]:
+    """Methods, paths and requests, for ever: likely ones, then some bytes of them changed."""
+    while True:
+        method = chance.choice(["GET"] * 8 + [name.upper() for name in METHODS])
+        path = chance.choice(sorted(ALL))
+        pairs = [
+            f"{chance.choice([*NAMES, 'colour'])}="
+            + chance.choice(
+                [chance.choice(LIKELY), quote_from_bytes(chance.randbytes(chance.randrange(30)))]
+            )
+            for _ in range(chance.randrange(5))
+        ]
+        headers = list(web.head)
+        for name in chance.sample(HEADERS, chance.randrange(3)):
+            headers = [head for head in headers if head[0] != name]
+            headers.append((name, chance.choice([chance.choice(WORDS), noise(chance)])))
+        request = written(method, f"{path}?{'&'.join(pairs)}", headers)
+        kept = path if all(head in headers for head in web.head) else ""
+        if chance.random() < 0.2:
+            changed = bytearray(request)
+            for _ in range(chance.randrange(1, 6)):
+                changed[chance.randrange(len(changed))] = chance.randrange(256)
+            request, kept = bytes(changed), ""
+        yield method, kept, request
+
+
+def checks() -> dict[tuple[str, str, str], Callable[[Any], None]]:
+    """What the body of each described answer must be, by path, method and status."""
+    found = {}
+    for (path, method), operation in OPERATIONS.items():
+        for status, answer in operation["responses"].items():
+            content = resolved(answer).get("content", {}).get("application/json")
+            if content is not None:
+                schema = {**content["schema"], "components": SCHEMA["components"]}
+                check = jsonschema.Draft202012Validator(schema).validate
+                found[path.replace("{run_id}", "1"), method.upper(), status] = check
+    return found
+
+
+CHECKS = checks()
+
+
+def test_bytes_that_nobody_would_send(web: Web, trials: Trials) -> None:
+    """Fails when the server answers 500, breaks, or answers what the description doesn't have."""
+
+    def try_one(asked: tuple[str, str, bytes]) -> None:
+        method, path, request = asked
+        answer = ask(web.url, request)
+        assert answer.status < 500 or answer.status in SAID_OF_THE_REQUEST, (request, answer)
+        check = CHECKS.get((path, method, str(answer.status)))
+        if check is not None and answer.content_type.startswith("application/json"):
+            check(json.loads(answer.body))
+            trials.count("of them answered as described")
+        trials.count("requests of any bytes")
+
+    chance = random.Random(12)
+    asked = questions(web, chance)
+    with ThreadPoolExecutor(4) as threads:
+        for _ in trials.of("thousands", short=1, full=95, minutes=14):
+            some = list(islice(asked, 1000 if trials.full else 150))
+            for _ in threads.map(try_one, some):
+                pass
+    assert web.get("/health/live").status == 200
+    assert web.failures() == []
