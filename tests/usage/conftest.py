@@ -1,10 +1,13 @@
 """Fixtures for tests of the read model."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 
 import pytest
 from django.conf import LazySettings
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.connections import run_sql
 from usage.models import LateKeys, UsageState
@@ -41,3 +44,19 @@ def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKey
     )
     run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
     switch_it(LateKeys(before))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser of this machine, closed at the end."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium here: apt install chromium")
+    # The loop of Playwright runs in this thread, and Django would refuse to ask the database in it.
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        # Root has no sandbox to give.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
