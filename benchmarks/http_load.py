@@ -46,7 +46,7 @@ def measure_http(options: argparse.Namespace, stock: Stock, token: str) -> tuple
         not_modified = _not_modified(api, daily)
 
         ask = partial(load, seconds=options.seconds, connections=CONNECTIONS)
-        full = _by_turns(
+        full = by_turns(
             options.rounds,
             {
                 "totals of one subscription: API": lambda: ask(api, totals),
@@ -59,14 +59,14 @@ def measure_http(options: argparse.Namespace, stock: Stock, token: str) -> tuple
                 "a page of 1,000: 200": lambda: ask(api, [daily]),
             },
         )
-        rates = {name: _median(runs, "a_second") for name, runs in full.items()}
+        rates = {name: median(runs, "a_second") for name, runs in full.items()}
         half = rates["totals of one subscription: API"] / 2
 
         def ask_while_refreshing() -> Measured:
             with refreshes(stock):
                 return ask(api, totals, a_second=half)
 
-        halves = _by_turns(
+        halves = by_turns(
             options.rounds,
             {
                 "half of the highest load": lambda: ask(api, totals, a_second=half),
@@ -95,9 +95,8 @@ def ask_slowly(server: Server, path: str) -> Measured:
     return Measured(a_second, statistics.median(took), max(took), broken=0)
 
 
-def _by_turns(
-    rounds: int, measures: dict[str, Callable[[], Measured]]
-) -> dict[str, list[Measured]]:
+def by_turns(rounds: int, measures: dict[str, Callable[[], Measured]]) -> dict[str, list[Measured]]:
+    """What each measure gives in so many rounds, every other one in the opposite order."""
     runs: dict[str, list[Measured]] = {name: [] for name in measures}
     for number in range(rounds):
         for name in list(measures)[:: -1 if number % 2 else 1]:
@@ -109,7 +108,7 @@ def _by_turns(
 def _ratios(rates: dict[str, float], halves: dict[str, list[Measured]]) -> Figures:
     one, bare, over_limit, raw, unchanged, page = rates.values()
     quiet, refreshing, _ = halves.values()
-    p50, p99 = _median(quiet, "p50"), _median(quiet, "p99")
+    p50, p99 = median(quiet, "p50"), median(quiet, "p99")
     return {
         "totals of one subscription: of a bare view's answers a second (at least 0.6)": round(
             one / bare, 2
@@ -122,7 +121,7 @@ def _ratios(rates: dict[str, float], halves: dict[str, list[Measured]]) -> Figur
         ),
         "half of the highest load: p99, times p50 (at most 3)": round(p99 / p50, 2),
         "a refresh in the background: times p99 (at most 2)": round(
-            _median(refreshing, "p99") / p99, 2
+            median(refreshing, "p99") / p99, 2
         ),
     }
 
@@ -130,14 +129,15 @@ def _ratios(rates: dict[str, float], halves: dict[str, list[Measured]]) -> Figur
 def _details(runs: dict[str, list[Measured]]) -> Figures:
     return {
         f"{name}: answers a second, ms p50 and p99, broken connections": (
-            f"{_median(measured, 'a_second'):,.1f}, {_median(measured, 'p50'):.1f} and"
-            f" {_median(measured, 'p99'):.1f}, {sum(run.broken for run in measured)}"
+            f"{median(measured, 'a_second'):,.1f}, {median(measured, 'p50'):.1f} and"
+            f" {median(measured, 'p99'):.1f}, {sum(run.broken for run in measured)}"
         )
         for name, measured in runs.items()
     }
 
 
-def _median(runs: list[Measured], figure: str) -> float:
+def median(runs: list[Measured], figure: str) -> float:
+    """The median of one figure of several runs."""
     return statistics.median(getattr(run, figure) for run in runs)
 
 

@@ -1,5 +1,6 @@
 """Gunicorn over the benchmark's database, started with the command line of bin/processes.py."""
 
+import json
 import os
 import secrets
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.auth import get_user_model
@@ -32,6 +34,11 @@ class Answer:
     status: int
     headers: HTTPMessage
     body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The body as JSON."""
+        answer: dict[str, Any] = json.loads(self.body)
+        return answer
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,12 @@ def make_token() -> str:
 
 @contextmanager
 def serve(
-    settings_module: str, headers: dict[str, str] | None = None, *, first: str
+    settings_module: str, headers: dict[str, str] | None = None, *, first: str, **variables: str
 ) -> Iterator[Server]:
-    """A server with these settings; `first` is the path that has to answer before it is used."""
+    """A server with these settings and variables of the environment; `first` is the path that has
+    to answer before it is used."""
     port = free_port(8700)
-    environment = production(DJANGO_SETTINGS_MODULE=settings_module)
+    environment = production(DJANGO_SETTINGS_MODULE=settings_module, **variables)
     with tempfile.NamedTemporaryFile() as log:
         process = spawn.spawn(
             processes.under(sys.executable, processes.web(f"{ADDRESS}:{port}")),

@@ -102,6 +102,7 @@ def test_answers_are_those_of_a_direct_connection(pooled: Server, tmp_path: Path
         for said in clients.map(lambda _: answers(pooled, key, ("json",)), range(CLIENTS * TIMES)):
             assert said == expected
     assert answers(pooled, key, ("csv",)) == tables
+    assert pooled.get("/health/ready")[0] == 200
     with second_session() as session:
         sessions = ask(
             session,

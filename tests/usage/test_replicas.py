@@ -163,11 +163,12 @@ def test_a_replica_that_lags_says_its_own_age(
 
         # Young enough is only the primary: it answers, and says so.
         only(REPLICA1)
-        young = answer(client, "usage/totals", "subscription_id=1&usage_type=data&max_staleness=99")
-        assert (young["as_of"], young["live"]) == (now, False)
-        assert young["results"][0]["total_price"] == new_price
-        young = answer(client, "usage/totals", "max_staleness=600000")
-        assert young["as_of"] == long_ago
+        for who in ("subscription_id=1&", ""):
+            young = answer(client, "usage/totals", f"{who}usage_type=data&max_staleness=99")
+            assert (young["as_of"], young["live"]) == (now, False)
+            assert young["results"][0]["total_price"] == new_price
+        old = answer(client, "usage/totals", "max_staleness=600000")
+        assert old["as_of"] == long_ago
     record.delete()
 
 
@@ -351,6 +352,10 @@ def test_reads_go_on_while_the_primary_is_away(
             error = only_error(get(client, "usage/totals", query), "server_error")
             assert error["code"] == "database_unavailable"
         assert get(client, "subscriptions").status_code == 503
+        # The whole request of a person goes by a replica then, but no old answer is called live.
+        totals = "/api/v1/usage/totals/?subscription_id=1"
+        assert browser.get(totals).json()["as_of"] == before[1]
+        assert browser.get(f"{totals}&live=true").status_code == 503
         checks = json.loads(Client().get("/health/ready").content)["checks"]
         assert {check["name"]: check["ok"] for check in checks}["database"] is False
     finally:

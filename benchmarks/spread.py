@@ -1,0 +1,28 @@
+"""Answers on more than one server: reads a second with 0, 1 and 2 replicas. Needs wrk.
+
+On one machine the servers share its cores: what it shows is equal answers and what a replica costs,
+not what two machines are worth.
+"""
+
+import argparse
+
+from benchmarks.spread_replicas import measure_replicas
+from benchmarks.wrk import find_wrk
+
+PARTS = {"replicas": measure_replicas}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subscriptions", type=int, default=5_000)
+    parser.add_argument("--open", type=int, default=50_000, help="raw records of each open day")
+    parser.add_argument("--seconds", type=float, default=5, help="of each load")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    """Every part on servers of its own."""
+    find_wrk()
+    figures: dict[str, object] = {}
+    for part in options.parts:
+        figures |= PARTS[part](options)
+    return figures
