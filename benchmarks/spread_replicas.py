@@ -59,8 +59,7 @@ def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
                     "config.settings",
                     headers,
                     first=first,
-                    DATABASE_URL=primary.url(),
-                    DATABASE_REPLICA_URL=",".join(replicas[:count]),
+                    **primary.variables() | {"DATABASE_REPLICA_URL": ",".join(replicas[:count])},
                 )
             )
             for count in range(MOST_REPLICAS + 1)

@@ -51,7 +51,7 @@ def throw_away_servers() -> Iterator[dict[str, str]]:
             database = PostgreSQL(here, here / "postgresql.log", thrown_away=True)
             stack.callback(database.stop)
             database.start()
-            variables["DATABASE_URL"] = database.url()
+            variables |= database.variables()
         if "REDIS_URL" not in os.environ:
             broker = Valkey(here, here / "valkey.log", secrets.token_urlsafe(24))
             stack.callback(broker.stop)

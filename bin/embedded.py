@@ -50,6 +50,11 @@ class PostgreSQL:
         """The address of the database `usage`, as Django and psql take it."""
         return f"postgresql://{role}@{quote(str(self.socket), safe='')}:{PORT}/usage"
 
+    def variables(self) -> dict[str, str]:
+        """The environment that leads processes of the project to this server and to no other."""
+        others = dict.fromkeys(("DATABASE_REPLICA_URL", "DATABASE_DIRECT_URL"), "")
+        return {"DATABASE_URL": self.url(), **others}
+
     def start(self) -> None:
         """Make the data directory when there is none, start, and return once it answers."""
         self.stop()

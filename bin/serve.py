@@ -73,7 +73,7 @@ class Serve:
             self.database = PostgreSQL(servers, self.logs / "postgresql.log")
             print(f"Starting PostgreSQL {self.database.version} ...", flush=True)
             self.supervisor.start(self.database)
-            self.environment["DATABASE_URL"] = self.database.url()
+            self.environment |= self.database.variables()
         if "REDIS_URL" not in self.environment:
             password = place.secret(self.local / "broker_password")
             broker = Valkey(servers, self.logs / "valkey.log", password)
@@ -83,12 +83,13 @@ class Serve:
 
     def _keep_environment(self) -> None:
         """What manage.py needs to see, for a shell to read: `. .local/environment`."""
-        names = [name for name in self.environment if name.startswith(("DJANGO_", "USAGE_"))]
+        kinds = ("DATABASE_", "DJANGO_", "USAGE_")
+        names = [name for name in self.environment if name.startswith(kinds)]
         place.keep(
             self.local / "environment",
             "\n".join(
                 f"export {name}={shlex.quote(self.environment[name])}"
-                for name in ["DATABASE_URL", "REDIS_URL", *sorted(names)]
+                for name in ["REDIS_URL", *sorted(names)]
             ),
         )
 

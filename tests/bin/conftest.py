@@ -32,4 +32,5 @@ def open_directory() -> Iterator[Path]:
 def own_servers() -> dict[str, str]:
     """The environment without the names of servers, so that own ones are started."""
     named = {"DATABASE_URL", "REDIS_URL", "DJANGO_SECRET_KEY", "DJANGO_SETTINGS_MODULE"}
-    return {name: value for name, value in os.environ.items() if name not in named}
+    rest = {name: value for name, value in os.environ.items() if name not in named}
+    return rest | {"DATABASE_REPLICA_URL": "postgresql://of.another.deployment/usage"}

@@ -167,6 +167,12 @@ def test_taken_port_was_stepped_over(serving: Serving) -> None:
     assert int(found.group(1)) > serving.port
 
 
+def test_an_own_server_has_no_replicas_of_another_one(serving: Serving) -> None:
+    kept = (serving.local / "environment").read_text().splitlines()
+    assert "export DATABASE_REPLICA_URL=''" in kept
+    assert "export DATABASE_DIRECT_URL=''" in kept
+
+
 def test_secrets_are_for_their_owner_alone(serving: Serving) -> None:
     for name in ("secret_key", "demo_password", "demo_token", "broker_password", "environment"):
         secret = serving.local / name
