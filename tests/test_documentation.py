@@ -2,9 +2,11 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from tests.processes import ROOT
 from usage.management import commands
@@ -22,6 +24,16 @@ VARIABLES = sorted(
     and isinstance(call.args[0], ast.Constant)
     and isinstance(call.args[0].value, str)
 )
+
+
+def paths(found: list[URLPattern | URLResolver], before: str = "/") -> Iterator[str]:
+    """Every path; those of the admin are its own, and pages of one thing belong to their list."""
+    for pattern in found:
+        path = before + str(pattern.pattern)
+        if path == "/admin/" or isinstance(pattern, URLPattern):
+            yield path.partition("<")[0]
+        else:
+            yield from paths(pattern.url_patterns, path)
 
 
 def documentation() -> str:
@@ -48,3 +60,8 @@ def test_documentation_names_no_variable_that_is_not_read() -> None:
         if file.suffix in {"", ".py", ".sh"} and file.is_file()
     )
     assert {name for name in named if name not in code} == set()
+
+
+@pytest.mark.parametrize("path", sorted(set(paths(get_resolver().url_patterns)) - {"/"}))
+def test_endpoint_is_documented(path: str) -> None:
+    assert f"{path}`" in documentation() or f"{path}{{id}}/`" in documentation()

@@ -242,6 +242,46 @@ def test_starts_again_after_everything_was_killed(serving: Serving) -> None:
     assert records(serving) == "records|20000\n"
 
 
+def test_everything_the_readme_shows_runs(serving: Serving) -> None:
+    """Every line of README.md that is typed, in its order and in one shell, and all its SQL.
+
+    Fails when an option, a parameter, a relation or a column is named there that isn't so.
+    """
+    text = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^    \$ (.*)$", text, re.MULTILINE)
+    queries = re.findall(r"^    SELECT (?:.|\n)*?;$", text, re.MULTILINE)
+    assert len(commands) == text.count("$ ") >= 5
+    assert len(queries) == text.count("SELECT") - text.count("SELECT * FROM") >= 1
+    if shutil.which("curl") is None:
+        commands = [command for command in commands if not command.startswith("curl")]
+    tree = serving.local.parent
+    for name in (".venv", "manage.py", "tests"):
+        (tree / name).symlink_to(ROOT / name)
+    address = re.search(r"answers at (\S+)/ ", serving.said())
+    assert address
+    lines = [
+        f"export API={address[1]}/api/v1 TOKEN=$(cat .local/demo_token)",
+        *(re.sub(r"^curl ", "curl --fail-with-body -sS ", command) for command in commands),
+    ]
+    done = subprocess.run(
+        ["/bin/sh", "-exc", "\n".join(lines)],
+        cwd=tree,
+        env=serving.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "0 added, 88,394 already known" in done.stdout
+    assert '"exceeded":[' in done.stdout
+    assert (tree / "november.csv").read_text().startswith("subscription_id,")
+    for query in queries:
+        psql, _, _ = serving.line("psql").partition("-c '")
+        assert re.search(r"\(\d+ rows?\)", shell(f'{psql} -c "{" ".join(query.split())}"'))
+
+
 def test_stops_cleanly_when_told(serving: Serving) -> None:
     assert serving.run is not None
     worker = serving.pid("worker")
