@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,8 +12,38 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from rest_framework.test import APIClient
 
+from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
+from usage.services.distribution import distribute
 from usage.services.partitions import RAW_TABLES, leaf_name, partition_days
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that can't hold on a cluster, or hold on one only, say so and are left out."""
+    for item in items:
+        if ON_CITUS and (mark := item.get_closest_marker("one_server")):
+            item.add_marker(pytest.mark.skip(f"not on Citus: {mark.args[0]}"))
+        if not ON_CITUS and item.get_closest_marker("citus"):
+            item.add_marker(pytest.mark.skip(f"{CITUS} names no coordinator of a Citus cluster"))
+
+
+if ON_CITUS:
+    # The database is made with its workers, by hand, and used as it is.
+
+    @pytest.fixture(scope="session")
+    def django_db_keepdb() -> bool:
+        return True
+
+    @pytest.fixture(scope="session")
+    def django_db_modify_db_settings() -> None:
+        connection.settings_dict["TEST"]["NAME"] = connection.settings_dict["NAME"]
+
+    @pytest.fixture(scope="session")
+    def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+        with django_db_blocker.unblock():
+            distribute()
+            # The flush of an earlier run took the row of state away.
+            _start_over()
 
 
 @pytest.fixture
@@ -47,8 +78,13 @@ def _start_over() -> None:
         cursor.execute("TRUNCATE usage_daily_sealed, usage_late_key, usage_period_total")
         cursor.execute("ALTER SEQUENCE usage_logging_before RESTART")
         cursor.execute("ALTER SEQUENCE usage_raw_kept_from RESTART")
+        cursor.execute("SELECT usage_close_days(NULL)")
         cursor.execute("DELETE FROM usage_state")
-        cursor.execute("INSERT INTO usage_state (id, time_zone, as_of) VALUES (1, 'UTC', now())")
+        cursor.execute(
+            "INSERT INTO usage_state (id, time_zone, late_keys, as_of)"
+            " VALUES (1, 'UTC', %s, now())",
+            [settings.USAGE_LATE_KEYS],
+        )
         cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
 
 

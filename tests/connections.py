@@ -1,5 +1,6 @@
 """Second sessions: connections of their own to the test database, beside Django's."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,10 @@ from typing import Any
 import psycopg2
 from django.db import connection
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+
+# The coordinator of a Citus cluster that bin/test was told to use.
+CITUS = "CITUS_DATABASE_URL"
+ON_CITUS = CITUS in os.environ
 
 
 @contextmanager

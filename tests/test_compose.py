@@ -124,7 +124,28 @@ def test_nothing_starts_before_what_it_needs() -> None:
             "db": {"condition": "service_healthy"},
             "broker": {"condition": "service_healthy"},
         }
-    assert SERVICES["migrate"]["depends_on"] == {"db": {"condition": "service_healthy"}}
+    assert SERVICES["migrate"]["depends_on"] == {
+        "db": {"condition": "service_healthy"},
+        # Of the profile `citus`.
+        "coordinator": {"condition": "service_healthy", "required": False},
+    }
+
+
+def test_workers_that_trust_everybody_are_reached_by_the_coordinator_alone() -> None:
+    assert COMPOSE["networks"]["cluster"] == {"internal": True}
+    on_cluster = {
+        name for name, service in SERVICES.items() if "cluster" in service.get("networks", [])
+    }
+    assert on_cluster == {"coordinator", "worker-1", "worker-2"}
+    for name in on_cluster:
+        said = SERVICES[name]
+        assert said["profiles"] == ["citus"]
+        trusts = "POSTGRES_HOST_AUTH_METHOD" in said["environment"]
+        assert trusts == (said["networks"] == ["cluster"])
+    named = re.findall(
+        r"citus_add_node\('([\w-]+)'", COMPOSE["configs"]["citus-workers"]["content"]
+    )
+    assert set(named) == on_cluster - {"coordinator"}
 
 
 def test_secrets_come_from_the_environment_alone() -> None:

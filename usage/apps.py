@@ -13,9 +13,16 @@ class UsageConfig(AppConfig):
 
         # Once all apps have their tables: also those that a later migration brings.
         post_migrate.connect(_grant_to_roles, sender=self)
+        post_migrate.connect(_adapt_to_servers, sender=self)
 
 
 def _grant_to_roles(using: str, **_kwargs: Any) -> None:
     from usage.services.roles import grant_missing
 
     grant_missing(using)
+
+
+def _adapt_to_servers(using: str, **_kwargs: Any) -> None:
+    from usage.services.distribution import adapt
+
+    adapt(using)

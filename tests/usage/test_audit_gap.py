@@ -12,7 +12,10 @@ from usage.services import audit
 from usage.services.audit import verify
 from usage.services.retention import prune
 
-pytestmark = pytest.mark.usefixtures("state")
+pytestmark = [
+    pytest.mark.usefixtures("state"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -221,6 +221,7 @@ class TestRules:
         DataUsageRecord.objects.all().delete()
         expect("A  2026-11-01  voice  2  20  1  2026-11-01T10:00:00Z")
 
+    @pytest.mark.one_server("it moves no record to another subscription")
     def test_record_moved_to_another_subscription_counts_there_alone(self) -> None:
         given("""
             voice  A  2026-11-01T10:00:00Z  1  10

@@ -25,6 +25,8 @@ from tests.history_writers import writes_at
 from usage import sql
 from usage.models import LateKeys
 
+pytestmark = pytest.mark.one_server("no record comes late there")
+
 UTC = Calendar(
     "UTC",
     date(2026, 10, 28),

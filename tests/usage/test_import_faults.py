@@ -38,6 +38,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_rejected_lines_go_to_a_file_that_can_be_mended_and_imported(directory: Path) -> None:
     path = write_records(
         directory / "usage.csv",
@@ -89,6 +90,7 @@ def test_only_the_first_rejections_are_kept_in_memory(directory: Path) -> None:
     assert len((directory / "usage.csv.rejects.csv").read_text().splitlines()) == 101
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path) -> None:
     kept_from = (date(2026, 11, 2) - date(1999, 12, 31)).days
     run_sql("SELECT setval('usage_logging_before', %s)", [kept_from])

@@ -110,6 +110,7 @@ def test_ids_are_uuid5_of_source_and_record_key(directory: Path) -> None:
     }
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_the_same_file_twice_adds_nothing(directory: Path) -> None:
     path = write_records(directory / "usage.csv", DATA, VOICE)
     assert counts(imported(path)) == (2, 2, 0, 0)
@@ -122,6 +123,7 @@ def test_the_same_file_twice_adds_nothing(directory: Path) -> None:
     assert stored() == before
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_another_date_is_another_record_and_another_price_is_not(directory: Path) -> None:
     imported(write_records(directory / "usage.csv", DATA))
     report = imported(
@@ -139,6 +141,7 @@ def test_another_date_is_another_record_and_another_price_is_not(directory: Path
 
 
 @pytest.mark.usefixtures("small_batches")
+@pytest.mark.one_server("it counts records already known as added")
 def test_a_line_repeated_in_one_file_is_known(directory: Path) -> None:
     path = write_records(directory / "usage.csv", DATA, VOICE, DATA, VOICE, DATA)
     assert counts(imported(path)) == (5, 2, 3, 0)

@@ -21,6 +21,8 @@ from usage.models import LateKey, UsageState
 from usage.services import clock
 from usage.services.partitions import make_partitions
 
+pytestmark = pytest.mark.one_server("no record comes late there")
+
 TABLES = {
     "data": ("usage_datausagerecord", "kilobytes_used"),
     "voice": ("usage_voiceusagerecord", "seconds_used"),

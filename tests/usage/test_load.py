@@ -19,6 +19,8 @@ from usage.services import clock, retention
 from usage.services.partitions import make_partitions
 from usage.services.refresh import refresh_now
 
+pytestmark = pytest.mark.one_server("no record comes late there")
+
 SECONDS = float(os.environ.get("USAGE_LOAD_SECONDS", 10))
 LEVELS = ["READ COMMITTED", "REPEATABLE READ"]
 

@@ -67,6 +67,7 @@ def test_next_day_adds_the_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) 
     assert maintain_partitions() == [date(2028, 3, 6)]
 
 
+@pytest.mark.one_server("records lie in shards of a partition")
 def test_records_land_in_the_partition_of_their_day() -> None:
     make_partitions([DAY])
     subscription = make_subscription("A")
@@ -101,6 +102,7 @@ def test_partition_refuses_what_its_parent_refuses() -> None:
         assert len(run_sql(constraints, [leaf])) >= 4
 
 
+@pytest.mark.one_server("records lie in shards of a partition")
 def test_day_with_a_record_in_the_default_partition_stays_there() -> None:
     """Records never move. The other type, which has none, gets its partition."""
     given("data  A  2026-11-02T10:00:00Z  1  10")

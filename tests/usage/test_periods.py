@@ -145,6 +145,7 @@ def test_records_that_arrive_for_a_day_as_it_is_sealed_are_counted_once(
     assert_exact()
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_late_records_of_a_sealed_month_change_it(
     set_today: Callable[[str], None], settings: Any
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_refresh_by_hand_that_only_moves_money_is_noticed() -> None:
     assert_exact()
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_a_refresh_by_hand_may_bring_a_sealed_day_back(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_refresh_by_hand_may_bring_a_sealed_day_back(
 
 
 @pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
+@pytest.mark.one_server("no record comes late there")
 def test_a_refresh_by_hand_is_noticed(how: str, set_today: Callable[[str], None]) -> None:
     """Fails when the periods trust that nobody else touches the open view."""
     set_today("2026-11-02")
@@ -289,6 +292,7 @@ def test_the_daily_audit_tells_of_a_wrong_period() -> None:
     assert RefreshRun.objects.latest("pk").keys_differing == 1
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_an_audit_of_right_periods_leaves_them_alone(set_today: Callable[[str], None]) -> None:
     set_today("2026-11-04")
     for pk in (1, 2):
@@ -316,6 +320,7 @@ def test_an_audit_names_the_month_and_both_totals(capsys: pytest.CaptureFixture[
     )
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_a_rebuilt_day_changes_its_month(set_today: Callable[[str], None]) -> None:
     """No trigger saw the record: it was written to a partition."""
     set_today("2026-11-04")

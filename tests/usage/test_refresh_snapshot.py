@@ -71,6 +71,7 @@ def test_record_committed_by_as_of_is_in_the_totals() -> None:
     )
 
 
+@pytest.mark.one_server("each server has a snapshot of its own")
 def test_refresh_reads_everything_in_one_snapshot() -> None:
     """Property 2. Fails when the transaction is READ COMMITTED: the view then shows records that
     came after the first query. The locks come before the first query."""

@@ -23,7 +23,10 @@ from usage.services.audit import rebuild, verify
 from usage.services.partitions import make_partitions
 from usage.services.retention import prune
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions", "closable_days")
+pytestmark = [
+    pytest.mark.usefixtures("only_default_partitions", "closable_days"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 SetToday = Callable[[str], None]
 KEPT_FROM = date(2026, 11, 4)

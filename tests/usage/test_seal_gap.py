@@ -23,7 +23,10 @@ from usage.models import LateKey, UsageState
 from usage.services import sealing
 from usage.services.fences import blockers
 
-pytestmark = pytest.mark.usefixtures("state")
+pytestmark = [
+    pytest.mark.usefixtures("state"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 SetToday = Callable[[str], None]
 

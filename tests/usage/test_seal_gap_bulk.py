@@ -30,7 +30,10 @@ from usage.services.partitions import make_partitions
 from usage.services.refresh import refresh
 from usage.services.retention import prune
 
-pytestmark = pytest.mark.usefixtures("state")
+pytestmark = [
+    pytest.mark.usefixtures("state"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 SetToday = Callable[[str], None]
 

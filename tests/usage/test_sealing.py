@@ -28,7 +28,10 @@ from usage.services import audit, clock, partitions, repair
 from usage.services.audit import rebuild, verify
 from usage.services.retention import prune
 
-pytestmark = pytest.mark.usefixtures("state")
+pytestmark = [
+    pytest.mark.usefixtures("state"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 
 @pytest.fixture

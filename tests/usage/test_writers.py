@@ -62,6 +62,7 @@ def test_save_without_price_costs_nothing(a: Subscription) -> None:
         ),
     ],
 )
+@pytest.mark.one_server("it moves no record to another subscription")
 def test_save_moves_a_record_and_leaves_none_behind(
     a: Subscription, changes: dict[str, str], expected: str
 ) -> None:
@@ -163,6 +164,7 @@ def test_queryset_update_and_delete_change_many_records(a: Subscription) -> None
     expect("A  2026-11-03  voice  5  50  1  2026-11-03T10:00:00Z")
 
 
+@pytest.mark.one_server("it takes fewer functions in an UPDATE")
 def test_update_moves_records_between_days_with_and_without_a_partition(a: Subscription) -> None:
     given("""
         data  A  2026-11-01T10:00:00Z  1  10
@@ -208,6 +210,7 @@ def test_insert_on_conflict_adds_once_and_corrects(a: Subscription) -> None:
     expect("A  2026-11-02  data  4  10  1  2026-11-02T10:00:00Z")
 
 
+@pytest.mark.one_server("it takes fewer functions in a MERGE")
 def test_merge_adds_changes_and_deletes(a: Subscription) -> None:
     given("""
         data  A  2026-11-01T10:00:00Z  1  10

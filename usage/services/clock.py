@@ -1,6 +1,6 @@
 """Today, as the database counts days. Tests that move over midnight replace this function."""
 
-from datetime import date
+from datetime import date, datetime
 
 from django.db import connections
 
@@ -13,3 +13,11 @@ def today() -> date:
         cursor.execute("SELECT usage_day(clock_timestamp())")
         (day,) = cursor.fetchone()
     return day
+
+
+def now() -> datetime:
+    """The moment by the clock of the database."""
+    with connections[servers.current()].cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        (moment,) = cursor.fetchone()
+    return moment

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from usage.errors import LateKeysChangedError
 from usage.models import LateKeys, UsageState
 from usage.services import periods
+from usage.services.distribution import distributed_tables
 from usage.services.locks import begin_totals
 from usage.services.retention import is_closing
 from usage.services.sealing import move_forward
@@ -69,6 +70,11 @@ def _open(state: UsageState) -> None:
 
 
 def _refuse_to_capture(state: UsageState) -> None:
+    if distributed_tables():
+        raise LateKeysChangedError(
+            "The raw records are spread over servers, where Citus refuses triggers. Set "
+            "USAGE_LATE_KEYS=window. docs/scaling.md says how to come back to one server."
+        )
     if state.fence_day != state.sealed_before:
         raise LateKeysChangedError("Days are being sealed. Run first: manage.py refresh_usage")
 

@@ -15,8 +15,8 @@ from usage.errors import (
     RefreshRunningError,
     UsageError,
 )
-from usage.models import RefreshRun, UsageState
-from usage.services import locks, periods, repair, runs, sealing
+from usage.models import LateKeys, RefreshRun, UsageState
+from usage.services import clock, locks, periods, repair, runs, sealing
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
@@ -106,13 +106,15 @@ def _refresh(
 
     Returns whether days are left to seal.
     """
+    # Servers that raw records are spread over look at them when they are asked for the lock.
+    before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeys.WINDOW else None
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         with timed(phases, "lock"):
             begin_totals()
         # The first query takes the snapshot, and Now() is the moment the server received the
         # query, which is before it: whatever was committed by as_of is in the snapshot.
         state = UsageState.objects.annotate(read_at=Now()).get()
-        state.as_of = state.read_at
+        state.as_of = before_lock or state.read_at
         compare_settings(state)
         if state.paused_at is not None:
             raise RefreshPausedError(

@@ -94,6 +94,9 @@ def _close_days(first_kept: date) -> None:
 
     def work() -> None:
         with connection.cursor() as cursor:
+            # Where raw records are spread over servers, each waits no longer than this one.
+            cursor.execute("SET LOCAL citus.propagate_set_commands = 'local'")
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
             cursor.execute("SELECT usage_close_days(%s)", [first_kept])
         UsageState.objects.update(fence=None, fence_day=first_kept)
 

@@ -15,6 +15,8 @@ from usage.services.partitions import try_to_make_partitions
 
 DEADLOCK, SERIALIZATION_FAILURE = "40P01", "40001"  # with writers that are not importers
 RETRIES = 4
+# Citus says this of whatever goes wrong with a COPY: the next way tells what it was.
+UNSPECIFIC = "XX000"
 MOST_DAYS = 1_100  # that one import makes partitions for; later days go to the default partition
 PATIENCE_SECONDS = 10.0  # with a refresh that is on, before the default partition takes the records
 
@@ -50,7 +52,8 @@ class BatchWriter:
             try:
                 written = self._transact(way, batch)
             except DatabaseError as error:
-                if way is WAYS[-1] or not re.match(ABOUT_A_ROW, sqlstate(error) or ""):
+                code = sqlstate(error) or ""
+                if way is WAYS[-1] or not (code == UNSPECIFIC or re.match(ABOUT_A_ROW, code)):
                     raise
             else:
                 break

@@ -1,0 +1,127 @@
+"""Raw records spread over a Citus cluster: refused where it can't be, and the same totals where it
+can. The tests of rules and properties run on the cluster as well, with CITUS_DATABASE_URL."""
+
+from collections.abc import Callable
+from datetime import date
+
+import psycopg2
+import pytest
+from django.conf import LazySettings
+from django.core.management import CommandError, call_command
+
+from tests.connections import ask, run_sql, second_session
+from tests.exact import plain_totals, totals_of
+from tests.factories import data_record, make_subscription, refresh_totals, voice_record
+from usage.errors import LateKeysChangedError
+from usage.models import LateKeys, UsageState
+from usage.services import sealing
+from usage.services.audit import verify
+from usage.services.distribution import adapt, distributed_tables
+from usage.services.late_keys import switch
+from usage.services.partitions import RAW_TABLES, make_partitions
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions")
+
+INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+
+
+@pytest.mark.one_server("it has the extension")
+def test_server_without_the_extension_says_what_to_do() -> None:
+    with pytest.raises(CommandError, match="CREATE EXTENSION citus"):
+        call_command("distribute_usage")
+    assert distributed_tables() == []
+    adapt()  # as every migrate does: it changes nothing here
+    assert run_sql(
+        "SELECT lanname FROM pg_proc INNER JOIN pg_language ON pg_language.oid = prolang"
+        " WHERE proname = 'usage_totals_of_days'"
+    ) == [("sql",)]
+
+
+@pytest.mark.citus
+def test_spreading_again_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("distribute_usage")
+    call_command("distribute_usage", "--dry-run")
+    assert capsys.readouterr().out == "The raw records are spread already.\n" * 2
+    assert distributed_tables() == sorted(RAW_TABLES)
+    assert run_sql(
+        "SELECT count(DISTINCT nodename || ':' || nodeport) FROM citus_shards"
+        " WHERE table_name = 'usage_datausagerecord'::regclass"
+    ) != [(1,)]
+
+
+@pytest.mark.citus
+def test_triggers_are_refused(settings: LazySettings) -> None:
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    with pytest.raises(LateKeysChangedError, match=r"scaling\.md"):
+        switch()
+
+
+@pytest.fixture
+def usage(
+    only_default_partitions: None, set_today: Callable[[str], None], settings: LazySettings
+) -> None:
+    settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 3
+    make_partitions([date(2026, 11, day) for day in range(1, 4)])
+    for pk in range(1, 33):
+        subscription = make_subscription(id=pk)
+        for day in range(1, 5):
+            data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1.5", kilobytes=day)
+            voice_record(subscription, f"2026-11-0{day}T12:00:00Z", price="0.25", seconds=pk)
+    set_today("2026-11-04")
+
+
+@pytest.mark.citus
+@pytest.mark.usefixtures("usage")
+def test_totals_are_those_of_all_servers() -> None:
+    """Fails when sealing, auditing or live totals ask the coordinator alone, as they do where the
+    server puts a function in the place of its call."""
+    expected = plain_totals()
+    assert len(expected) == 32 * 4 * 2
+    refresh_totals()
+    assert len(totals_of("usage_daily_sealed")) == 32 * 2
+    assert totals_of("usage_daily") == totals_of("usage_daily_live") == expected
+    live = "usage_daily_live_of(ARRAY[5, 6], '2026-11-01', '2026-11-30')"
+    for _ in range(8):  # a plan for all subscriptions comes after five of its own
+        assert totals_of(live) == [row for row in expected if row[0] in (5, 6)]
+    assert verify().differing == 0
+
+
+@pytest.mark.citus
+@pytest.mark.usefixtures("usage")
+@pytest.mark.parametrize("place", ["coordinator", "worker", "shard", "prepared on a worker"])
+def test_writer_on_any_server_is_waited_for(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the lock behind which days are closed is that of the coordinator alone: a writer
+    that came by a worker, or whose commit there is yet to come, would be lost."""
+    monkeypatch.setattr(sealing, "TRIES", 1)
+    (node,) = run_sql(
+        "SELECT nodename, nodeport, shardid FROM citus_shards"
+        " INNER JOIN pg_dist_node USING (nodename, nodeport)"
+        " WHERE table_name = 'usage_datausagerecord_p20261101'::regclass"
+        " AND shardid = get_shard_id_for_distribution_column("
+        "'usage_datausagerecord_p20261101', 5)"
+    )
+    on_worker = {} if place == "coordinator" else {"host": node[0], "port": node[1]}
+    table = "usage_datausagerecord"
+    if place in ("shard", "prepared on a worker"):
+        table = f"usage_datausagerecord_p20261101_{node[2]}"
+    with second_session(autocommit=True, **on_worker) as session:
+        if table != "usage_datausagerecord":
+            ask(session, "SET citus.enable_manual_changes_to_shards = on")
+        ask(session, "BEGIN")
+        ask(
+            session,
+            f"{INSERT} VALUES (5, '2026-11-01T01:00Z', 7)".replace("usage_datausagerecord", table),
+        )
+        if place == "prepared on a worker":
+            ask(session, "PREPARE TRANSACTION 'of a test'")
+        refresh_totals()
+        assert UsageState.objects.get().sealed_before is None
+        ask(session, "COMMIT PREPARED 'of a test'" if "prepared" in place else "COMMIT")
+    refresh_totals()
+    assert UsageState.objects.get().sealed_before == date(2026, 11, 2)
+    assert totals_of("usage_daily") == plain_totals()
+    with (
+        second_session(autocommit=True, **on_worker) as session,
+        pytest.raises(psycopg2.Error, match="usage_raw_kept_from_2026-11-02"),
+    ):
+        ask(session, f"{INSERT} VALUES (5, '2026-11-01T01:00Z', 7)")
