@@ -98,7 +98,7 @@ def test_totals_are_exact_after_one_refresh_whatever_was_corrected(trials: Trial
     """
     seed = 10
     chance = random.Random(seed)
-    wanted, most_at_once = (1_000_000, 10_000) if trials.full else (10_000, 500)
+    wanted, most_at_once = (1_000_000, 40_000) if trials.full else (10_000, 500)
     with second_session() as session, session.cursor() as cursor:
         cursor.execute("SELECT setseed(%s)", [seed / 100])
         for table in (DATA, VOICE):
