@@ -366,6 +366,24 @@ def test_reads_go_on_while_the_primary_is_away(
     assert price_of_anna(client)[1] > before[1]
 
 
+def test_a_replica_that_comes_back_signs_nobody_in(
+    cluster: Cluster, client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been away for long. Fails when a server whose turn it is to be tried again is
+    asked before the primary, or is never tried by who may read there."""
+    revoked = client_of(User.objects.create_user("revoked long ago"))
+    cluster.catch_up()
+    monkeypatch.setattr(servers, "_left_out", dict.fromkeys(NAMES, time.monotonic() - 1))
+    with cluster.paused(*NAMES):
+        revoke_token(AccessToken.objects.get(user__username="revoked long ago").pk)
+        assert get(revoked, "usage/totals").status_code == 401
+        assert len(servers._left_out) == 2
+        for left in (1, 0):
+            price_of_anna(client)
+            assert len(servers._left_out) == left
+    cluster.catch_up()
+
+
 def test_a_long_read_stops_no_seal_and_is_not_ended(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import IntEnum
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -36,6 +37,14 @@ T = TypeVar("T")
 _current: ContextVar[str] = ContextVar("server", default=PRIMARY)
 _left_out: dict[str, float] = {}
 _left_out_lock = Lock()
+
+
+class Rank(IntEnum):
+    """The order in which servers are asked."""
+
+    TO_TRY = 0
+    ANSWERS = 1
+    LEFT_OUT = 2
 
 
 class NotHereError(Exception):
@@ -122,26 +131,27 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
 
 
 def _order(first: str | None) -> list[str]:
-    """Every server once: those whose turn it is to be tried again, those that answer, the rest."""
+    """Every server once: `first` unless it is left out, those whose turn it is to be tried again,
+    those that answer, the rest."""
     others = replicas()
     servers = [*random.sample(others, len(others)), PRIMARY]
-    if first is not None:
-        servers.sort(key=lambda server: server != first)
     now = time.monotonic()
     with _left_out_lock:
         ranks = {server: _rank(server, now) for server in servers}
-    return sorted(servers, key=ranks.__getitem__)
+        servers.sort(
+            key=lambda server: (ranks[server] is Rank.LEFT_OUT, server != first, ranks[server])
+        )
+        if ranks[servers[0]] is Rank.TO_TRY:
+            # Whoever comes next need not wait for it as well.
+            _left_out[servers[0]] = now + LEFT_OUT_SECONDS
+    return servers
 
 
-def _rank(server: str, now: float) -> int:
+def _rank(server: str, now: float) -> Rank:
     until = _left_out.get(server)
     if until is None:
-        return 1
-    if until > now:
-        return 2
-    # Whoever comes next need not wait for it as well.
-    _left_out[server] = now + LEFT_OUT_SECONDS
-    return 0
+        return Rank.ANSWERS
+    return Rank.LEFT_OUT if until > now else Rank.TO_TRY
 
 
 def _is_away(error: Exception) -> bool:
