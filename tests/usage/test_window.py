@@ -234,6 +234,53 @@ def test_switch_to_triggers_and_back_changes_no_total(
     assert totals_of("usage_daily") == expected
 
 
+def test_switch_adds_up_months_that_are_to_be_added_up_anew(
+    settings: LazySettings, set_today: SetToday
+) -> None:
+    """Fails when only the months of open days are, and the others are said to be right."""
+    set_today("2026-12-03")
+    refresh_totals()
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    assert switch()
+    prune()
+    run_sql("UPDATE usage_state SET open_digest = NULL")  # as verify_usage --repair does
+    run_sql("UPDATE usage_period_total SET total_price = total_price + 1")
+    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    assert switch()
+    expected = periods_of(totals_of("usage_daily"))
+    assert stored_periods() == expected
+    refresh_totals()
+    assert stored_periods() == expected
+
+
+def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings) -> None:
+    """Fails when only days that this window has sealed let it be left."""
+    refresh_totals()
+    prune()
+    for late_keys in (LateKeys.TRIGGERS, LateKeys.WINDOW, LateKeys.TRIGGERS):
+        settings.USAGE_LATE_KEYS = late_keys
+        assert switch()
+    run_sql(f"{INSERT} VALUES (1, '2026-11-02Z', 5)")
+    refresh_totals()
+    assert totals_of("usage_daily") == totals_of("usage_daily_live")
+
+
+def test_window_is_not_left_while_days_are_being_closed(settings: LazySettings) -> None:
+    """Fails when it may be: the triggers would refuse days that are open."""
+    with second_session(autocommit=True) as session:
+        ask(session, f"BEGIN; {INSERT} VALUES (3, '2026-11-01Z', 7)")
+        refresh_totals()
+        ask(session, "COMMIT")
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    with pytest.raises(LateKeysChangedError, match="being sealed"):
+        switch()
+    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    refresh_totals()
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    assert switch()
+    assert_exact()
+
+
 def test_other_setting_than_that_of_the_database_is_refused(
     settings: LazySettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,6 +292,16 @@ def test_other_setting_than_that_of_the_database_is_refused(
     settings.USAGE_LATE_KEYS = LateKeys.WINDOW
     call_command("switch_late_keys")
     assert "has window already" in capsys.readouterr().out
+
+
+def test_refresh_with_another_setting_closes_no_day(settings: LazySettings) -> None:
+    """Fails when days are closed by the open days of a setting that is refused afterwards."""
+    refresh_totals()
+    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_OPEN_DAYS = 1
+    refresh_totals_is_refused()
+    run_sql(f"{INSERT} VALUES (3, '2026-11-02Z', 7)")
+    DataUsageRecord.objects.filter(subscription_id=1, usage_date__day=2).delete()
 
 
 def refresh_totals_is_refused() -> None:

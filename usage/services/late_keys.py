@@ -45,12 +45,16 @@ def switch(*, dry_run: bool = False) -> bool:
 
 def _refuse_to_open(state: UsageState) -> None:
     if is_closing(state):
-        raise LateKeysChangedError("Days are being dropped. Run first: manage.py prune_usage")
+        raise LateKeysChangedError(
+            "Days are being dropped. Set USAGE_LATE_KEYS=triggers and the days to keep as they "
+            "were, and run first: manage.py prune_usage"
+        )
 
 
 def _open(state: UsageState) -> None:
     """Every day with raw records becomes open again, its totals are computed with the others."""
     first_open = state.raw_kept_from
+    is_filled = state.open_digest is not None
     with connection.cursor() as cursor:
         periods.collect_changes()
         cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first_open or date.min])
@@ -63,7 +67,8 @@ def _open(state: UsageState) -> None:
         state.save()
         concurrently = "CONCURRENTLY" if periods.open_view_is_filled() else ""
         cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
-    periods.note_differences(first_open)
+    # Of months that were never added up, or are to be anew, none is right.
+    periods.note_differences(first_open if is_filled else None)
     periods.apply_changes()
     state.open_digest = periods.open_digest()
     state.save()
@@ -75,8 +80,11 @@ def _refuse_to_capture(state: UsageState) -> None:
             "The raw records are spread over servers, where Citus refuses triggers. Set "
             "USAGE_LATE_KEYS=window. docs/scaling.md says how to come back to one server."
         )
-    if state.fence_day != state.sealed_before:
-        raise LateKeysChangedError("Days are being sealed. Run first: manage.py refresh_usage")
+    if is_closing(state):
+        raise LateKeysChangedError(
+            "Days are being sealed. Set USAGE_LATE_KEYS=window and the open days as they were, and "
+            "run first: manage.py refresh_usage"
+        )
 
 
 def _capture(state: UsageState) -> None:

@@ -23,6 +23,7 @@ from usage.services.partitions import (
     leaf_partitions,
     partition_days,
 )
+from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ def prepare() -> None:
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
+        # Other settings may have other days open, and no day that was closed is opened again.
+        compare_settings(state)
         _catch_up_sequences(state)
         if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
             return
