@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
 from drf_standardized_errors.handler import ExceptionHandler
@@ -24,7 +24,13 @@ from usage.errors import (
     StaleTotalsError,
     TotalsNotFilledError,
 )
-from usage.services.locks import LOCK_NOT_AVAILABLE, NOT_POPULATED, QUERY_CANCELED, sqlstate
+from usage.services.locks import (
+    LOCK_NOT_AVAILABLE,
+    NOT_POPULATED,
+    QUERY_CANCELED,
+    is_of_server,
+    sqlstate,
+)
 from usage.services.servers import REPLAY_CONFLICTS
 
 logger = logging.getLogger(__name__)
@@ -83,7 +89,7 @@ class Handler(ExceptionHandler):
                     code="broker_unavailable",
                     wait=5,
                 )
-            case OperationalError() | InterfaceError():
+            case DatabaseError() | InterfaceError() if is_of_server(exc):
                 return _database_fault(exc)
             case SuspiciousOperation() | BadRequest():
                 return ParseError("The request cannot be read. Send fewer or shorter parameters.")

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -19,7 +19,7 @@ from usage.errors import TotalsNotFilledError
 from usage.models import Scope
 from usage.services import servers
 from usage.services.access import Access
-from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, sqlstate
+from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_of_server, sqlstate
 
 # What the address of a page says.
 Where = ParamSpec("Where")
@@ -73,7 +73,9 @@ def signed_in(page: Page[Where]) -> Endpoint[Where]:
             if access is None:
                 return redirect_to_login(request.get_full_path())
             return page(request, access, *args, **where)
-        except (OperationalError, InterfaceError) as error:
+        except (DatabaseError, InterfaceError) as error:
+            if not is_of_server(error):
+                raise
             logger.warning("A page could not be answered: %s", str(error).strip())
             return _database_fault(request, error)
 

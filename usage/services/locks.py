@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from usage.errors import RefreshRunningError
 
@@ -29,6 +29,14 @@ def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE of a database error, or None when the server sent none."""
     cause = error.__cause__ if isinstance(error, DatabaseError) else error
     return getattr(cause, "pgcode", None)
+
+
+def is_of_server(error: BaseException) -> bool:
+    """Whether the server or the way to it is at fault, not what was asked.
+
+    The driver tells of a server that went between two questions by the bare class at times.
+    """
+    return isinstance(error, (OperationalError, InterfaceError)) or type(error) is DatabaseError
 
 
 def take_refresh_lock(*, wait_seconds: float = 0) -> None:

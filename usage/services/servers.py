@@ -14,9 +14,9 @@ from enum import IntEnum
 from threading import Lock
 from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
-from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, sqlstate
+from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_of_server, sqlstate
 
 PRIMARY = "default"
 
@@ -92,7 +92,9 @@ def afresh(work: Callable[[], T]) -> T:
     connection = connections[current()]
     try:
         return work()
-    except (OperationalError, InterfaceError):
+    except (DatabaseError, InterfaceError) as error:
+        if not is_of_server(error):
+            raise
         if connection.in_atomic_block or connection.connection is None or connection.is_usable():
             raise
         connection.close()
@@ -157,7 +159,7 @@ def _rank(server: str, now: float) -> Rank:
 def _is_away(error: Exception) -> bool:
     code = sqlstate(error)
     if code is None:
-        return isinstance(error, (OperationalError, InterfaceError))
+        return is_of_server(error)
     return code.startswith(AWAY) and code != QUERY_CANCELED
 
 

@@ -1,10 +1,13 @@
 """What a client is told when there is no answer: a status, one JSON shape, what to do."""
 
+import os
+import socket
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
@@ -153,6 +156,39 @@ def test_a_connection_that_ends_within_a_request_is_503_and_the_next_request_wor
         response = get(client_with_token, "usage/totals")
     assert response.status_code == 503
     assert response["Retry-After"] == "5"
+    assert only_error(response, "server_error")["code"] == "database_unavailable"
+    connection.close_if_unusable_or_obsolete()
+    assert get(client_with_token, "usage/totals").status_code == 200
+
+
+def lose_server() -> None:
+    """Another process of the server has crashed: it says so to every session, and is gone."""
+    words = b"SWARNING\0VWARNING\0C57P02\0Mterminating connection because of a crash\0\0"
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b"N" + struct.pack("!i", 4 + len(words)) + words)
+    theirs.close()
+    os.dup2(ours.fileno(), connection.connection.fileno())
+    ours.close()
+
+
+def test_a_server_that_crashes_between_two_statements_of_a_request_is_503(
+    state: None, client_with_token: APIClient, reconnected: None
+) -> None:
+    """The driver tells it by the bare DatabaseError. Fails when that is taken for a fault of
+    ours."""
+
+    def losing(execute: Any, statement: str, *arguments: Any) -> Any:
+        if "usage_daily" in statement:
+            lose_server()
+            with pytest.raises(DatabaseError) as told:
+                execute(statement, *arguments)
+            assert type(told.value) is DatabaseError
+            raise told.value
+        return execute(statement, *arguments)
+
+    with connection.execute_wrapper(losing):
+        response = get(client_with_token, "usage/totals")
+    assert response.status_code == 503
     assert only_error(response, "server_error")["code"] == "database_unavailable"
     connection.close_if_unusable_or_obsolete()
     assert get(client_with_token, "usage/totals").status_code == 200
