@@ -32,7 +32,6 @@ LIVE = """
     SELECT day, usage_type, total_price, total_usage, record_count
     FROM usage_daily_live WHERE subscription_id = %(id)s
 """
-LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
 # Less than the interval of a refresh, and a load that leaves the machine to what is tested.
 PAUSE_SECONDS = 0.02
 WRITERS, READERS = 2, 6
@@ -118,8 +117,8 @@ class Traffic:
                     while not self._stop.wait(PAUSE_SECONDS):
                         tolerated = self._away.is_set()
                         work(session)
-            except LOST:
-                if not (tolerated or self._away.is_set()):
+            except psycopg2.Error as error:
+                if not (_is_lost(error) and (tolerated or self._away.is_set())):
                     raise
                 time.sleep(0.05)
 
@@ -188,8 +187,9 @@ class Traffic:
                     f"&from_date={self._ledger.days.all[0]}&to_date={self._ledger.days.today}",
                     token,
                 )
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                if not (tolerated or self._away.is_set()):
+            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+                is_fault = isinstance(error, urllib.error.HTTPError) and error.code != 503
+                if is_fault or not (tolerated or self._away.is_set()):
                     raise
                 time.sleep(0.05)
                 continue
@@ -207,6 +207,12 @@ class Traffic:
             self._compare_number(id_, seen, self._ledger.number(rows), as_of)
             self._read_at["client"] = time.monotonic()
             self._trials.count("requests")
+
+
+def _is_lost(error: psycopg2.Error) -> bool:
+    """Whether the server was not there, or went in the middle of an answer."""
+    lost = (psycopg2.OperationalError, psycopg2.InterfaceError)
+    return isinstance(error, lost) or type(error) is psycopg2.DatabaseError
 
 
 def _get(url: str, token: str) -> Any:
