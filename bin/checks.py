@@ -3,7 +3,8 @@
 bin/test --faults tries every fault of docs/reliability.md as often as its table says and writes the
 results there, --faults 7 12 the rows 7 and 12 alone.
 
-DATABASE_URL and REDIS_URL name servers to use instead of starting own ones.
+DATABASE_URL and REDIS_URL name servers to use instead of starting own ones; CITUS_DATABASE_URL
+names an empty database of a Citus cluster (docs/scaling.md).
 """
 
 import os

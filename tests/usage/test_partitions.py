@@ -135,6 +135,7 @@ def test_maintenance_gives_way_to_a_refresh() -> None:
     assert make_partitions([DAY]) == [DAY]
 
 
+@pytest.mark.one_server("a partition is made on every server, which takes its time")
 def test_writer_of_another_partition_holds_nothing_up() -> None:
     make_partitions([DAY])
     insert = (

@@ -71,6 +71,7 @@ def test_records_of_one_moment_are_in_the_order_of_their_ids(
     assert [UUID(record["id"]).int for record in found] == [1, 2, 3]
 
 
+@pytest.mark.one_server("no function changes after records in a transaction")
 def test_records_follow_the_zone_where_midnight_comes_twice(
     anna: None, client_with_token: APIClient
 ) -> None:
