@@ -131,6 +131,9 @@ TEMPLATES = [
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
+# No page takes a file: one that is sent is read past, and neither kept in memory nor on disk.
+FILE_UPLOAD_HANDLERS: list[str] = []
+
 # People sign in once a working day.
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "/"
