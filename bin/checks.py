@@ -1,4 +1,5 @@
-"""bin/test: lint, types and all tests on throw-away servers; with arguments, pytest alone.
+"""bin/test: lint, types, an audit of the packages and all tests on throw-away servers; with
+arguments, pytest alone.
 
 bin/test --faults tries every fault of docs/reliability.md as often as its table says and writes the
 results there, --faults 7 12 the rows 7 and 12 alone.
@@ -37,6 +38,7 @@ CHECKS = {
     "sqlfluff": [PYTHON, "-m", "sqlfluff", "lint", "usage/sql"],
     "makemigrations": [PYTHON, "manage.py", "makemigrations", "--check", "--dry-run"],
     "check": [PYTHON, "manage.py", "check"],
+    "pip-audit": [PYTHON, "-m", "bin.audit"],
 }
 
 
