@@ -121,7 +121,7 @@ def questions(run_id: int, cursor_of: Callable[[str], str]) -> Iterator[Question
                 yield Question("usage", address(path, first, name, how), name in PLAIN)
                 if path not in ("usage/records", "subscriptions"):
                     live = address(path, first, name, how, "live=true")
-                    yield Question("usage", live)
+                    yield Question("usage", live, name in PLAIN)
         for name in FEW_NAMES:
             yield from (Question("usage", address(path, form, name)) for form in others)
             asked = address(path, first, name)
