@@ -48,7 +48,7 @@ class Installation:
         self.database.settings = {**self.database.settings, **(settings or {})}
         self.broker = Valkey(place, place / "valkey.log", secrets.token_urlsafe(24))
         self.environment: dict[str, str] = {}
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Installation":
         try:
@@ -78,7 +78,7 @@ class Installation:
 
     def stop(self) -> None:
         """End every process and both servers."""
-        for process in reversed(self._started):
+        for process in reversed(self.started):
             self.end(process)
         self.broker.stop()
         self.database.stop()
@@ -108,7 +108,7 @@ class Installation:
                 output=output,
                 environment={**self.environment, **environment},
             )
-        self._started.append(process)
+        self.started.append(process)
         return process
 
     def start_web(self, **environment: str) -> tuple[subprocess.Popen[bytes], str]:

@@ -1,0 +1,73 @@
+"""The proxy of docker-compose.yml, with the configuration that stands there."""
+
+import os
+import re
+import ssl
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bin import spawn
+from bin.broker import ADDRESS, free_port
+from tests.faults.installation import ROOT, Installation
+
+PROGRAM = Path(sys.executable).with_name("caddy")
+
+
+def configuration(web: str, port: int, place: Path) -> str:
+    """The Caddyfile of docker-compose.yml, but for addresses and ports, and with its files in
+    `place`; it asks no authority for a certificate for localhost."""
+    text = str(
+        yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"]["proxy"]["content"]
+    )
+    for pattern, new in (
+        (r"\$\{USAGE_HOST:-localhost\}", f"localhost:{port}"),
+        (r"\bweb:8000\b", web.removeprefix("http://")),
+        (r"\bhttp_port \d+", f"http_port {free_port(port + 1)}"),
+        (r"\bhttps_port \d+", f"https_port {port}"),
+        (
+            r"\badmin off",
+            f"admin off\nskip_install_trust\ndefault_bind {ADDRESS}\nstorage file_system {place}",
+        ),
+    ):
+        text, times = re.subn(pattern, new, text)
+        assert times == 1, f"docker-compose.yml no longer has {pattern} once"
+    return text
+
+
+class Proxy:
+    """Caddy before a web server, ended with the installation."""
+
+    def __init__(self, installation: Installation, web: str) -> None:
+        if not PROGRAM.exists():
+            pytest.skip(f"there is no {PROGRAM}: pip install -r requirements-dev.txt")
+        files = installation.place / "proxy"
+        files.mkdir()
+        self.port = free_port(8900)
+        (files / "Caddyfile").write_text(configuration(web, self.port, files))
+        self._log = installation.place / "proxy.log"
+        with self._log.open("ab") as output:
+            self.process = spawn.spawn(
+                [
+                    str(PROGRAM),
+                    "run",
+                    "--config",
+                    str(files / "Caddyfile"),
+                    "--adapter",
+                    "caddyfile",
+                ],
+                directory=files,
+                output=output,
+                environment={"PATH": os.defpath, "HOME": str(files)},
+            )
+        installation.started.append(self.process)
+        authority = files / "pki" / "authorities" / "local" / "root.crt"
+        deadline = time.monotonic() + 30
+        while not authority.exists():
+            assert self.process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            time.sleep(0.1)
+        self.trust = ssl.create_default_context(cafile=str(authority))
