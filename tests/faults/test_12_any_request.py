@@ -2,17 +2,16 @@
 
 import json
 import random
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 from urllib.parse import quote_from_bytes
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, given, seed
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
@@ -54,6 +53,11 @@ WORDS = [
 
 # Not now, and what the web server doesn't know: a transfer coding, a version of HTTP.
 SAID_OF_THE_REQUEST = {501, 503, 505}
+
+
+ONE_ROUND = hypothesis_settings(
+    max_examples=5, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 class Web:
@@ -99,30 +103,20 @@ def web() -> Iterator[Web]:
 
 def test_what_the_description_makes_up(web: Web, trials: Trials) -> None:
     """Fails when an answer is not as described, a fault of the server among them."""
-    each = 600 if trials.full else 5
-    deadline = time.monotonic() + trials.seconds(short=60, full=240)
     keys = {"Authorization": f"Token {web.key}"}
-    for found in described().get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]
-        for mode in GenerationMode:
 
-            @hypothesis_settings(
-                max_examples=each,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(case=operation.as_strategy(generation_mode=mode))
-            def ask_and_compare(case: Case) -> None:
-                if time.monotonic() > deadline:
-                    return
-                case.call_and_validate(base_url=web.url, headers=keys)
-                trials.count("requests from the description")
+    def ask_and_compare(case: Case) -> None:
+        case.call_and_validate(base_url=web.url, headers=keys)
+        trials.count("requests from the description")
 
+    operations: list[Any] = [found.ok() for found in described().get_all_operations()]  # type: ignore[union-attr]
+    for number in trials.of("rounds", short=1, full=60, minutes=5):
+        for operation, mode in product(operations, GenerationMode):
             # Where there is no parameter, nothing can be wrong with one.
             with suppress(Unsatisfiable):
-                ask_and_compare()
+                seed(number)(
+                    ONE_ROUND(given(operation.as_strategy(generation_mode=mode))(ask_and_compare))
+                )()
     assert web.failures() == []
 
 
@@ -190,7 +184,7 @@ def test_bytes_that_nobody_would_send(web: Web, trials: Trials) -> None:
     chance = random.Random(12)
     asked = questions(web, chance)
     with ThreadPoolExecutor(4) as threads:
-        for _ in trials.of("batches of 500", short=1, full=180, minutes=11):
+        for _ in trials.of("batches of 500", short=1, full=190, minutes=12):
             some = list(islice(asked, 500 if trials.full else 150))
             for _ in threads.map(try_one, some):
                 pass
