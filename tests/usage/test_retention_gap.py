@@ -16,7 +16,7 @@ from tests.connections import ask, in_thread, run_sql, second_session, wait_unti
 from tests.exact import Rows, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
-from usage.errors import RefreshRunningError
+from usage.errors import RefreshRunningError, TimeZoneChangedError
 from usage.models import UsageState
 from usage.services import retention
 from usage.services.audit import rebuild, verify
@@ -289,3 +289,12 @@ def test_totals_whose_records_are_kept_stay(settings: Any) -> None:
         totals = totals_of("usage_daily")
         assert prune().waits_for
         assert totals_of("usage_daily") == totals
+
+
+def test_a_prune_with_the_settings_of_another_database_closes_no_day(settings: Any) -> None:
+    """Fails when the settings are compared only by the refresh, which comes after the closing."""
+    settings.USAGE_TIME_ZONE = "Europe/London"
+    with pytest.raises(TimeZoneChangedError, match="Set USAGE_TIME_ZONE=UTC"):
+        prune()
+    assert not retention.is_closing(UsageState.objects.get())
+    run_sql(f"{INSERT} VALUES (1, '2026-11-01T13:00:00Z', 1)")

@@ -37,6 +37,7 @@ from usage.services.partitions import (
 )
 from usage.services.refresh import refresh_now
 from usage.services.sealing import DAY_ZERO, move_forward
+from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +128,8 @@ def _close(first_kept: date) -> date:
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
+        # What is closed by the settings of another database stays closed.
+        compare_settings(state)
         closed_until = _closed_until()
         is_pending = is_closing(state)
         if is_pending and not is_from_another_server(state.raw_fence):

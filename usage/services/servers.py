@@ -23,8 +23,9 @@ PRIMARY = "default"
 # Then one request tries whether it is back; others go on without it.
 LEFT_OUT_SECONDS = 10.0
 
-# Connections that break, too many of them, and a server that shuts down or starts.
-AWAY = ("08", "53", "57")
+# Connections that break, too many of them, and a server that shuts down or starts. A disk that is
+# full of temporary files is what one question did, and it would do so elsewhere.
+AWAY = ("08", "53300", "57")
 # A read of a replica that held replay up for too long.
 REPLAY_CONFLICTS = {"40001", "40P01"}
 # Of what a migration or a first refresh made, when replay has not come to it yet.
