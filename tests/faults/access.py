@@ -46,7 +46,7 @@ NAMES = (
     *(f"external_id=line {number}" for number in NUMBERS),
 )
 FEW_NAMES = ("", "subscription_id=1", "subscription_id=2", "external_id=line 2")
-PLAIN = ("", "subscription_id=2")
+PLAIN = ("", "subscription_id=2", "external_id=line 2")
 PAGES = {
     "page": [
         f"/?{DAYS}",
