@@ -36,19 +36,19 @@ WRITE_FRESH = """
     ),
 
     removed AS (
+        -- A FULL JOIN is always hashed. The log is vacuumed while empty, so the server takes it
+        -- for empty, and would compare each key with each of the others one by one.
         DELETE FROM usage_daily_sealed AS sealed
-        USING known
+        USING (
+            SELECT subscription_id, day, usage_type
+            FROM known
+            FULL JOIN fresh USING (subscription_id, day, usage_type)
+            WHERE fresh.record_count IS NULL
+        ) AS gone
         WHERE
-            sealed.subscription_id = known.subscription_id
-            AND sealed.day = known.day
-            AND sealed.usage_type = known.usage_type
-            AND NOT EXISTS (
-                SELECT FROM fresh
-                WHERE
-                    fresh.subscription_id = known.subscription_id
-                    AND fresh.day = known.day
-                    AND fresh.usage_type = known.usage_type
-            )
+            sealed.subscription_id = gone.subscription_id
+            AND sealed.day = gone.day
+            AND sealed.usage_type = gone.usage_type
         RETURNING 1
     ),
 
