@@ -84,6 +84,8 @@ def _carry_out(
         tables = ["usage_daily_open", "usage_late_key", "usage_state"]
         if run.days_sealed:
             tables.append("usage_daily_sealed")
+        if periods.has_many_dead_rows():
+            tables.append("usage_period_total")
         cursor.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {', '.join(tables)}")
     runs.prune()
     return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
