@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from tests.processes import ROOT
 from tests.usage.api.asking import LISTS, faults, fill_totals, get
-from tests.usage.api.test_permissions import ALL
+from tests.usage.api.test_permissions import ALL, METHODS
 from usage.api import shapes
 from usage.api.schema.hints import schema_of
 from usage.api.schema.pages import written
@@ -202,3 +202,12 @@ def test_anybody_may_read_the_description(accept: str, kind: str) -> None:
     assert response.headers["Content-Type"] == kind
     read = json.loads if kind == "application/json" else yaml.safe_load
     assert read(response.content)["paths"].keys() == SCHEMA["paths"].keys()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/schema/", "/api/v1/docs/"])
+def test_other_methods_are_no_failure(path: str) -> None:
+    """Fails when a method that is not meant makes the server fail."""
+    client = Client(raise_request_exception=False)
+    for method in METHODS:
+        status = getattr(client, method)(path).status_code
+        assert status in ({200} if method in {"get", "head"} else {200, 405}), method

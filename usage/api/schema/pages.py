@@ -43,5 +43,7 @@ class Docs(SpectacularSwaggerSplitView):
     permission_classes = [AllowAny]
     content_negotiation_class = DefaultContentNegotiation
     renderer_classes = [TemplateHTMLRenderer]
+    # The page can't show what OPTIONS would tell.
+    http_method_names = ["get", "head"]
     url_name = "api:schema"
     template_name = "usage/docs.html"
