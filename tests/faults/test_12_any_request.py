@@ -86,12 +86,14 @@ class Web:
             return Answer(0)
 
     def failures(self) -> list[str]:
-        """What it logged of its own faults. That somebody asks another host is none."""
+        """What it logged of its own faults. Another host, or a 503, is none."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [
             line
             for line in lines
-            if ('"level":"error"' in line or "Traceback" in line) and "DisallowedHost" not in line
+            if ('"level":"error"' in line or "Traceback" in line)
+            and "DisallowedHost" not in line
+            and "Service Unavailable" not in line
         ]
 
 
