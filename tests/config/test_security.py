@@ -84,7 +84,7 @@ def test_every_answer_says_what_a_browser_may_do_with_it(path: str) -> None:
         directive.strip().split(" ", 1)
         for directive in response["Content-Security-Policy"].split(";")
     )
-    assert policy["default-src"] == ("'none'" if "/api/" in path else "'self'")
+    assert policy["default-src"] == ("'self'" if path == "/login/" else "'none'")
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
     assert "unsafe" not in response["Content-Security-Policy"]
     assert response["X-Frame-Options"] == "DENY"
