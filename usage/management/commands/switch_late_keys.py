@@ -11,7 +11,8 @@ class Command(UsageCommand):
     help = (
         "Bring the database to what USAGE_LATE_KEYS says, with all processes stopped: triggers "
         "(records may come late for days that are over) or window (every day with raw records is "
-        "open). No total changes. Example: USAGE_LATE_KEYS=window manage.py switch_late_keys"
+        "open). No total changes. Set USAGE_LATE_KEYS to the new one first. "
+        "Example: manage.py switch_late_keys --dry-run"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
