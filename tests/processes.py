@@ -7,16 +7,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import redis
 from django.conf import settings
 from django.db import connection
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 from bin import processes
-from tests.connections import second_session
+from tests.connections import second_session, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,16 @@ def scratch_database() -> Iterator[str]:
         try:
             yield name
         finally:
-            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            wait_until(lambda: _drop(cursor, name), what=f"{name} to be dropped")
+
+
+def _drop(cursor: Any, name: str) -> bool:
+    """Drop a database and end who is in it; False while that is the server, cleaning up there."""
+    try:
+        cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    except errors.InsufficientPrivilege:
+        return False
+    return True
 
 
 @contextmanager
