@@ -6,7 +6,7 @@ Numbers stand in them as text and reach the database and the comparison as exact
 from datetime import date, datetime
 from decimal import Decimal
 
-from tests.factories import data_record, refresh_totals, voice_record
+from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.models import DailyUsage, Subscription
 
 
@@ -57,3 +57,14 @@ def stored_totals() -> list[tuple[object, ...]]:
 
 def _lines(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines() if line.strip()]
+
+
+def anna_and_bob() -> None:
+    """Subscriptions 1 and 2 with three records, one of a price that floats can't tell."""
+    for number, name in enumerate(["anna", "bob"], start=1):
+        make_subscription(name, id=number)
+    given("""
+        data  anna 2026-11-01T10:00:00Z 1.10       10
+        voice anna 2026-11-02T10:00:00Z 2.20       20
+        data  bob  2026-11-03T10:00:00Z 3.30000001 30
+    """)

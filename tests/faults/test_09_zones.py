@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
 from tests.connections import ask, run_sql, second_session, wait_until
@@ -18,7 +17,7 @@ from tests.faults.trials import Trials
 from tests.faults.zone_days import DAY, TICK, Clock
 from tests.processes import database_url, run, scratch_database
 from tests.usage.importing import write_records
-from usage import sql
+from tests.zones import cut_days_in
 
 Manage = Callable[..., str]
 
@@ -65,16 +64,6 @@ def known_zones() -> tuple[list[str], list[str]]:
     by_server = {name for (name,) in run_sql("SELECT name FROM pg_timezone_names")}
     by_python = zoneinfo.available_timezones()
     return sorted((by_python & by_server) - ABBREVIATIONS), sorted(by_python - by_server)
-
-
-def cut_days_in(zone: str) -> None:
-    """Make the functions of the SQL files for a zone, in a schema that is rolled back."""
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE SCHEMA IF NOT EXISTS scratch")
-        cursor.execute("SET LOCAL search_path TO scratch, public")
-        cursor.execute("SELECT set_config('usage.time_zone', %s, true)", [zone])
-        for name in ["usage_day", "usage_day_start", "usage_day_end"]:
-            cursor.execute(sql.read(name, 1))
 
 
 def faults_of(clock: Clock, days: list[date], trials: Trials) -> Iterator[str]:

@@ -4,10 +4,9 @@ import zoneinfo
 from collections.abc import Callable
 
 import pytest
-from django.db import connection
 
+from tests import zones
 from tests.connections import run_sql
-from usage import sql
 
 pytestmark = pytest.mark.django_db
 
@@ -121,17 +120,7 @@ ORDER BY day
 
 @pytest.fixture
 def cut_days_in(db: None) -> CutDays:
-    """Makes the functions of the SQL files for a zone, in a schema that is rolled back."""
-
-    def cut(zone: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("CREATE SCHEMA IF NOT EXISTS scratch")
-            cursor.execute("SET LOCAL search_path TO scratch, public")
-            cursor.execute("SELECT set_config('usage.time_zone', %s, true)", [zone])
-            for name in ["usage_day", "usage_day_start", "usage_day_end"]:
-                cursor.execute(sql.read(name, 1))
-
-    return cut
+    return zones.cut_days_in
 
 
 def day_of(moment: str) -> str:

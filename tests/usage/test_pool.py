@@ -14,7 +14,7 @@ from django.db import connection
 from bin import processes
 from tests.connections import ask, run_sql, second_session, wait_until
 from tests.factories import data_record, make_key, make_subscription, refresh_totals
-from tests.given import given
+from tests.given import anna_and_bob
 from tests.logins import login_in
 from tests.pool import CONNECTIONS, pool_of
 from tests.processes import broker_url, database_url, run, started
@@ -28,13 +28,7 @@ CLIENTS, TIMES = 6, 4
 
 @pytest.fixture
 def usage(only_default_partitions: None) -> None:
-    for number, name in enumerate(["anna", "bob"], start=1):
-        make_subscription(name, id=number)
-    given("""
-        data  anna 2026-11-01T10:00:00Z 1.10       10
-        voice anna 2026-11-02T10:00:00Z 2.20       20
-        data  bob  2026-11-03T10:00:00Z 3.30000001 30
-    """)
+    anna_and_bob()
     refresh_totals()
 
 

@@ -23,7 +23,7 @@ from tests.cluster import NAMES, Cluster, kill, started_cluster
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.factories import client_of, data_record, make_subscription, refresh_and_seal
 from tests.factories import refresh_totals as refresh
-from tests.given import given
+from tests.given import anna_and_bob
 from tests.processes import database_url, run
 from tests.usage.api.asking import LISTS, answer, get, only_error
 from tests.usage.operations.scraping import TOKEN, scrape, value
@@ -42,13 +42,7 @@ DAY = date(2026, 11, 4)
 @pytest.fixture(scope="module")
 def whole_cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
     with django_db_blocker.unblock(), started_cluster() as cluster:
-        for number, name in enumerate(["anna", "bob"], start=1):
-            make_subscription(name, id=number)
-        given("""
-            data  anna 2026-11-01T10:00:00Z 1.10       10
-            voice anna 2026-11-02T10:00:00Z 2.20       20
-            data  bob  2026-11-03T10:00:00Z 3.30000001 30
-        """)
+        anna_and_bob()
         yield cluster
 
 

@@ -65,8 +65,7 @@ def _open(state: UsageState) -> None:
         state.sealed_before = first_open
         state.fence = state.fence_day = None
         state.save()
-        concurrently = "CONCURRENTLY" if periods.open_view_is_filled() else ""
-        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
+        periods.refresh_open_view()
     # Of months that were never added up, or are to be anew, none is right.
     periods.note_differences(first_open if is_filled else None)
     periods.apply_changes()

@@ -221,6 +221,13 @@ def refresh_open_view_and_note_changes() -> None:
         cursor.execute(NOTE_NEW_ROWS)
 
 
+def refresh_open_view() -> None:
+    """Concurrently, so that readers go on; plainly when the view was never filled."""
+    concurrently = "CONCURRENTLY" if open_view_is_filled() else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
+
+
 def open_view_is_filled() -> bool:
     """Whether the open view was ever filled: until then whoever reads it gets an error."""
     with connection.cursor() as cursor:

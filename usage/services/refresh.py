@@ -180,17 +180,12 @@ def _refresh(
 
 
 def _refresh_open_view(is_as_left: bool) -> None:
-    """Concurrently, so that readers go on; plainly when the view was never filled.
-
-    What changes is noted when the view is as the last refresh left it: else some of its rows were
-    never counted.
-    """
+    """What changes is noted when the view is as the last refresh left it: else some of its rows
+    were never counted."""
     if is_as_left:
         periods.refresh_open_view_and_note_changes()
         return
-    concurrently = "CONCURRENTLY" if periods.open_view_is_filled() else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
+    periods.refresh_open_view()
 
 
 def pause() -> datetime:
