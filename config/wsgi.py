@@ -33,8 +33,9 @@ for alias, database in settings.DATABASES.items():
 
 application = get_wsgi_application()
 
-from usage.services import startup  # noqa: E402 - needs the apps loaded
+from usage.services import silence, startup  # noqa: E402 - need the apps loaded
 
+silence.give_up_silent_servers()
 startup.refuse_other_settings()
 if settings.DATABASE_POOL is not None:
     startup.refuse_statements_without_limit()

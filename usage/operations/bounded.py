@@ -1,18 +1,17 @@
 """Questions to servers that may not answer: each ends within seconds, whatever the server does."""
 
-import select
 import time
 from typing import Any
 
 import psycopg2
 from django.conf import settings
 from django.db import connections
-from psycopg2.extensions import POLL_OK, POLL_READ
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from usage.services import servers
+from usage.services.silence import SilentServerError, wait_until
 
 # Less than the usual time-out of a probe, for both servers one after the other.
 PATIENCE_SECONDS = 2.0
@@ -33,15 +32,17 @@ def ask_database(query: str, server: str = servers.PRIMARY) -> tuple[Any, ...]:
         # A server that hangs is not stopped by its own statement_timeout: the wait is ours.
         session = psycopg2.connect(**connections[server].get_connection_params(), async_=True)
         try:
-            _wait(session, deadline)
+            wait_until(deadline, session)
             cursor = session.cursor()
             cursor.execute(query)
-            _wait(session, deadline)
+            wait_until(deadline, session)
             if (row := cursor.fetchone()) is None:
                 raise NoAnswerError("has no row of state")
             return tuple(row)
         finally:
             session.close()
+    except SilentServerError as error:
+        raise NoAnswerError(f"did not answer within {PATIENCE_SECONDS:g} s") from error
     except psycopg2.Error as error:
         code = error.pgcode
         raise NoAnswerError(f"refused ({code})" if code else "cannot be reached") from error
@@ -61,14 +62,6 @@ def ping_broker() -> None:
         raise NoAnswerError(_broker_says(error)) from error
     finally:
         client.close()
-
-
-def _wait(session: Any, deadline: float) -> None:
-    while (state := session.poll()) != POLL_OK:
-        remaining = deadline - time.monotonic()
-        reads, writes = ([session], []) if state == POLL_READ else ([], [session])
-        if remaining <= 0 or not any(select.select(reads, writes, [], remaining)):
-            raise NoAnswerError(f"did not answer within {PATIENCE_SECONDS:g} s")
 
 
 def _broker_says(error: Exception) -> str:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, InterfaceError, connections
 
 from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_of_server, sqlstate
+from usage.services.silence import SilentServerError
 
 PRIMARY = "default"
 
@@ -94,7 +95,7 @@ def afresh(work: Callable[[], T]) -> T:
     try:
         return work()
     except (DatabaseError, InterfaceError) as error:
-        if not is_of_server(error):
+        if not is_of_server(error) or isinstance(error.__cause__, SilentServerError):
             raise
         if connection.in_atomic_block or connection.connection is None or connection.is_usable():
             raise
@@ -112,6 +113,9 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
         return afresh(work)
     failure: Exception | None = None
     for server in _order(first):
+        if server in _left_out:
+            # One that stands still is found out in the seconds that a new connection may take.
+            connections[server].close()
         try:
             with at(server):
                 answer = afresh(work)
