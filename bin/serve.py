@@ -117,7 +117,9 @@ class Serve:
         # Without its broker, which ends at the same moment, a worker waits for ever to tell that it
         # stops. The processes below it end with it.
         self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGKILL)
-        self._start("beat", processes.beat(str(self.local / "beat")))
+        # Beat makes its files by the umask.
+        schedule = place.give(self.local / "schedule", None)
+        self._start("beat", processes.beat(str(schedule / "beat")))
 
     def _start(
         self,

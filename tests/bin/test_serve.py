@@ -179,6 +179,10 @@ def test_secrets_are_for_their_owner_alone(serving: Serving) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert len(secret.read_text().strip()) >= 40
     assert (serving.local / "demo_password").read_text() not in serving.said()
+    schedule = serving.local / "schedule"
+    assert stat.S_IMODE(schedule.stat().st_mode) == 0o700
+    assert [file.name for file in schedule.iterdir() if file.name.startswith("beat")]
+    assert not list(serving.local.glob("beat*"))
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists sockets so")
