@@ -265,14 +265,14 @@ def apply_changes() -> None:
 
 
 def has_many_dead_rows() -> bool:
-    """Whether a fifth of the period totals, or more, are old versions of rows.
+    """Whether old versions of rows are a tenth of the period totals or more.
 
     The server looks for those once a minute by itself, and a refresh every few seconds may have
     changed every row several times by then.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT n_dead_tup > 1000 + n_live_tup / 5 FROM pg_stat_all_tables"
+            "SELECT n_dead_tup > n_live_tup / 10 FROM pg_stat_all_tables"
             " WHERE relid = 'usage_period_total'::regclass"
         )
         (has_many,) = cursor.fetchone()
