@@ -1,5 +1,7 @@
 """The state of the totals and the runs that brought them there."""
 
+from datetime import date
+
 from django.db import models
 from django.db.models import Q
 
@@ -66,6 +68,11 @@ class UsageState(models.Model):
     def is_window(self) -> bool:
         """Whether days that are over can't change, so that no late key is captured."""
         return self.late_keys == LateKeys.WINDOW
+
+    @property
+    def has_days_to_seal(self) -> bool:
+        """Whether days that are over wait for their fence, or for a refresh to seal them."""
+        return self.fence_day is not None and self.fence_day > (self.sealed_before or date.min)
 
 
 class RefreshRun(models.Model):

@@ -171,12 +171,7 @@ def _refresh(
         )
         commit_began = time.monotonic()
     add_time(phases, "commit", commit_began)
-    return (
-        state.sealed_before is not None
-        and state.fence_day is not None
-        and run.days_sealed > 0
-        and state.sealed_before < state.fence_day
-    )
+    return run.days_sealed > 0 and state.has_days_to_seal
 
 
 def _refresh_open_view(is_as_left: bool) -> None:

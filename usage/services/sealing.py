@@ -66,7 +66,7 @@ def prepare() -> None:
         if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
             return
         reached = state.sealed_before or date.min
-        is_pending = state.fence_day is not None and state.fence_day > reached
+        is_pending = state.has_days_to_seal
         if is_pending and (state.is_window or not is_from_another_server(state.fence)):
             return
         target = (
@@ -137,7 +137,7 @@ def seal(state: UsageState) -> int:
     Returns how many days were sealed and leaves state.sealed_before where it got to; the rest is
     left to the next transaction when time is up. In a window a sealed day is final at once.
     """
-    if state.fence_day is None or state.fence_day <= (state.sealed_before or date.min):
+    if state.fence_day is None or not state.has_days_to_seal:
         return 0
     if not (state.is_window or has_passed(state.fence)):
         return 0
