@@ -24,6 +24,7 @@ from usage.services.late_keys import switch
 from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
 from usage.services.retention import prune
 from usage.services.startup import refuse_other_settings
+from usage.services.status import read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions", "window")
 
@@ -119,14 +120,20 @@ def test_closed_day_refuses_every_change(write: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
 def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
-    """Fails when days are sealed without waiting for who wrote to them."""
+    """Fails when days are sealed without waiting for who wrote to them, or in silence."""
     with second_session(autocommit=True) as session:
         ask(session, f"BEGIN ISOLATION LEVEL {isolation}; {INSERT} VALUES (3, '2026-11-01Z', 7)")
         refresh_totals()
         assert sealed_before() is None
+        waiting = read_status()
+        assert waiting.days_to_seal == 1
+        assert any(
+            f"process {session.info.backend_pid} " in text for text in waiting.fence_waits_for
+        )
         ask(session, "COMMIT")
     run = refresh_totals()
     assert run.days_sealed >= 1
+    assert (read_status().days_to_seal, read_status().fence_waits_for) == (0, [])
     assert totals_of("usage_daily") == plain_totals()
     assert [row[0] for row in totals_of("usage_daily_sealed")] == [1, 1, 2, 2, 3]
 

@@ -4,6 +4,7 @@ A fence is a transaction id. Once the oldest transaction that still runs is not 
 nothing that could still write without knowing of the change before the fence is left.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,9 +32,9 @@ def is_from_another_server(fence: int | None) -> bool:
 
 @dataclass(frozen=True)
 class Blocker:
-    """A transaction a fence waits for. What the role may not see of another's session is None."""
+    """A transaction that is waited for. What the role may not see of another's session is None."""
 
-    transaction_id: int
+    transaction_id: int | None
     pid: int | None
     database: str | None
     user: str | None
@@ -83,6 +84,44 @@ def blockers(fence: int) -> list[Blocker]:
             LIMIT 20
             """,
             [fence],
+        )
+        return [Blocker(*row) for row in cursor]
+
+
+def holders(tables: Sequence[str]) -> list[Blocker]:
+    """The open transactions that hold a lock on these tables or their partitions, oldest first, at
+    most 20: what a closing waits for where no fence is drawn."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT
+                activity.backend_xid::text::bigint,
+                activity.pid,
+                coalesce(activity.datname, prepared.database),
+                coalesce(activity.usename, prepared.owner),
+                activity.application_name,
+                activity.state,
+                coalesce(activity.xact_start, prepared.prepared) AS started_at,
+                prepared.gid
+            FROM unnest(%s::regclass[]) AS raw_table
+            CROSS JOIN LATERAL pg_partition_tree(raw_table) AS tree
+            INNER JOIN pg_locks AS held
+                ON
+                    held.relation = tree.relid
+                    AND held.granted
+                    AND held.pid IS DISTINCT FROM pg_backend_pid()
+                    AND held.database = (
+                        SELECT oid FROM pg_database WHERE datname = current_database()
+                    )
+            LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+            LEFT JOIN pg_prepared_xacts AS prepared
+                ON
+                    held.pid IS NULL
+                    AND prepared.transaction::text = split_part(held.virtualtransaction, '/', 2)
+            ORDER BY started_at
+            LIMIT 20
+            """,
+            [list(tables)],
         )
         return [Blocker(*row) for row in cursor]
 

@@ -93,7 +93,7 @@ def _first_kept_day() -> date | None:
         return state.raw_kept_from
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
         # A closing under way is finished all the same, else its days would stay refused.
-        return _closed_until() if is_closing(state) else None
+        return closed_until() if is_closing(state) else None
     wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
     return min(wanted, state.sealed_before)
 
@@ -130,10 +130,10 @@ def _close(first_kept: date) -> date:
         state = UsageState.objects.get()
         # What is closed by the settings of another database stays closed.
         compare_settings(state)
-        closed_until = _closed_until()
+        closed_before = closed_until()
         is_pending = is_closing(state)
         if is_pending and not is_from_another_server(state.raw_fence):
-            return closed_until
+            return closed_before
         if not is_pending and first_kept <= (state.raw_kept_from or date.min):
             return state.raw_kept_from or first_kept
         move_forward("usage_raw_kept_from", first_kept)
@@ -141,15 +141,16 @@ def _close(first_kept: date) -> date:
         take_refresh_lock()
         if is_closing(UsageState.objects.get()):  # else another prune has ended it meanwhile
             UsageState.objects.update(raw_fence=draw_fence())
-    return max(first_kept, closed_until)
+    return max(first_kept, closed_before)
 
 
 def is_closing(state: UsageState) -> bool:
     """Whether days are refused whose raw records are not dropped yet."""
-    return _closed_until() > (state.raw_kept_from or DAY_ZERO)
+    return closed_until() > (state.raw_kept_from or DAY_ZERO)
 
 
-def _closed_until() -> date:
+def closed_until() -> date:
+    """Days before it are refused to writers, or will be once their closing is done."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT last_value FROM usage_raw_kept_from")
         (number,) = cursor.fetchone()

@@ -15,8 +15,10 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services.fences import blockers
+from usage.services.fences import blockers, holders
 from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
+from usage.services.retention import closed_until
+from usage.services.sealing import DAY_ZERO
 
 RELATIONS = [
     *RAW_TABLES,
@@ -103,16 +105,17 @@ def _newest_run(**conditions: str) -> dict[str, Any] | None:
 
 
 def _days_to_seal(state: UsageState) -> int:
-    """Days that are over and wait for their fence; all of them count as one if none was sealed."""
-    if state.fence_day is None:
-        return 0
+    """Days that are over and wait to be sealed; all of them count as one if none was sealed."""
+    end = closed_until() if state.is_window else state.fence_day
     if state.sealed_before is None:
-        return 1
-    return max((state.fence_day - state.sealed_before).days, 0)
+        return 0 if end in {None, DAY_ZERO} else 1
+    return max((end - state.sealed_before).days, 0) if end else 0
 
 
 def _fence_waits_for(state: UsageState) -> list[str]:
     """The open transactions that keep a day from being sealed, or a closed one from going."""
+    if state.is_window:
+        return [str(holder) for holder in holders(RAW_TABLES)] if _days_to_seal(state) else []
     fences = [state.fence if _days_to_seal(state) else None, state.raw_fence]
     return [str(blocker) for blocker in blockers(max((f for f in fences if f), default=0))]
 
