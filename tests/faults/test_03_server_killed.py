@@ -90,8 +90,8 @@ class Jobs:
         """Repeat the job, which may have to be again."""
         if self.start(job).wait(120) != 0:
             return False
-        ((answer,),) = ask(session, job.query)
-        return bool(answer >= job.least)  # a midnight may have come
+        ((answer,),) = ask(session, job.query)  # none before the first day is sealed or dropped
+        return answer is not None and bool(answer >= job.least)  # a midnight may have come
 
     def _lines_of(self, day: date) -> list[str]:
         first = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,6 +1,5 @@
 """Usage by day: the sums of the API, of everybody, of one subscription, of those one owns."""
 
-import re
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -132,9 +131,7 @@ def test_head_says_how_fresh_the_totals_are(operator: Client, settings: Any) -> 
     run_sql("INSERT INTO usage_late_key VALUES (1, '2026-10-01', 'data')")
     page = pages.text(operator, "/")
     assert "Fresh As of" in page
-    told = re.search(r"(\d+) s old \(at most 180 s\); 1 late key waiting\.", page)
-    assert told is not None
-    assert 10 <= int(told[1]) < 180
+    assert "10 s old (at most 180 s); 1 late key waiting." in page
     run_sql("UPDATE usage_state SET as_of = now() - interval '181 seconds'")
     assert "Too old As of" in pages.text(operator, "/")
 
