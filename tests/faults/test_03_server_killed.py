@@ -144,7 +144,7 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
     traffic.read_api(address, token.strip())
     slowest = 0.0
     with traffic:
-        for number in trials.of("kills", short=4, full=50, minutes=16):
+        for number in trials.of("kills", short=4, full=50, minutes=18):
             what = list(kinds)[number % len(kinds)]
             begin = kinds[what]
             job = begin() if begin else None
