@@ -1,15 +1,17 @@
-"""Answers on more than one server: reads a second with 0, 1 and 2 replicas. Needs wrk.
+"""Answers on more than one server: reads a second with 0, 1 and 2 replicas, which needs wrk, and
+refreshes with the raw records on a Citus cluster.
 
-On one machine the servers share its cores: what it shows is equal answers and what a replica costs,
+On one machine the servers share its cores: what it shows is equal answers and what a server costs,
 not what two machines are worth.
 """
 
 import argparse
 
+from benchmarks.spread_citus import measure_citus
 from benchmarks.spread_replicas import measure_replicas
 from benchmarks.wrk import find_wrk
 
-PARTS = {"replicas": measure_replicas}
+PARTS = {"replicas": measure_replicas, "citus": measure_citus}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     """Every part on servers of its own."""
-    find_wrk()
+    if "replicas" in options.parts:
+        find_wrk()
     figures: dict[str, object] = {}
     for part in options.parts:
         figures |= PARTS[part](options)

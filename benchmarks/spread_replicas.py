@@ -3,18 +3,17 @@
 import argparse
 import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 
-import dj_database_url
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
 
 from benchmarks.http_load import CONNECTIONS, by_turns, median
 from benchmarks.read_data import Stock, stock_up
 from benchmarks.serving import Server, make_token, serve
+from benchmarks.throwaway import django_at
 from benchmarks.wrk import load
 from bin import place
 from bin.embedded import PostgreSQL
@@ -37,7 +36,7 @@ def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
         primary = PostgreSQL(place.give(here / "0", account), here / "0.log")
         stack.callback(primary.stop)
         primary.start()
-        stack.enter_context(_django_at(primary))
+        stack.enter_context(django_at(primary.url()))
         call_command("migrate", verbosity=0)
         stock = stock_up(
             subscriptions=options.subscriptions,
@@ -112,16 +111,3 @@ def _refuse_other_answers(webs: Sequence[Server], questions: Questions) -> None:
             answers.append(answer.json() | {"next": None})
         if any(answer != answers[0] for answer in answers):
             raise RuntimeError(f"{path}: answered in different ways: {answers!r}")
-
-
-@contextmanager
-def _django_at(server: PostgreSQL) -> Iterator[None]:
-    """Django's own connection leads to this server in the block."""
-    ours = dict(connection.settings_dict)
-    connection.close()
-    connection.settings_dict.update(dj_database_url.parse(server.url()))
-    try:
-        yield
-    finally:
-        connection.close()
-        connection.settings_dict.update(ours)

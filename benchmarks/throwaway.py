@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import dj_database_url
 from django.conf import settings
 from django.db import connection
 
@@ -19,3 +20,16 @@ def throwaway_database() -> Iterator[None]:
         yield
     finally:
         connection.creation.destroy_test_db(original, verbosity=0)
+
+
+@contextmanager
+def django_at(url: str) -> Iterator[None]:
+    """Django's own connection leads to this database in the block."""
+    ours = dict(connection.settings_dict)
+    connection.close()
+    connection.settings_dict.update(dj_database_url.parse(url))
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(ours)
