@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
+from django.db import NotSupportedError, transaction
 
 from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
@@ -54,6 +55,30 @@ def test_triggers_are_refused(settings: LazySettings) -> None:
     settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
     with pytest.raises(LateKeysChangedError, match=r"scaling\.md"):
         switch()
+
+
+@pytest.mark.citus
+@pytest.mark.parametrize(
+    "move",
+    [
+        "UPDATE usage_datausagerecord SET subscription_id = 6",
+        "UPDATE usage_datausagerecord AS record SET subscription_id = other.subscription_id"
+        " FROM (VALUES (5, 6::bigint)) AS other (was, subscription_id)"
+        " WHERE record.subscription_id = was",
+        "MERGE INTO usage_datausagerecord AS record"
+        " USING (VALUES (5, 6::bigint)) AS other (was, subscription_id)"
+        " ON record.subscription_id = was"
+        " WHEN MATCHED THEN UPDATE SET subscription_id = other.subscription_id",
+    ],
+)
+def test_record_is_moved_to_no_other_subscription(move: str) -> None:
+    """Fails with Citus before 13.2.1, which takes a column of the same number for the same column:
+    the record would stay on the server of the subscription it was moved from."""
+    data_record(make_subscription(id=5), "2026-11-01T12:00:00Z")
+    before = plain_totals()
+    with pytest.raises(NotSupportedError, match="not allowed"), transaction.atomic():
+        run_sql(move)
+    assert plain_totals() == before
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
-from tests.connections import ask, run_sql, second_session
+from tests.connections import ON_CITUS, ask, run_sql, second_session
 from tests.logins import login_in
 from usage.services.roles import PRIVILEGES
 
@@ -47,6 +47,8 @@ CALLABLE = {
     "usage_writer": PURE | {"usage_totals_of_days", "usage_totals_of_key"},
     "usage_web": PURE | {"usage_daily_live_of", "usage_totals_of_days", "usage_totals_of_key"},
 }
+# Citus plans no such query over spread records; there is no late key there that it would be of.
+UNPLANNED = {"usage_totals_of_key"} if ON_CITUS else set()
 CALLS = {
     "usage_close_days": "SELECT usage_close_days(NULL)",
     "usage_daily_live_of": "SELECT FROM usage_daily_live_of('{1}', '2026-11-01', '2026-11-02')",
@@ -94,7 +96,10 @@ SELECT
         END
     )
 FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+WHERE
+    relnamespace = 'public'::regnamespace
+    AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
 ORDER BY relname
 """
 
@@ -191,6 +196,8 @@ def test_role_calls_what_it_needs(session: Connection, role: str) -> None:
     }
     assert functions == set(CALLS)
     for name, call in CALLS.items():
+        if name in UNPLANNED:
+            continue
         refused = refusal(session, call)
         assert is_denied(refused) if name not in CALLABLE[role] else refused == "", (name, refused)
 
@@ -211,9 +218,12 @@ def test_role_calls_what_it_needs(session: Connection, role: str) -> None:
         "SET ROLE pg_read_all_data",
         "SELECT rolpassword FROM pg_authid",
         "SELECT pg_read_file('postgresql.conf')",
-        "CREATE TEMPORARY TABLE of_a_test (day date);"
-        " CREATE TRIGGER of_a_test AFTER INSERT ON of_a_test"
-        " EXECUTE FUNCTION usage_log_late_keys('data')",
+        pytest.param(
+            "CREATE TEMPORARY TABLE of_a_test (day date);"
+            " CREATE TRIGGER of_a_test AFTER INSERT ON of_a_test"
+            " EXECUTE FUNCTION usage_log_late_keys('data')",
+            marks=pytest.mark.one_server("it refuses triggers"),
+        ),
     ],
 )
 def test_role_changes_nothing_else(session: Connection, statement: str) -> None:

@@ -46,6 +46,7 @@ class TestWriter:
             )
         ) == [("A", Decimal("1.25")), ("A", Decimal(2)), ("B", Decimal(0))]
 
+    @pytest.mark.one_server("it counts records already known as added")
     def test_imports_a_file(self, tmp_path: Path) -> None:
         path = write_records(
             tmp_path / "usage.csv",
@@ -55,6 +56,7 @@ class TestWriter:
         assert counts(imported(path)) == (2, 2, 0, 0)
         assert counts(imported(path)) == (2, 0, 2, 0)
 
+    @pytest.mark.one_server("no record comes late there")
     def test_late_changes_are_noted_in_a_log_it_cannot_read(self) -> None:
         with second_session(autocommit=True, user=self.owner) as owner:
             ask(owner, "SELECT setval('usage_logging_before', date '2026-11-05' - '1999-12-31')")

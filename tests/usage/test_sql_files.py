@@ -124,6 +124,7 @@ def test_every_file_runs_as_it_stands() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.one_server("going back needs triggers, which it refuses")
 def test_migrations_go_back_to_nothing_and_forward_again() -> None:
     with scratch_database() as name:
         url = database_url(name)
@@ -151,6 +152,7 @@ def test_migrations_go_back_to_nothing_and_forward_again() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.one_server("going back needs triggers, which it refuses")
 def test_going_back_stops_at_a_view_of_an_analyst_and_names_it() -> None:
     with scratch_database() as name:
         url = database_url(name)

@@ -241,6 +241,7 @@ def test_an_answer_to_head_has_the_tag_of_the_answer_to_get(
     assert response.content == b""
 
 
+@pytest.mark.one_server("no record comes late there")
 def test_a_rebuilt_day_gets_the_answer_though_no_refresh_came(
     sealed_usage: None, client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

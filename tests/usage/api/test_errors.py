@@ -171,6 +171,7 @@ def lose_server() -> None:
     ours.close()
 
 
+@pytest.mark.one_server("it speaks TLS, where the driver tells a crash in another way")
 def test_a_server_that_crashes_between_two_statements_of_a_request_is_503(
     state: None, client_with_token: APIClient, reconnected: None
 ) -> None:

@@ -19,6 +19,8 @@ from tests.exact import plain_totals
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from tests.usage.api.asking import get, pages
 
+pytestmark = pytest.mark.one_server("no record comes late there")
+
 Rows = list[tuple[Any, ...]]
 LIMIT = "1.00000001"
 SUMS = (

@@ -33,6 +33,7 @@ def run(*arguments: str | Path, **options: Any) -> list[str]:
     return output.getvalue().splitlines()
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_reports_each_file(directory: Path) -> None:
     one = write_records(directory / "one.csv", GOOD)
     two = write_records(directory / "two.csv.gz", GOOD, GOOD)

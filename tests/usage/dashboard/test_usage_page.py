@@ -127,7 +127,7 @@ def test_page_without_totals_says_how_to_fill_them(operator: Client) -> None:
 @pytest.mark.usefixtures("usage")
 def test_head_says_how_fresh_the_totals_are(operator: Client, settings: Any) -> None:
     settings.USAGE_MAX_AGE_SECONDS = 180
-    run_sql("UPDATE usage_state SET as_of = now() - interval '10 seconds'")
+    run_sql("UPDATE usage_state SET as_of = clock_timestamp() - interval '10 seconds'")
     run_sql("INSERT INTO usage_late_key VALUES (1, '2026-10-01', 'data')")
     page = pages.text(operator, "/")
     assert "Fresh As of" in page
