@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.test import override_settings
 
 from benchmarks.raw import add, execute, fill, one, seconds
 from benchmarks.refresh import ours, seal
@@ -37,13 +37,14 @@ NEW_RECORDS = 10_000
 COMPARED = ("usage_daily", "usage_daily_live", "usage_period_total")
 
 
+@override_settings(
+    USAGE_LATE_KEYS=LateKeys.WINDOW, USAGE_OPEN_DAYS=OPEN_DAYS, USAGE_RAW_RETENTION_DAYS=OPEN_DAYS
+)
 def measure_citus(options: argparse.Namespace) -> Figures:
     """Seconds by turns, and plans. Raises RuntimeError when the totals of the two differ."""
     url = os.environ.get(CITUS)
     if not url:
         return {"refresh on Citus": f"skipped, {CITUS} names no empty database of a coordinator"}
-    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
-    settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = OPEN_DAYS
     places: dict[str, Callable[[], AbstractContextManager[None]]] = {
         "one server": nullcontext,
         "Citus": partial(django_at, url),

@@ -64,7 +64,7 @@ def key(cluster: Cluster) -> str:
 def web(place: Path, replicas: str = "") -> Iterator[Server]:
     """The web server, which waits for seconds where it would wait for a minute."""
     environment = {
-        "DJANGO_SETTINGS_MODULE": "tests.impatient_settings",
+        "DJANGO_SETTINGS_MODULE": "tests.short_limits",
         "DATABASE_REPLICA_URL": replicas,
     }
     with serving(place, **environment) as server:

@@ -13,18 +13,19 @@ from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from psycopg2 import errors
 
-from tests.connections import ON_CITUS, ask, run_sql, second_session
+from tests.connections import ON_CITUS, ask, in_thread, run_sql, second_session
 from tests.exact import assert_exact, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
-from usage.models import DataUsageRecord, LateKeys, UsageState
+from usage.models import DataUsageRecord, LateKeys, RefreshRun, UsageState
 from usage.services import sealing
 from usage.services.audit import rebuild, verify
 from usage.services.late_keys import switch
 from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
+from usage.services.refresh import refresh
 from usage.services.retention import prune
 from usage.services.startup import refuse_other_settings
-from usage.services.status import read_status
+from usage.services.status import Status, read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions", "window")
 
@@ -136,6 +137,37 @@ def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
     assert (read_status().days_to_seal, read_status().fence_waits_for) == (0, [])
     assert totals_of("usage_daily") == plain_totals()
     assert [row[0] for row in totals_of("usage_daily_sealed")] == [1, 1, 2, 2, 3]
+
+
+def test_prepared_transaction_that_holds_a_closing_up_is_named() -> None:
+    """Fails when it is looked for by anything but the lock on its own id."""
+    if run_sql("SHOW max_prepared_transactions") == [("0",)]:
+        pytest.skip("the server allows no prepared transactions")
+    with second_session(autocommit=True) as session:
+        ask(session, f"BEGIN; {INSERT} VALUES (3, '2026-11-01Z', 7)")
+        ask(session, "PREPARE TRANSACTION 'in the window'")
+        try:
+            refresh_totals()
+            assert sealed_before() is None
+            waits_for = read_status().fence_waits_for
+            assert any("prepared transaction 'in the window'" in text for text in waits_for)
+        finally:
+            ask(session, "COMMIT PREPARED 'in the window'")
+    refresh_totals()
+    assert sealed_before() == date(2026, 11, 2)
+    assert_exact()
+
+
+def test_nobody_is_told_to_end_the_refresh_that_seals() -> None:
+    """Fails when a day that is closed still waits for whoever holds a raw table."""
+    seen: list[Status] = []
+
+    def look(*_arguments: Any) -> None:
+        with in_thread(read_status) as status:
+            seen.append(status.result())
+
+    refresh(trigger=RefreshRun.Trigger.COMMAND, then=look)
+    assert [(status.days_to_seal, status.fence_waits_for) for status in seen] == [(1, [])]
 
 
 def test_old_snapshot_that_writes_after_the_closing_is_refused() -> None:

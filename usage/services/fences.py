@@ -51,6 +51,8 @@ class Blocker:
             )
         if self.pid is None:
             return f"transaction {self.transaction_id} of a session this role may not see"
+        if self.state is None:
+            return f"process {self.pid} of {self.user}, whose state this role may not see"
         return (
             f"process {self.pid} of {self.user} in {self.database} ({self.application}), "
             f"{self.state} since {self.started_at}. To end it: "
@@ -90,7 +92,10 @@ def blockers(fence: int) -> list[Blocker]:
 
 def holders(tables: Sequence[str]) -> list[Blocker]:
     """The open transactions that hold a lock on these tables or their partitions, oldest first, at
-    most 20: what a closing waits for where no fence is drawn."""
+    most 20: what a closing waits for where no fence is drawn.
+
+    Whoever refreshes is none of them, nor is a session of another server of a cluster.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -114,10 +119,22 @@ def holders(tables: Sequence[str]) -> list[Blocker]:
                         SELECT oid FROM pg_database WHERE datname = current_database()
                     )
             LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-            LEFT JOIN pg_prepared_xacts AS prepared
+            -- A prepared transaction keeps the virtual id of the session that prepared it.
+            LEFT JOIN pg_locks AS itself
                 ON
                     held.pid IS NULL
-                    AND prepared.transaction::text = split_part(held.virtualtransaction, '/', 2)
+                    AND itself.pid IS NULL
+                    AND itself.locktype = 'transactionid'
+                    AND itself.mode = 'ExclusiveLock'
+                    AND itself.virtualtransaction = held.virtualtransaction
+            LEFT JOIN pg_prepared_xacts AS prepared
+                ON prepared.transaction = itself.transactionid
+            WHERE NOT EXISTS (
+                SELECT FROM pg_locks AS refreshing
+                WHERE
+                    refreshing.pid = held.pid
+                    AND refreshing.relation = 'usage_refresh_lock'::regclass
+            )
             ORDER BY started_at
             LIMIT 20
             """,

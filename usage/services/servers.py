@@ -114,7 +114,7 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
     failure: Exception | None = None
     for server in _order(first):
         if server in _left_out:
-            # One that stands still is found out in the seconds that a new connection may take.
+            # One that takes no connections is found out in the seconds that a new one may take.
             connections[server].close()
         try:
             with at(server):

@@ -51,7 +51,8 @@ def wait_until(deadline: float, connection: Any) -> None:
     while (state := connection.poll()) != POLL_OK:
         awaited = poll()
         awaited.register(connection, POLLIN if state == POLL_READ else POLLOUT)
-        if not awaited.poll(1000 * max(0, deadline - monotonic())):
+        remaining = deadline - monotonic()
+        if remaining <= 0 or not awaited.poll(1000 * remaining):
             raise SilentServerError(
                 "The database server says nothing, so it was given up. See whether its machine, "
                 "disks and processes stand still or, behind a pool, no connection is free."

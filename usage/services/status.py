@@ -113,9 +113,11 @@ def _days_to_seal(state: UsageState) -> int:
 
 
 def _fence_waits_for(state: UsageState) -> list[str]:
-    """The open transactions that keep a day from being sealed, or a closed one from going."""
+    """The open transactions that keep a day from being sealed, or a closed one from going; in a
+    window, from being closed."""
     if state.is_window:
-        return [str(holder) for holder in holders(RAW_TABLES)] if _days_to_seal(state) else []
+        is_closed = closed_until() <= (state.fence_day or DAY_ZERO)
+        return [] if is_closed else [str(holder) for holder in holders(RAW_TABLES)]
     fences = [state.fence if _days_to_seal(state) else None, state.raw_fence]
     return [str(blocker) for blocker in blockers(max((f for f in fences if f), default=0))]
 
