@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
 from usage.services.distribution import distribute
-from usage.services.partitions import RAW_TABLES, leaf_name, partition_days
+from usage.services.partitions import RAW_TABLES, leaf_partitions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +45,7 @@ if ON_CITUS:
             distribute()
             # An earlier run may have been broken off. What is flushed loses its row of state.
             call_command("flush", interactive=False, verbosity=0)
+            _drop_partitions()
             _start_over()
 
 
@@ -70,8 +71,10 @@ def only_default_partitions(state: None) -> Iterator[None]:
 def _drop_partitions() -> None:
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
-            for day in partition_days(table):
-                cursor.execute(f"DROP TABLE {leaf_name(table, day)}")
+            # By their names: those of another zone are of no day of ours.
+            for leaf in leaf_partitions(table):
+                if leaf != f"{table}_default":
+                    cursor.execute(f"DROP TABLE {leaf}")
 
 
 def _start_over() -> None:

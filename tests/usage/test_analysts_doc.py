@@ -13,7 +13,7 @@ import pytest
 from django.core.management import call_command
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
-from tests.connections import second_session
+from tests.connections import ON_CITUS, second_session
 from tests.factories import make_subscription, refresh_totals, voice_record
 from tests.given import given
 from tests.logins import django_as, login_in
@@ -82,6 +82,8 @@ def test_there_are_twelve_questions_and_three_scripts() -> None:
 
 @pytest.mark.parametrize(("question", "answer"), QUESTIONS, ids=range(1, len(QUESTIONS) + 1))
 def test_question_has_its_answer(session: Connection, question: str, answer: str) -> None:
+    if ON_CITUS and "usage_daily_live" in question:
+        pytest.skip("not on Citus: its workers let no analyst read records, not even by a view")
     header, _, *rows = answer.splitlines()
     with session.cursor() as cursor:
         cursor.execute(question)

@@ -54,6 +54,7 @@ def test_makes_exactly_what_was_asked() -> None:
     ]
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_the_same_arguments_make_the_same_records() -> None:
     made()
     first = fingerprint()

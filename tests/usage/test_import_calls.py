@@ -32,6 +32,7 @@ def import_calls(*lines: str) -> ImportReport:
     return imported(write(Path("calls.csv"), *lines), format="calls", zone=LONDON)
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_totals_are_those_of_the_file() -> None:
     report = imported(CALLS, format="calls", zone=LONDON)
     assert counts(report) == (88_394, 88_394, 0, 0)
@@ -108,6 +109,7 @@ def test_pence_become_units_to_the_last_digit(pence: str, price: str) -> None:
     assert [(row[3], row[4]) for row in stored()] == [(price, 0)]
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_a_call_id_may_come_again() -> None:
     report = import_calls(
         call("01/12/2026 12:00:00", "01/12/2026 12:01:00"),

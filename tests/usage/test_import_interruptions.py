@@ -52,6 +52,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "BATCH_LINES", 3)
 
 
+@pytest.mark.one_server("it counts records already known as added")
 @pytest.mark.usefixtures("small_batches")
 def test_a_fault_far_into_the_file_keeps_what_was_committed(directory: Path) -> None:
     lines = [f"data,a,2026-11-15T21:00:0{number}Z,1,1,k{number}" for number in range(8)]
@@ -72,6 +73,7 @@ def test_a_fault_far_into_the_file_keeps_what_was_committed(directory: Path) -> 
     assert counts(imported(path)) == (8, 2, 6, 0)
 
 
+@pytest.mark.one_server("it counts records already known as added")
 @pytest.mark.usefixtures("small_batches")
 def test_a_gzip_cut_off_keeps_what_was_committed(directory: Path) -> None:
     whole = write_records(
@@ -113,6 +115,7 @@ def test_a_subscription_deleted_meanwhile_is_made_again(directory: Path) -> None
     assert stored() == [("data", "a", "2026-11-15 21:00:00.000", "0.00000001", 512)]
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_a_kill_in_the_middle_and_a_second_run_give_exact_totals(directory: Path) -> None:
     path = many_records(directory / "usage.csv", 200_000)
     process = start_command("import_usage", path, cwd=directory)

@@ -18,7 +18,10 @@ from usage.models import DataUsageRecord, LateKey, RefreshRun, Subscription, Usa
 from usage.services.refresh import refresh
 from usage.services.retention import prune
 
-pytestmark = pytest.mark.usefixtures("state")
+pytestmark = [
+    pytest.mark.usefixtures("state"),
+    pytest.mark.one_server("no record comes late there"),
+]
 
 SetToday = Callable[[str], None]
 SCHEDULE = RefreshRun.Trigger.SCHEDULE

@@ -273,6 +273,7 @@ def test_switch_to_triggers_and_back_changes_no_total(
     assert totals_of("usage_daily") == expected
 
 
+@pytest.mark.one_server("it refuses triggers")
 def test_switch_adds_up_months_that_are_to_be_added_up_anew(
     settings: LazySettings, set_today: SetToday
 ) -> None:
@@ -292,6 +293,7 @@ def test_switch_adds_up_months_that_are_to_be_added_up_anew(
     assert stored_periods() == expected
 
 
+@pytest.mark.one_server("it refuses triggers")
 def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings) -> None:
     """Fails when only days that this window has sealed let it be left."""
     refresh_totals()
@@ -304,6 +306,7 @@ def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings
     assert totals_of("usage_daily") == totals_of("usage_daily_live")
 
 
+@pytest.mark.one_server("it refuses triggers")
 def test_window_is_not_left_while_days_are_being_closed(settings: LazySettings) -> None:
     """Fails when it may be: the triggers would refuse days that are open."""
     with second_session(autocommit=True) as session:

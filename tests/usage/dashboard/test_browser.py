@@ -176,7 +176,7 @@ def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
         # A new worker makes them, and would let a refresh be skipped meanwhile.
         wait_until(
             lambda: all(len(partition_days(table)) >= 14 for table in RAW_TABLES),
-            seconds=30,
+            seconds=120,
             what="the partitions a new worker makes",
         )
         page.get_by_role("button", name="Refresh now").click()
