@@ -67,6 +67,9 @@ SIZES = """
 """
 # Runs are kept for ninety days.
 GROWING = {"usage_refreshrun"}
+# Each refresh here changes a quarter of the rows, and moves their entries in two indexes by price,
+# whose pages the server never joins.
+TIMES_FRESH = {"usage_period_total": 3}
 # A relation this small is as large as its pages and indexes begin.
 SMALL_BYTES = 1_000_000
 QUESTIONS = [
@@ -197,14 +200,14 @@ def test_sizes_level_off_and_nothing_leaks(
         trials.count(what, number)
     assert soak.counts["days sealed"] > 0
     assert soak.counts["prunes"] > 0
+    note_drift(trials, soak.latencies)
     if trials.full:
         assert_sizes_level_off(trials, soak.sizes)
-    note_drift(trials, soak.latencies)
 
 
 def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> None:
-    """No relation is larger than 1.5 times a fresh build of the most rows it had of late, nor gets
-    more rows, or needs more bytes for each, in the second half.
+    """No relation is larger than TIMES_FRESH a build of the most rows it had of late, nor gets more
+    rows, or needs more bytes for each, in the second half.
 
     Days are sealed and dropped by turns, so the rows come and go, and the pages stay for the next.
     """
@@ -220,7 +223,7 @@ def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> 
         before = most(name, over_time[half // 2 : half])
         if end[name].bytes > SMALL_BYTES:
             trials.note(f"{name} {end[name].bytes / expected:.2f} times a fresh build")
-            if end[name].bytes > 1.5 * expected:
+            if end[name].bytes > TIMES_FRESH.get(name, 1.5) * expected:
                 large.append((name, end[name], fresh))
             more_rows = rows / max(before.rows, 1)
             more_bytes = end[name].bytes / before.bytes

@@ -162,6 +162,7 @@ def test_two_imports_of_a_file_at_once_give_exact_totals(directory: Path) -> Non
     assert Subscription.objects.count() == 50
 
 
+@pytest.mark.one_server("it counts records already known as added")
 def test_two_imports_in_opposite_orders_do_not_deadlock(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def answers(server: Server, key: str, forms: tuple[str, ...]) -> dict[str, Any]:
     return said
 
 
+@pytest.mark.one_server("its coordinator asks itself, so that others are connected too")
 def test_answers_are_those_of_a_direct_connection(pooled: Server, tmp_path: Path) -> None:
     """Fails when a statement is prepared, a setting is sent, or a cursor outlives its transaction:
     more clients than connections of the pool meet one another's."""
