@@ -81,7 +81,8 @@ class Writer:
 def is_ordinary(error: psycopg2.Error, step: Statement | Copy, level: str | None) -> bool:
     """Whether a writer had to reckon with this error."""
     if isinstance(error, errors.CheckViolation):
-        return "usage_raw_kept_from" in str(error)
+        # A cluster tells the name in the message alone.
+        return "usage_raw_kept_from" in f"{error.diag.constraint_name} {error}"
     if isinstance(error, errors.InvalidTransactionState):
         truncates = isinstance(step, Statement) and step.text.startswith("TRUNCATE")
         return truncates and level == "REPEATABLE READ"

@@ -139,6 +139,7 @@ def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
     assert [row[0] for row in totals_of("usage_daily_sealed")] == [1, 1, 2, 2, 3]
 
 
+@pytest.mark.one_server("it prepares no transaction by itself that several servers have a part in")
 def test_prepared_transaction_that_holds_a_closing_up_is_named() -> None:
     """Fails when it is looked for by anything but the lock on its own id."""
     if run_sql("SHOW max_prepared_transactions") == [("0",)]:
