@@ -67,9 +67,6 @@ SIZES = """
 """
 # Runs are kept for ninety days.
 GROWING = {"usage_refreshrun"}
-# Each refresh here changes a quarter of the rows, and moves their entries in two indexes by price,
-# whose pages the server never joins.
-TIMES_FRESH = {"usage_period_total": 3}
 # A relation this small is as large as its pages and indexes begin.
 SMALL_BYTES = 1_000_000
 QUESTIONS = [
@@ -206,8 +203,8 @@ def test_sizes_level_off_and_nothing_leaks(
 
 
 def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> None:
-    """No relation is larger than TIMES_FRESH a build of the most rows it had of late, nor gets more
-    rows, or needs more bytes for each, in the second half.
+    """No relation is larger than 1.5 times a fresh build of the most rows it had of late, nor
+    grows in the second half.
 
     Days are sealed and dropped by turns, so the rows come and go, and the pages stay for the next.
     """
@@ -216,25 +213,18 @@ def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> 
     for name in end:
         with second_session(autocommit=True) as session:
             ask(session, f"VACUUM FULL {name}")
-    large: list[tuple[str, Size, Size]] = []
+    large: list[tuple[str, Size, str]] = []
     for name, fresh in sizes().items():
-        rows = max(most(name, [*over_time[half:], end]).rows, 1)
-        expected = fresh.bytes * max(rows / max(fresh.rows, 1), 1)
-        before = most(name, over_time[half // 2 : half])
+        most_rows = max(each[name].rows for each in [*over_time[half:], end])
+        expected = fresh.bytes * max(most_rows / max(fresh.rows, 1), 1)
+        before = max(each[name].bytes for each in over_time[half // 2 : half])
         if end[name].bytes > SMALL_BYTES:
             trials.note(f"{name} {end[name].bytes / expected:.2f} times a fresh build")
-            if end[name].bytes > TIMES_FRESH.get(name, 1.5) * expected:
-                large.append((name, end[name], fresh))
-            more_rows = rows / max(before.rows, 1)
-            more_bytes = end[name].bytes / before.bytes
-            if name not in GROWING and max(more_rows, more_bytes / more_rows) > 1.2:
-                large.append((name, end[name], before))
+            if end[name].bytes > 1.5 * expected:
+                large.append((name, end[name], f"{fresh} fresh, {most_rows} rows at most"))
+            if name not in GROWING and end[name].bytes > 1.2 * before:
+                large.append((name, end[name], f"{before} bytes before"))
     assert not large
-
-
-def most(name: str, over_time: list[dict[str, Size]]) -> Size:
-    """The most bytes and the most rows that a relation had."""
-    return Size(*(max(sizes) for sizes in zip(*(each[name] for each in over_time), strict=True)))
 
 
 def note_drift(trials: Trials, latencies: list[tuple[float, float]]) -> None:
