@@ -5,6 +5,8 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from usage.services.silence import GRACE_SECONDS, give_up_silent_servers
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 if settings.DATABASE_POOL is not None:
@@ -14,7 +16,7 @@ for alias, database in settings.DATABASES.items():
         # A database that is away without a word is given up after seconds, not minutes; a replica
         # sooner, as another server is asked then.
         "connect_timeout": 5 if alias == "default" else 2,
-        "tcp_user_timeout": (settings.WEB_STATEMENT_TIMEOUT_SECONDS + 5) * 1000,
+        "tcp_user_timeout": (settings.WEB_STATEMENT_TIMEOUT_SECONDS + GRACE_SECONDS) * 1000,
         # Also of one that went while it was computing: without probes nobody would ask.
         "keepalives_idle": settings.WEB_STATEMENT_TIMEOUT_SECONDS,
         "keepalives_interval": 5,
@@ -33,9 +35,9 @@ for alias, database in settings.DATABASES.items():
 
 application = get_wsgi_application()
 
-from usage.services import silence, startup  # noqa: E402 - need the apps loaded
+from usage.services import startup  # noqa: E402 - needs the apps loaded
 
-silence.give_up_silent_servers()
+give_up_silent_servers()
 startup.refuse_other_settings()
 if settings.DATABASE_POOL is not None:
     startup.refuse_statements_without_limit()

@@ -265,7 +265,7 @@ def apply_changes() -> None:
 
 
 def has_many_dead_rows() -> bool:
-    """Whether old versions of rows are a tenth of the period totals or more.
+    """Whether there is more than one old version to ten rows of the period totals.
 
     The server looks for those once a minute by itself, and a refresh every few seconds may have
     changed every row several times by then.

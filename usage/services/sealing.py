@@ -106,7 +106,7 @@ def _close_days(first_kept: date) -> None:
     if not retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS):
         logger.warning(
             "The days before %s are not sealed yet: a writer or reader of raw records held a table "
-            "(see pg_stat_activity). The next refresh tries again.",
+            "(manage.py usage_status names it). The next refresh tries again.",
             first_kept,
         )
 

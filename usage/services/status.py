@@ -106,10 +106,10 @@ def _newest_run(**conditions: str) -> dict[str, Any] | None:
 
 def _days_to_seal(state: UsageState) -> int:
     """Days that are over and wait to be sealed; all of them count as one if none was sealed."""
-    end = closed_until() if state.is_window else state.fence_day
+    end = closed_until() if state.is_window else state.fence_day or DAY_ZERO
     if state.sealed_before is None:
-        return 0 if end in {None, DAY_ZERO} else 1
-    return max((end - state.sealed_before).days, 0) if end else 0
+        return 1 if end > DAY_ZERO else 0
+    return max((end - state.sealed_before).days, 0)
 
 
 def _fence_waits_for(state: UsageState) -> list[str]:
