@@ -38,4 +38,9 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
             "schedule": crontab(hour="2", minute="15"),
             "options": {"expires": 3600},
         },
+        "indexes": {
+            "task": "worker.tasks.rebuild_indexes",
+            "schedule": crontab(hour="3", minute="15"),
+            "options": {"expires": 3600},
+        },
     }

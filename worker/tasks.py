@@ -8,7 +8,7 @@ from django.core.management import call_command
 
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun
-from usage.services import partitions, retention
+from usage.services import indexes, partitions, retention
 from usage.services.audit import verify
 from usage.services.refresh import refresh as refresh_totals
 from usage.services.requests import run_requested
@@ -62,6 +62,12 @@ def audit() -> int:
     if differing:
         logger.error("The audit found %s differing keys. Run: manage.py verify_usage", differing)
     return differing
+
+
+@shared_task
+def rebuild_indexes() -> list[str]:
+    """Build indexes anew whose pages are half empty; returns their names."""
+    return indexes.rebuild_loose()
 
 
 @worker_ready.connect

@@ -1,0 +1,90 @@
+"""What totals of months take after a year of ticks, with loose indexes built anew and without."""
+
+import argparse
+import statistics
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from django.db import connection, transaction
+
+from benchmarks.raw import execute, seconds, start_over
+from usage.services import periods
+from usage.services.indexes import rebuild_loose
+
+Figures = dict[str, object]
+
+FIRST_DAY = date(2026, 1, 1)
+RELATIONS = [
+    "usage_period_total",
+    *(f"usage_period_total_{i}" for i in ("pkey", "price", "largest")),
+]
+CHANGE = """
+    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
+    SELECT subscription, %(day)s, usage_type, round(random()::numeric, 8), 100, 1
+    FROM
+        generate_series(1, %(subscriptions)s) AS subscriptions (subscription),
+        unnest(ARRAY['data', 'voice']) AS types (usage_type)
+    WHERE random() < 0.25
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--subscriptions", type=int, default=2_000)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--ticks", type=int, default=12, help="a day; each changes a quarter")
+
+
+def run(options: argparse.Namespace) -> Figures:
+    """Ratios of sizes first; seconds of ticks and of builds."""
+    figures: Figures = {}
+    for name, once_a_day in (("left alone", list[str]), ("built anew when loose", rebuild_loose)):
+        start_over()
+        ticks, builds, built = pass_days(options, once_a_day)
+        loaded = sizes()
+        execute("VACUUM FULL usage_period_total")
+        fresh = sizes()
+        for relation in RELATIONS:
+            figures[f"{name}: {relation}, times a fresh build"] = round(
+                loaded[relation] / fresh[relation], 2
+            )
+        figures[f"{name}: s a tick, median"] = round(statistics.median(ticks), 4)
+        figures[f"{name}: indexes built, s for all, s for all ticks"] = [
+            built,
+            round(sum(builds), 1),
+            round(sum(ticks), 1),
+        ]
+    return figures
+
+
+def pass_days(
+    options: argparse.Namespace, once_a_day: Callable[[], list[str]]
+) -> tuple[list[float], list[float], int]:
+    """Seconds of each tick and of what was done each day, and how many indexes were built."""
+    ticks: list[float] = []
+    builds: list[float] = []
+    names: list[str] = []
+    for number in range(options.days):
+        day = FIRST_DAY + timedelta(number)
+        for _ in range(options.ticks):
+            ticks.append(tick(day, options.subscriptions))
+            if periods.has_many_dead_rows():
+                execute("VACUUM (SKIP_LOCKED, TRUNCATE FALSE) usage_period_total")
+        builds.append(seconds(lambda: names.extend(once_a_day())))
+    return ticks, builds, len(names)
+
+
+def tick(day: date, subscriptions: int) -> float:
+    """Seconds of adding the changes of a tick to the totals."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        periods.collect_changes()
+        cursor.execute(CHANGE, {"day": day, "subscriptions": subscriptions})
+        return seconds(periods.apply_changes)
+
+
+def sizes() -> dict[str, int]:
+    """Bytes; those of the table with its indexes."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, pg_total_relation_size(name) FROM unnest(%s) AS names (name)", [RELATIONS]
+        )
+        return dict(cursor.fetchall())
