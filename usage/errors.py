@@ -62,6 +62,11 @@ class RefreshRunningError(UsageError):
     shows it), then try again."""
 
 
+class IndexesHeldError(UsageError):
+    """An index was not built anew: a transaction stayed open for too long (manage.py usage_status
+    names the oldest). Beat's worker tries again for an hour, and then the next day."""
+
+
 class RefreshInProgressError(UsageError):
     """A refresh is queued or running. `run` is the one."""
 

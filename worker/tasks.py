@@ -6,7 +6,7 @@ from celery import shared_task
 from celery.signals import worker_ready
 from django.core.management import call_command
 
-from usage.errors import RefreshRunningError
+from usage.errors import IndexesHeldError, RefreshRunningError
 from usage.models import RefreshRun
 from usage.services import indexes, partitions, retention
 from usage.services.audit import verify
@@ -64,7 +64,7 @@ def audit() -> int:
     return differing
 
 
-@shared_task
+@shared_task(autoretry_for=(IndexesHeldError,), default_retry_delay=600, max_retries=5)
 def rebuild_indexes() -> list[str]:
     """Build indexes anew whose pages are half empty; returns their names."""
     return indexes.rebuild_loose()

@@ -1,24 +1,32 @@
-"""Indexes of the period totals whose pages are half empty, built anew while everybody goes on.
+"""Indexes by price of the period totals, built anew when their pages are half empty.
 
-An entry of an index by price moves with every price, and the server gives a page back only when it
-is empty: what a month that is over left there would stay for ever.
+An entry of theirs moves with every price, and the server gives a page back only when it is empty:
+what a month that is over left there would stay for ever.
 """
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from psycopg2 import sql
 
+from usage.errors import IndexesHeldError
 from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate
 
 logger = logging.getLogger(__name__)
 
-# How long one step waits for transactions that began before it: nobody waits for this meanwhile.
-WAIT_SECONDS = 10
+DEADLOCK_DETECTED = "40P01"
 
-# An index that is smaller is not worth it.
+# How long a step waits for each transaction that began before it. Nobody waits for this meanwhile,
+# but the cleaning up of old rows does.
+WAIT_SECONDS = 10
+BUILD_SECONDS = 3600
+
+# The number of the advisory lock of whoever builds.
+THE_ONE = int.from_bytes(b"indexes")
+
+# A smaller index is not worth it.
 SMALL_BYTES = 1_000_000
 
 # An entry has a pointer of 4 bytes, a header of 8 and its columns, up to a multiple of 8; a new
@@ -32,51 +40,62 @@ LOOSE = """
         FROM pg_attribute
         INNER JOIN pg_stats
             ON
-                pg_stats.attname = pg_attribute.attname
+                quote_ident(pg_stats.schemaname) = index.relnamespace::regnamespace::text
                 AND pg_stats.tablename IN ('usage_period_total', index.relname)
-                AND pg_stats.schemaname = current_schema()
+                AND pg_stats.attname = pg_attribute.attname
         WHERE pg_attribute.attrelid = index.oid
     ) AS entry
     WHERE
-        pg_index.indrelid = 'usage_period_total'::regclass
-        AND pg_index.indisvalid
+        index.relname IN ('usage_period_total_price', 'usage_period_total_largest')
+        AND pg_index.indrelid = 'usage_period_total'::regclass
         AND pg_relation_size(index.oid) > %(small_bytes)s
         AND pg_relation_size(index.oid) > 1.5 * index.reltuples * entry.bytes
     ORDER BY index.relname
 """
 
+# What the server calls the new and the old index while it builds, and after it was cut off.
 LEFT_BEHIND = """
     SELECT index.relname
     FROM pg_index
     INNER JOIN pg_class AS index ON index.oid = pg_index.indexrelid
-    WHERE pg_index.indrelid = 'usage_period_total'::regclass AND NOT pg_index.indisvalid
+    WHERE
+        pg_index.indrelid = 'usage_period_total'::regclass
+        AND NOT pg_index.indisvalid
+        AND index.relname ~ '_cc(new|old)[0-9]*$'
     ORDER BY index.relname
 """
 
 
 def rebuild_loose() -> list[str]:
-    """Build indexes anew that take more than 1.5 times what a new one would; return their names.
+    """Build anew the indexes that take some 1.5 times what a new one would; return their names.
 
-    Neither readers nor refreshes wait. It waits for transactions that are open, but not for long:
-    the next call takes up what this one left.
+    Readers and refreshes go on. Raises IndexesHeldError when a transaction stays open for too
+    long; the next call takes up what this one left. Does nothing while another one is at it.
     """
-    rebuilt: list[str] = []
-    with _waiting_a_moment():
-        if not _drop_left_behind():
-            return rebuilt
-        with connection.cursor() as cursor:
-            cursor.execute("ANALYZE (SKIP_LOCKED) usage_period_total")
-        for name in _names(LOOSE):
-            if not _done("REINDEX INDEX CONCURRENTLY {}", name):
+    with _session_for_builds() as is_alone:
+        if not is_alone:
+            return []
+        try:
+            _drop_left_behind()
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE usage_period_total")
+            loose = _names(LOOSE)
+            for name in loose:
+                _execute("REINDEX INDEX CONCURRENTLY {}", name)
+                logger.info("The index %s was built anew.", name)
+        except DatabaseError as error:
+            # Each write would keep it up for nothing, and on a full disk it takes the room.
+            with suppress(DatabaseError):
                 _drop_left_behind()
-                break
-            rebuilt.append(name)
-    return rebuilt
+            if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED}:
+                raise IndexesHeldError from error
+            raise
+    return loose
 
 
-def _drop_left_behind() -> bool:
-    """Drop what a build that was cut off left: each write would keep it up for nothing."""
-    return all(_done("DROP INDEX CONCURRENTLY IF EXISTS {}", name) for name in _names(LEFT_BEHIND))
+def _drop_left_behind() -> None:
+    for name in _names(LEFT_BEHIND):
+        _execute("DROP INDEX CONCURRENTLY IF EXISTS {}", name)
 
 
 def _names(query: str) -> list[str]:
@@ -85,30 +104,28 @@ def _names(query: str) -> list[str]:
         return [name for (name,) in cursor]
 
 
-def _done(statement: str, name: str) -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
-    except OperationalError as error:
-        if sqlstate(error) != LOCK_NOT_AVAILABLE:
-            raise
-        logger.warning(
-            "The index %s stays as it is: a transaction was open for more than %s s (manage.py "
-            "usage_status names the oldest). The next day tries again.",
-            name,
-            WAIT_SECONDS,
-        )
-        return False
-    return True
+def _execute(statement: str, name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 @contextmanager
-def _waiting_a_moment() -> Iterator[None]:
-    """These statements can't run in a transaction, whose end would undo the setting."""
+def _session_for_builds() -> Iterator[bool]:
+    """Whether nobody else is at it: two builds of one table would wait for each other.
+
+    Limits and lock are those of the session: such a statement can't run in a transaction.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{WAIT_SECONDS}s"])
+        cursor.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
+        cursor.execute(f"SET statement_timeout = '{BUILD_SECONDS}s'")
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [THE_ONE])
+        (is_alone,) = cursor.fetchone()
     try:
-        yield
+        yield is_alone
     finally:
-        with connection.cursor() as cursor:
+        # All of it went with the session, if that is what failed.
+        with suppress(InterfaceError, OperationalError), connection.cursor() as cursor:
+            if is_alone:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [THE_ONE])
             cursor.execute("RESET lock_timeout")
+            cursor.execute("RESET statement_timeout")
