@@ -241,7 +241,8 @@ def test_sizes_level_off_and_nothing_leaks(
     report = verify()
     assert report.differing == report.periods_differing == 0
     prune()
-    assert run_sql("SELECT min(day) FROM usage_daily_sealed") == [(soak.first_day(),)]
+    ((oldest,),) = run_sql("SELECT min(day) FROM usage_daily_sealed")
+    assert oldest >= soak.first_day()
     assert run_sql("SELECT count(*) FROM pg_prepared_xacts") == [(0,)]
     wait_until(lambda: locks_of_others() == 0, what="every lock to be given back")
     for what, number in soak.counts.items():
