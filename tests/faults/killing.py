@@ -22,6 +22,17 @@ HOLDER = """
         relation = 'usage_refresh_lock'::regclass
         AND mode = 'ShareUpdateExclusiveLock'
         AND granted
+        -- Who makes a partition has the same lock.
+        AND pid NOT IN (
+            SELECT pid
+            FROM pg_locks
+            WHERE
+                mode = 'AccessExclusiveLock'
+                AND relation IN (
+                    'usage_datausagerecord_default'::regclass,
+                    'usage_voiceusagerecord_default'::regclass
+                )
+        )
 """
 
 

@@ -186,7 +186,7 @@ def test_bytes_that_nobody_would_send(web: Web, trials: Trials) -> None:
     chance = random.Random(12)
     asked = questions(web, chance)
     with ThreadPoolExecutor(4) as threads:
-        for _ in trials.of("batches of 500", short=1, full=190, minutes=12):
+        for _ in trials.of("batches of 500", short=1, full=200, minutes=12):
             some = list(islice(asked, 500 if trials.full else 150))
             for _ in threads.map(try_one, some):
                 pass

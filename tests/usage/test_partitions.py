@@ -1,20 +1,28 @@
 """Partitions are made ahead, beside writers, and records of a day find theirs."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from threading import Event
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
-from tests.connections import ask, run_sql, second_session
+from tests.connections import ask, in_thread, run_sql, second_session
 from tests.factories import data_record, make_subscription, voice_record
 from tests.given import expect, given
 from usage import sql
 from usage.errors import RefreshRunningError
-from usage.services import clock, partitions
-from usage.services.partitions import RAW_TABLES, maintain_partitions, make_partitions
+from usage.services import clock, locks, partitions
+from usage.services.locks import retry_locked
+from usage.services.partitions import (
+    RAW_TABLES,
+    maintain_partitions,
+    make_partitions,
+    partition_days,
+)
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -186,3 +194,48 @@ def test_day_that_a_zone_skipped_gets_no_partition() -> None:
     with days_cut_in("Pacific/Apia"):
         made = make_partitions(date(2011, 12, day) for day in [29, 30, 31])
     assert made == [date(2011, 12, 29), date(2011, 12, 31)]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda: make_partitions([DAY]),
+        lambda: retry_locked(lock_a_table, tries=1, milliseconds=200),
+    ],
+)
+def test_who_stands_still_locks_nobody_out_for_long(
+    how: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a worker that is stopped in the middle keeps its lock until somebody ends it."""
+    monkeypatch.setattr(locks, "IDLE_SECONDS", 0.3)
+    make_subscription(id=1)
+    locked, go_on = Event(), Event()
+
+    def stand_still(execute: Callable[..., Any], statement: Any, *arguments: Any) -> Any:
+        result = execute(statement, *arguments)
+        if "ACCESS EXCLUSIVE" in str(statement):
+            locked.set()
+            assert go_on.wait(30)
+        return result
+
+    def work() -> None:
+        with connection.execute_wrapper(stand_still):
+            how()
+
+    with in_thread(work) as standing, second_session(autocommit=True) as writer:
+        assert locked.wait(10)
+        ask(writer, "SET lock_timeout = '20s'")
+        ask(
+            writer,
+            "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+            " VALUES (1, %s, 1)",
+            [DAY],
+        )
+        go_on.set()
+        with pytest.raises(DatabaseError):
+            standing.result()
+    assert partition_days("usage_datausagerecord") == []
+
+
+def lock_a_table() -> None:
+    run_sql("LOCK TABLE usage_datausagerecord_default IN ACCESS EXCLUSIVE MODE")

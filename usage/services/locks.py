@@ -21,6 +21,10 @@ RAW_LOCK_SECONDS = 5
 # could end a writer that truncates both, one after the other: so it lets go before that.
 TRY_SECONDS = 0.5
 
+# A process may stand still in a transaction, stopped or swapped out. Nobody is to wait for ever for
+# what it locked: after so long the server ends it, and its transaction is as never begun.
+IDLE_SECONDS = 10
+
 # Enough to add up a day of 500,000 subscriptions without a temporary file.
 WORK_MEM_MEGABYTES = 128
 
@@ -71,6 +75,13 @@ def refresh_is_on() -> bool:
     return is_on
 
 
+def limit_exclusive_lock(milliseconds: int) -> None:
+    """How long this transaction waits for a lock that locks others out, and may keep it idle."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
+        cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+
+
 def retry_locked(work: Callable[[], None], *, tries: int, milliseconds: int) -> bool:
     """Do the work in a transaction under the refresh lock; False when a table stayed locked.
 
@@ -79,9 +90,9 @@ def retry_locked(work: Callable[[], None], *, tries: int, milliseconds: int) -> 
     """
     for _ in range(tries):
         try:
-            with transaction.atomic(durable=True), connection.cursor() as cursor:
+            with transaction.atomic(durable=True):
                 take_refresh_lock()
-                cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
+                limit_exclusive_lock(milliseconds)
                 work()
         except OperationalError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:

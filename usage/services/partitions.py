@@ -14,6 +14,7 @@ from usage.services import clock
 from usage.services.locks import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
+    limit_exclusive_lock,
     sqlstate,
     take_refresh_lock,
 )
@@ -144,7 +145,7 @@ def _attach(table: str, day: date) -> bool:
     leaf, default = leaf_name(table, day), f"{table}_default"
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         take_refresh_lock()
-        cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
+        limit_exclusive_lock(LOCK_MILLISECONDS)
         cursor.execute(
             sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(default))
         )
