@@ -51,6 +51,25 @@ def test_refresh_is_skipped_at_once_while_another_session_holds_the_lock() -> No
     expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
 
 
+def test_a_refresh_that_stands_still_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a worker that is stopped in a refresh keeps its lock until somebody ends it."""
+    given("data  A  2026-11-01T10:00:00Z  1  10")
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "IDLE_REFRESH_SECONDS", 0.3)
+        pause = Pause(patch)
+        with in_thread(lambda: refresh(trigger=SCHEDULE)) as standing:
+            assert pause.reached.wait(10)
+            patch.undo()
+            wait_until(
+                lambda: refresh(trigger=SCHEDULE).status == "success",
+                what="another refresh to take over",
+            )
+            pause.let_go.set()
+            with pytest.raises(RefreshFailedError):
+                standing.result()
+    expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
+
+
 def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,8 +22,10 @@ RAW_LOCK_SECONDS = 5
 TRY_SECONDS = 0.5
 
 # A process may stand still in a transaction, stopped or swapped out. Nobody is to wait for ever for
-# what it locked: after so long the server ends it, and its transaction is as never begun.
+# what it locked: after so long the server ends it, and its transaction is as never begun. Others
+# wait for an exclusive lock at once; behind a refresh there are only other refreshes.
 IDLE_SECONDS = 10
+IDLE_REFRESH_SECONDS = 300
 
 # Enough to add up a day of 500,000 subscriptions without a temporary file.
 WORK_MEM_MEGABYTES = 128
@@ -113,6 +115,7 @@ def begin_totals() -> None:
         for setting, value in {
             "lock_timeout": f"{min(RAW_LOCK_SECONDS, TRY_SECONDS)}s",
             "statement_timeout": f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s",
+            "idle_in_transaction_session_timeout": f"{IDLE_REFRESH_SECONDS}s",
             "work_mem": f"{WORK_MEM_MEGABYTES}MB",
             # Compiling a plan over dozens of partitions takes longer than running it.
             "jit": "off",
