@@ -22,14 +22,16 @@ HOLDER = """
         relation = 'usage_refresh_lock'::regclass
         AND mode = 'ShareUpdateExclusiveLock'
         AND granted
-        -- Who makes a partition has the same lock.
+        -- Who makes or drops a partition or closes days has the same lock.
         AND pid NOT IN (
             SELECT pid
             FROM pg_locks
             WHERE
                 mode = 'AccessExclusiveLock'
                 AND relation IN (
+                    'usage_datausagerecord'::regclass,
                     'usage_datausagerecord_default'::regclass,
+                    'usage_voiceusagerecord'::regclass,
                     'usage_voiceusagerecord_default'::regclass
                 )
         )

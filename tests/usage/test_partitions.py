@@ -207,7 +207,7 @@ def test_who_stands_still_locks_nobody_out_for_long(
     how: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a worker that is stopped in the middle keeps its lock until somebody ends it."""
-    monkeypatch.setattr(locks, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "IDLE_SECONDS", 1)
     make_subscription(id=1)
     locked, go_on = Event(), Event()
 

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
 from django.test import override_settings
 
 from tests.connections import ask, in_thread, run_sql, second_session, wait_for_lock, wait_until
@@ -13,7 +15,7 @@ from tests.factories import refresh_totals
 from tests.given import expect, given, stored_totals
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, UsageState
-from usage.services import locks
+from usage.services import locks, tallies
 from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 
@@ -52,22 +54,43 @@ def test_refresh_is_skipped_at_once_while_another_session_holds_the_lock() -> No
 
 
 def test_a_refresh_that_stands_still_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a worker that is stopped in a refresh keeps its lock until somebody ends it."""
+    """Fails when a worker that is stopped in a refresh keeps its lock until somebody ends it, and
+    when its run is counted twice: by who took it for lost, and by itself when it goes on."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     with monkeypatch.context() as patch:
-        patch.setattr(locks, "IDLE_REFRESH_SECONDS", 0.3)
+        patch.setattr(locks, "IDLE_REFRESH_SECONDS", 2)
         pause = Pause(patch)
         with in_thread(lambda: refresh(trigger=SCHEDULE)) as standing:
             assert pause.reached.wait(10)
             patch.undo()
+            RefreshRun.objects.update(started_at=Now() - timedelta(minutes=2))
             wait_until(
                 lambda: refresh(trigger=SCHEDULE).status == "success",
                 what="another refresh to take over",
             )
             pause.let_go.set()
-            with pytest.raises(RefreshFailedError):
+            with pytest.raises(RefreshFailedError, match="stands still"):
                 standing.result()
+    assert RefreshRun.objects.earliest("pk").status == "failed"
+    assert tallies.read()["runs"]["failed"] == 1
     expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
+
+
+def test_who_stands_still_before_a_refresh_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when only the transaction of the totals has a limit."""
+    monkeypatch.setattr(locks, "IDLE_REFRESH_SECONDS", 0.5)
+    with in_thread(hold_the_lock) as standing:
+        wait_until(locks.refresh_is_on, what="somebody to have the lock")
+        wait_until(lambda: not locks.refresh_is_on(), what="the server to end it")
+        with pytest.raises(DatabaseError):
+            standing.result()
+
+
+def hold_the_lock() -> None:
+    with transaction.atomic():
+        locks.take_refresh_lock()
+        time.sleep(2)
+        run_sql("SELECT 1")
 
 
 def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped(

@@ -79,7 +79,7 @@ def test_run_whose_process_ended_is_marked_failed() -> None:
     young.refresh_from_db()
     assert lost.status == "failed"
     assert lost.finished_at is not None
-    assert "process ended" in lost.error
+    assert "process ended or stood still" in lost.error
     assert young.status == "running"
 
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from psycopg2 import sql
 
 from usage.errors import IndexesHeldError
@@ -85,7 +85,7 @@ def rebuild_loose() -> list[str]:
                 logger.info("The index %s was built anew.", name)
         except DatabaseError as error:
             # Each write would keep it up for nothing, and on a full disk it takes the room.
-            with suppress(DatabaseError):
+            with suppress(DatabaseError, InterfaceError):
                 _drop_left_behind()
             if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED}:
                 raise IndexesHeldError from error
@@ -124,7 +124,7 @@ def _session_for_builds() -> Iterator[bool]:
         yield is_alone
     finally:
         # All of it went with the session, if that is what failed.
-        with suppress(InterfaceError, OperationalError), connection.cursor() as cursor:
+        with suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
             if is_alone:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [THE_ONE])
             cursor.execute("RESET lock_timeout")

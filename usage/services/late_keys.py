@@ -13,7 +13,7 @@ from usage.errors import LateKeysChangedError
 from usage.models import LateKeys, UsageState
 from usage.services import periods
 from usage.services.distribution import distributed_tables
-from usage.services.locks import begin_totals
+from usage.services.locks import RAW_LOCK_SECONDS, begin_totals, limit_exclusive_lock
 from usage.services.retention import is_closing
 from usage.services.sealing import move_forward
 from usage.sql import capture
@@ -27,6 +27,7 @@ def switch(*, dry_run: bool = False) -> bool:
     """
     with transaction.atomic(durable=True):
         begin_totals()
+        limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
         with connection.cursor() as cursor:
             cursor.execute(
                 "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"

@@ -22,8 +22,9 @@ RAW_LOCK_SECONDS = 5
 TRY_SECONDS = 0.5
 
 # A process may stand still in a transaction, stopped or swapped out. Nobody is to wait for ever for
-# what it locked: after so long the server ends it, and its transaction is as never begun. Others
-# wait for an exclusive lock at once; behind a refresh there are only other refreshes.
+# what it locked: after so long the server ends it, and its transaction is as never begun. Writers
+# wait for an exclusive lock; behind that of the refresh only other refreshes do, and who truncates
+# or alters a raw table.
 IDLE_SECONDS = 10
 IDLE_REFRESH_SECONDS = 300
 
@@ -52,6 +53,9 @@ def take_refresh_lock(*, wait_seconds: float = 0) -> None:
     """
     try:
         with connection.cursor() as cursor:
+            cursor.execute(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_REFRESH_SECONDS}s'"
+            )
             if wait_seconds:
                 cursor.execute(f"SET LOCAL lock_timeout = '{wait_seconds}s'")
             cursor.execute(
@@ -115,7 +119,6 @@ def begin_totals() -> None:
         for setting, value in {
             "lock_timeout": f"{min(RAW_LOCK_SECONDS, TRY_SECONDS)}s",
             "statement_timeout": f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s",
-            "idle_in_transaction_session_timeout": f"{IDLE_REFRESH_SECONDS}s",
             "work_mem": f"{WORK_MEM_MEGABYTES}MB",
             # Compiling a plan over dozens of partitions takes longer than running it.
             "jit": "off",

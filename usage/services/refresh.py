@@ -222,5 +222,11 @@ def _explain(error: Exception) -> str:
             )
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
+        case None if locks.is_of_server(error):
+            return (
+                f"{first_line}. The log of the database says why. It ends a session by itself "
+                f"when its worker stands still for {locks.IDLE_REFRESH_SECONDS} s; the next run "
+                "goes on."
+            )
         case _:
             return first_line or type(error).__name__

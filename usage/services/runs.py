@@ -21,13 +21,16 @@ logger = logging.getLogger(__name__)
 def finish(
     run: RefreshRun, status: RefreshRun.Status, phases: dict[str, float], error: str = ""
 ) -> RefreshRun:
-    """Store how a run ended and return it as stored."""
+    """Store how a run ended and return it as stored; one taken for lost meanwhile stays so."""
     with transaction.atomic():
-        RefreshRun.objects.filter(pk=run.pk).update(
-            status=status, phases=phases, error=error, finished_at=Now()
+        is_first = (
+            RefreshRun.objects.filter(pk=run.pk)
+            .exclude(status=RefreshRun.Status.FAILED)
+            .update(status=status, phases=phases, error=error, finished_at=Now())
         )
         run.refresh_from_db()
-        tallies.count(run)
+        if is_first:
+            tallies.count(run)
     logger.log(
         logging.ERROR if status == RefreshRun.Status.FAILED else logging.INFO,
         "The refresh ended: %s%s",
@@ -61,8 +64,9 @@ def fail_overdue() -> None:
 def prune() -> int:
     """Delete runs older than 90 days or beyond the newest 100,000; return how many.
 
-    A run that is still `running` although nobody holds the lock lost its process: it is marked
-    failed. A run younger than a minute may be about to say that it was skipped.
+    A run that is still `running` although nobody holds the lock lost its process, or its session
+    while that stood still: it is marked failed. A run younger than a minute may be about to say
+    that it was skipped.
     """
     fail_overdue()
     if not refresh_is_on():
@@ -72,8 +76,8 @@ def prune() -> int:
             ).update(
                 status=RefreshRun.Status.FAILED,
                 finished_at=Now(),
-                error="The process ended before the run did. Its totals were rolled back; see the "
-                "log of the worker and of the database.",
+                error="The process ended or stood still before the run ended. Its totals were "
+                "rolled back; see the log of the worker and of the database.",
             )
             tallies.count_lost(lost)
     newest = RefreshRun.objects.aggregate(newest=Max("pk"))["newest"] or 0
