@@ -12,11 +12,9 @@ from django.db import DatabaseError, InterfaceError, connection
 from psycopg2 import sql
 
 from usage.errors import IndexesHeldError
-from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate
+from usage.services.locks import DEADLOCK, LOCK_NOT_AVAILABLE, sqlstate
 
 logger = logging.getLogger(__name__)
-
-DEADLOCK_DETECTED = "40P01"
 
 # How long a step waits for each transaction that began before it. Nobody waits for this meanwhile,
 # but the cleaning up of old rows does.
@@ -87,7 +85,7 @@ def rebuild_loose() -> list[str]:
             # Each write would keep it up for nothing, and on a full disk it takes the room.
             with suppress(DatabaseError, InterfaceError):
                 _drop_left_behind()
-            if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED}:
+            if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK}:
                 raise IndexesHeldError from error
             raise
     return loose

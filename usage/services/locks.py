@@ -10,6 +10,8 @@ from usage.errors import RefreshRunningError
 
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
+DEADLOCK = "40P01"
+SERIALIZATION_FAILURE = "40001"
 # Of a materialized view that was never filled.
 NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"

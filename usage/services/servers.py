@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_of_server, sqlstate
+from usage.services.locks import (
+    DEADLOCK,
+    NOT_POPULATED,
+    QUERY_CANCELED,
+    SERIALIZATION_FAILURE,
+    is_of_server,
+    sqlstate,
+)
 from usage.services.silence import SilentServerError
 
 PRIMARY = "default"
@@ -28,7 +35,7 @@ LEFT_OUT_SECONDS = 10.0
 # full of temporary files is what one question did, and it would do so elsewhere.
 AWAY = ("08", "53300", "57")
 # A read of a replica that held replay up for too long.
-REPLAY_CONFLICTS = {"40001", "40P01"}
+REPLAY_CONFLICTS = {SERIALIZATION_FAILURE, DEADLOCK}
 # Of what a migration or a first refresh made, when replay has not come to it yet.
 UNKNOWN_YET = {NOT_POPULATED, "42P01", "42703", "42883"}
 

@@ -10,10 +10,9 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from usage.services.imports.batches import QUARTER_SECONDS, Batch
 from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way, Written
-from usage.services.locks import sqlstate
+from usage.services.locks import DEADLOCK, SERIALIZATION_FAILURE, sqlstate
 from usage.services.partitions import try_to_make_partitions
 
-DEADLOCK, SERIALIZATION_FAILURE = "40P01", "40001"  # with writers that are not importers
 RETRIES = 4
 # Citus says this of whatever goes wrong with a COPY: the next way tells what it was.
 UNSPECIFIC = "XX000"
@@ -43,6 +42,7 @@ class BatchWriter:
             try:
                 return self._write(batch)
             except OperationalError as error:
+                # With writers that are not importers.
                 if sqlstate(error) not in {DEADLOCK, SERIALIZATION_FAILURE}:
                     raise
         return self._write(batch)
