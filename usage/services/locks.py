@@ -137,19 +137,21 @@ def begin_totals() -> None:
 
 
 def _lock_raw_tables() -> None:
-    """A TRUNCATE must not slip in behind the snapshot: it would show an empty past."""
+    """Lock the raw tables before the snapshot is taken.
+
+    A TRUNCATE that slipped in behind the snapshot would show it an empty past.
+    """
     deadline = time.monotonic() + RAW_LOCK_SECONDS
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute("SAVEPOINT before_raw_tables")
-            try:
+    while True:
+        try:
+            # atomic() releases its savepoint also after a failed try. Rows written inside an open
+            # savepoint would not carry pg_current_xact_id(), by which the refresh finds them.
+            with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute(
                     "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
                 )
-            except OperationalError as error:
-                if sqlstate(error) != LOCK_NOT_AVAILABLE or time.monotonic() >= deadline:
-                    raise
-                cursor.execute("ROLLBACK TO SAVEPOINT before_raw_tables")
-            else:
-                cursor.execute("RELEASE SAVEPOINT before_raw_tables")
-                return
+        except OperationalError as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE or time.monotonic() >= deadline:
+                raise
+        else:
+            return
