@@ -3,14 +3,15 @@
 import argparse
 import statistics
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from unittest.mock import patch
 
-from benchmarks.raw import add, execute, seconds
+from benchmarks.raw import add, seconds
 from benchmarks.read_data import Stock
 from benchmarks.refresh import ours
 from usage.models import RefreshRun
-from usage.services import periods, refresh
+from usage.services import open_view, periods
+from usage.services.changes import FINGERPRINT
 
 Figures = dict[str, object]
 
@@ -59,18 +60,10 @@ def without_period_totals() -> Iterator[None]:
     The next refresh mends the totals: it finds another open view than the last one left.
     """
 
-    def refresh_view() -> None:
-        execute("REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open")
-
-    count = refresh.COUNT_OPEN_ROWS.replace(periods.OPEN_DIGEST, "1")
-    with (
-        patch.object(refresh, "COUNT_OPEN_ROWS", count),
-        patch.multiple(
-            periods,
-            open_digest=lambda: None,
-            refresh_open_view_and_note_changes=refresh_view,
-            note_differences=lambda _first_day: None,
-            apply_changes=lambda: None,
-        ),
-    ):
+    rows_alone = open_view.LOOK.replace(FINGERPRINT, "0")
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(open_view, "LOOK", rows_alone))
+        stack.enter_context(patch.object(open_view, "fingerprint", lambda: None))
+        for name in ("fill", "apply_changes", "add_up_again"):
+            stack.enter_context(patch.object(periods, name, lambda *_: ""))
         yield

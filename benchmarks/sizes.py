@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from benchmarks.raw import execute, seconds, start_over
 from usage.services import periods
+from usage.services.changes import FINGERPRINT, Changes
 from usage.services.indexes import rebuild_loose
 
 Figures = dict[str, object]
@@ -18,13 +19,20 @@ RELATIONS = [
     "usage_period_total",
     *(f"usage_period_total_{i}" for i in ("pkey", "price", "largest")),
 ]
-CHANGE = """
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
-    SELECT subscription, %(day)s, usage_type, round(random()::numeric, 8), 100, 1
-    FROM
-        generate_series(1, %(subscriptions)s) AS subscriptions (subscription),
-        unnest(ARRAY['data', 'voice']) AS types (usage_type)
-    WHERE random() < 0.25
+CHANGE = f"""
+    WITH changed AS (
+        INSERT INTO usage_total_change (
+            subscription_id, day, usage_type, total_price, total_usage, record_count
+        )
+        SELECT subscription, %(day)s, usage_type, round(random()::numeric, 8), 100, 1
+        FROM
+            generate_series(1, %(subscriptions)s) AS subscriptions (subscription),
+            unnest(ARRAY['data', 'voice']) AS types (usage_type)
+        WHERE random() < 0.25
+        RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
+    )
+
+    SELECT {FINGERPRINT} FROM changed
 """
 
 
@@ -76,9 +84,10 @@ def pass_days(
 def tick(day: date, subscriptions: int) -> float:
     """Seconds of adding the changes of a tick to the totals."""
     with transaction.atomic(), connection.cursor() as cursor:
-        periods.collect_changes()
+        changes = Changes()
         cursor.execute(CHANGE, {"day": day, "subscriptions": subscriptions})
-        return seconds(periods.apply_changes)
+        changes.add_written(cursor.fetchone()[0], day)
+        return seconds(lambda: periods.apply_changes(changes))
 
 
 def sizes() -> dict[str, int]:

@@ -15,6 +15,7 @@ from tests.connections import ask, run_sql
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.models import UsageState
 from usage.services import fences, repair, sealing
+from usage.services.changes import Changes
 
 READ_COMMITTED, REPEATABLE_READ = "READ COMMITTED", "REPEATABLE READ"
 STEPS = 6
@@ -46,9 +47,9 @@ class SteppedSeal:
             self.step(2)
             return draw_fence()
 
-        def after_snapshot(state: UsageState) -> int:
+        def after_snapshot(state: UsageState, changes: Changes) -> int:
             self.step(4)
-            return repair_keys(state)
+            return repair_keys(state, changes)
 
         monkeypatch.setattr(sealing, "move_forward", setval)
         monkeypatch.setattr(sealing, "draw_fence", fence)

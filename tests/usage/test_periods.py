@@ -28,6 +28,7 @@ from usage.models import (
 )
 from usage.services import periods as keeping
 from usage.services.audit import rebuild, verify
+from usage.services.changes import Changes
 from usage.services.refresh import refresh
 from worker.tasks import audit
 
@@ -246,10 +247,11 @@ def test_readers_see_daily_and_period_totals_change_at_once(
     original = keeping.apply_changes
     seen = []
 
-    def apply_and_look() -> None:
-        original()
+    def apply_and_look(changes: Changes) -> str:
+        remark = original(changes)
         with second_session() as reader:
             seen.append(stored_periods(lambda query: ask(reader, query)))
+        return remark
 
     monkeypatch.setattr(keeping, "apply_changes", apply_and_look)
     refresh_totals()

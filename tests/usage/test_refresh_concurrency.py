@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -17,6 +18,7 @@ from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, UsageState
 from usage.services import locks, tallies
 from usage.services import refresh as refreshing
+from usage.services.open_view import OpenRows
 from usage.services.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
@@ -31,10 +33,11 @@ class Pause:
         self.reached, self.let_go = threading.Event(), threading.Event()
         original = refreshing._refresh_open_view
 
-        def refresh_then_wait(is_as_left: bool) -> None:
-            original(is_as_left)
+        def refresh_then_wait(*arguments: Any) -> OpenRows:
+            rows = original(*arguments)
             self.reached.set()
             assert self.let_go.wait(10)
+            return rows
 
         monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_then_wait)
 
@@ -252,11 +255,12 @@ def test_refresh_whose_backend_is_terminated_leaves_the_totals(
     given("data  A  2026-11-01T11:00:00Z  2  20")
     original = refreshing._refresh_open_view
 
-    def refresh_and_die(is_as_left: bool) -> None:
-        original(is_as_left)
+    def refresh_and_die(*arguments: Any) -> OpenRows:
+        rows = original(*arguments)
         with second_session(autocommit=True) as session, connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             ask(session, "SELECT pg_terminate_backend(%s)", [cursor.fetchone()[0]])
+        return rows
 
     with monkeypatch.context() as patch:
         patch.setattr(refreshing, "_refresh_open_view", refresh_and_die)
@@ -274,7 +278,7 @@ def test_refresh_whose_backend_is_terminated_leaves_the_totals(
 @override_settings(USAGE_REFRESH_TIMEOUT_SECONDS=0.3)
 def test_refresh_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
-    monkeypatch.setattr(refreshing, "_refresh_open_view", lambda _: run_sql("SELECT pg_sleep(20)"))
+    monkeypatch.setattr(refreshing, "_refresh_open_view", lambda *_: run_sql("SELECT pg_sleep(20)"))
     began = time.monotonic()
     with pytest.raises(RefreshFailedError, match=r"USAGE_REFRESH_TIMEOUT_SECONDS=0\.3"):
         refresh(trigger=SCHEDULE)

@@ -14,6 +14,7 @@ from tests.factories import refresh_totals
 from tests.given import expect, given
 from usage.models import RefreshRun, UsageState
 from usage.services import refresh as refreshing
+from usage.services.open_view import OpenRows
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -183,13 +184,14 @@ def test_changed_rows_carry_the_id_of_the_transaction(monkeypatch: pytest.Monkey
     changed: list[Any] = []
     original = refreshing._refresh_open_view
 
-    def refresh_and_look(is_as_left: bool) -> None:
-        original(is_as_left)
+    def refresh_and_look(*arguments: Any) -> OpenRows:
+        rows = original(*arguments)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT total_price FROM usage_daily_open WHERE xmin = pg_current_xact_id()::xid"
             )
             changed.extend(cursor.fetchall())
+        return rows
 
     monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_and_look)
     refresh_totals()

@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from tests.connections import run_sql
-from usage.services import periods
+from usage.services.changes import Changes
 from usage.services.repair import REPAIR_KEYS
 
 
@@ -24,7 +24,7 @@ def test_late_keys_are_not_compared_with_each_other_one_by_one() -> None:
     run_sql("VACUUM (TRUNCATE FALSE) usage_late_key")
     bounds = {"kept_from": date.min, "sealed_before": date.max, "days": [], "usage_types": []}
     with transaction.atomic():
-        periods.collect_changes()
+        Changes()
         plan = "\n".join(line for (line,) in run_sql(f"EXPLAIN {REPAIR_KEYS}", bounds))
     assert "rows=1 " in plan
     assert "Anti Join" not in plan

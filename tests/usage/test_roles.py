@@ -41,7 +41,7 @@ DECISIONS = {name: dict(zip(ROLES, letters, strict=True)) for name, *letters in 
 
 # What each role may call, beside what PostgreSQL lets everybody call. Trigger functions can't be
 # called; the others run with the rights of the caller.
-PURE = {"usage_day", "usage_day_end", "usage_day_start"}
+PURE = {"usage_day", "usage_day_end", "usage_day_start", "usage_total_weight"}
 CALLABLE = {
     "usage_analyst": PURE | {"usage_daily_open_touched_by"},
     "usage_writer": PURE | {"usage_totals_of_days", "usage_totals_of_key"},
@@ -57,6 +57,7 @@ CALLS = {
     "usage_day_end": "SELECT usage_day_end('2026-11-01')",
     "usage_day_start": "SELECT usage_day_start('2026-11-01')",
     "usage_refresh_daily_open": "SELECT usage_refresh_daily_open()",
+    "usage_total_weight": "SELECT usage_total_weight(1, '2026-11-01', 'data')",
     "usage_totals_of_days": "SELECT FROM usage_totals_of_days('2026-11-01', '2026-11-02')",
     "usage_totals_of_key": "SELECT FROM usage_totals_of_key(1, '2026-11-01', 'data')",
 }

@@ -12,7 +12,7 @@ from usage.models import RefreshRun
 class RefreshRunAdmin(admin.ModelAdmin):
     list_display = [
         *("id", "status", "trigger", "started_at", "took", "open_rows", "rows_changed"),
-        *("keys_repaired", "days_sealed", "error"),
+        *("keys_repaired", "days_sealed", "error", "remark"),
     ]
     list_filter = ["status", "trigger"]
     ordering = ["-started_at"]

@@ -148,6 +148,9 @@ class Run(TypedDict):
     keys_differing: Annotated[int | None, _told("Of an audit: totals that differed.", None)]
     phases: Annotated[Mapping[str, float], _told("Seconds by phase.", {"lock": 0.001})]
     error: Annotated[str, _told("Why it failed or was skipped.", "")]
+    remark: Annotated[
+        str, _told("What a run that succeeded found and mended, or could not finish.", "")
+    ]
 
 
 class Fault(TypedDict):

@@ -126,6 +126,12 @@ class RefreshRun(models.Model):
     )
     phases = models.JSONField(default=dict, db_comment="Seconds by phase, in the order they ran.")
     error = models.TextField(default="", blank=True, db_comment="Why it failed or was skipped.")
+    remark = models.TextField(
+        default="",
+        db_default="",
+        blank=True,
+        db_comment="What a run that succeeded found and mended, or could not finish.",
+    )
 
     class Meta:
         db_table = "usage_refreshrun"

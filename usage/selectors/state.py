@@ -105,6 +105,7 @@ RUN_COLUMNS = (
     "keys_differing",
     "phases",
     "error",
+    "remark",
 )
 
 

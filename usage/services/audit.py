@@ -20,6 +20,7 @@ from usage.services.audit_sql import (
     RANDOM_SUBSCRIPTIONS,
     SAMPLED,
 )
+from usage.services.changes import Changes
 from usage.services.locks import begin_totals, take_refresh_lock
 from usage.services.refresh import refresh_now
 from usage.services.repair import reseal
@@ -128,9 +129,9 @@ def rebuild(
             state = UsageState.objects.get()
             compare_settings(state)
             if day >= (state.raw_kept_from or date.min):
-                periods.collect_changes()
-                changed += reseal(day)
-                periods.apply_changes()
+                changes = Changes()
+                changed += reseal(day, changes)
+                periods.apply_changes(changes)
                 state.save(update_fields=["as_of"])  # unchanged, but a new version of the row
         progress(day)
     run = _refresh_patiently()

@@ -11,7 +11,8 @@ from django.db import connection, transaction
 
 from usage.errors import LateKeysChangedError
 from usage.models import LateKeys, UsageState
-from usage.services import periods
+from usage.services import open_view, periods
+from usage.services.changes import Changes
 from usage.services.distribution import distributed_tables
 from usage.services.locks import RAW_LOCK_SECONDS, begin_totals, limit_exclusive_lock
 from usage.services.retention import is_closing
@@ -57,7 +58,7 @@ def _open(state: UsageState) -> None:
     first_open = state.raw_kept_from
     is_filled = state.open_digest is not None
     with connection.cursor() as cursor:
-        periods.collect_changes()
+        Changes()  # add_up_again() notes in its table
         cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first_open or date.min])
         cursor.execute("DELETE FROM usage_late_key")
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
@@ -66,11 +67,11 @@ def _open(state: UsageState) -> None:
         state.sealed_before = first_open
         state.fence = state.fence_day = None
         state.save()
-        periods.refresh_open_view()
-    # Of months that were never added up, or are to be anew, none is right.
-    periods.note_differences(first_open if is_filled else None)
-    periods.apply_changes()
-    state.open_digest = periods.open_digest()
+    state.open_digest = open_view.refresh().fingerprint
+    if is_filled:
+        periods.add_up_again(first_open or date.min)
+    else:
+        periods.fill()
     state.save()
 
 
@@ -94,8 +95,8 @@ def _capture(state: UsageState) -> None:
             move_forward(sequence, state.sealed_before)
     with connection.cursor() as cursor:
         cursor.execute("SELECT usage_close_days(NULL)")
-        cursor.execute(capture.drop(capture.EVENTS))
-        cursor.execute(capture.CREATE_ALL)
+        cursor.execute(capture.drop())
+        cursor.execute(capture.create())
     state.late_keys = LateKeys.TRIGGERS
     state.fence = state.fence_day = None
     state.save()

@@ -1,30 +1,22 @@
 """Period totals: what every change of the daily totals adds to months and to all days.
 
-Whoever changes daily totals does it in a transaction of its own under the refresh lock: it calls
-collect_changes(), notes in usage_total_change what each of its statements added and took away, and
-ends with apply_changes(). So readers see daily and period totals change at once, and the cost
-follows the change, not the days of a month or the history.
+A transaction that changes daily totals holds the refresh lock, begins with Changes(), lets each of
+its statements note what it added and took away, and ends with apply_changes(). So readers see daily
+and period totals change at once, and the cost follows the change, not the days of a month or the
+history.
 """
 
+import logging
 from datetime import date
-from decimal import Decimal
 
 from django.db import connection
 
 from usage.models import PeriodTotal
+from usage.services.changes import Changes
+
+logger = logging.getLogger(__name__)
 
 ALL_DAYS = PeriodTotal.ALL_DAYS
-
-COLLECT = """
-    CREATE TEMPORARY TABLE usage_total_change (
-        subscription_id bigint NOT NULL,
-        day date NOT NULL,
-        usage_type text NOT NULL,
-        price numeric NOT NULL,
-        quantity bigint NOT NULL,
-        records bigint NOT NULL
-    ) ON COMMIT DROP
-"""
 
 # What was added and what was taken away cancel out in the sums: a day that is sealed leaves the
 # open view with the same totals and changes no period.
@@ -34,24 +26,25 @@ APPLY = """
             subscription_id,
             date_trunc('month', day::timestamp)::date AS period,
             usage_type,
-            sum(price) AS price,
-            sum(quantity)::bigint AS quantity,
-            sum(records)::bigint AS records
+            sum(total_price) AS total_price,
+            sum(total_usage)::bigint AS total_usage,
+            sum(record_count)::bigint AS record_count
         FROM usage_total_change
         GROUP BY subscription_id, date_trunc('month', day::timestamp)::date, usage_type
-        HAVING sum(price) <> 0 OR sum(quantity) <> 0 OR sum(records) <> 0
+        HAVING sum(total_price) <> 0 OR sum(total_usage) <> 0 OR sum(record_count) <> 0
     ),
 
     change AS MATERIALIZED (
-        SELECT subscription_id, period, usage_type, price, quantity, records FROM monthly
+        SELECT subscription_id, period, usage_type, total_price, total_usage, record_count
+        FROM monthly
         UNION ALL
         SELECT
             subscription_id,
             %(all_days)s::date AS period,
             usage_type,
-            sum(price) AS price,
-            sum(quantity)::bigint AS quantity,
-            sum(records)::bigint AS records
+            sum(total_price) AS total_price,
+            sum(total_usage)::bigint AS total_usage,
+            sum(record_count)::bigint AS record_count
         FROM monthly
         GROUP BY subscription_id, usage_type
     ),
@@ -87,10 +80,10 @@ APPLY = """
             subscription_id,
             period,
             usage_type,
-            coalesce(known.total_price, 0) + coalesce(change.price, 0) AS total_price,
-            coalesce(known.total_usage, 0) + coalesce(change.quantity, 0) AS total_usage,
-            coalesce(known.record_count, 0) + coalesce(change.records, 0) AS record_count,
-            change.records IS NOT NULL AS is_changed,
+            coalesce(known.total_price, 0) + coalesce(change.total_price, 0) AS total_price,
+            coalesce(known.total_usage, 0) + coalesce(change.total_usage, 0) AS total_usage,
+            coalesce(known.record_count, 0) + coalesce(change.record_count, 0) AS record_count,
+            change.record_count IS NOT NULL AS is_changed,
             known.is_largest AS was_largest,
             known.place
         FROM known
@@ -146,28 +139,11 @@ APPLY = """
     WHERE place IS NULL AND record_count > 0
 """
 
-NOTE_REPLACED_ROWS = """
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
-    SELECT
-        gone.subscription_id,
-        gone.day,
-        gone.usage_type,
-        -gone.total_price,
-        -gone.total_usage,
-        -gone.record_count
-    FROM usage_refresh_daily_open() AS refreshed (transaction_id)
-    CROSS JOIN LATERAL usage_daily_open_touched_by(refreshed.transaction_id) AS gone
-"""
-
-NOTE_NEW_ROWS = """
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
-    SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
-    FROM usage_daily_open_touched_by(pg_current_xact_id())
-"""
-
 # What is missing from the months, as one change each: nothing where they are right.
 NOTE_WHAT_IS_MISSING = """
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
+    INSERT INTO usage_total_change (
+        subscription_id, day, usage_type, total_price, total_usage, record_count
+    )
     SELECT
         subscription_id,
         date_trunc('month', day::timestamp)::date AS month,
@@ -185,81 +161,71 @@ NOTE_WHAT_IS_MISSING = """
     WHERE period >= %(first_month)s AND period <> %(all_days)s
 """
 
-# Another number means other rows: every key and total has a part in it.
-OPEN_DIGEST = """
-    count(*) + coalesce(
-        sum(total_price) + sum(
-            hashint8extended(
-                subscription_id # hash_numeric_extended(total_price, 0),
-                hashint8extended(
-                    total_usage,
-                    hashtextextended(
-                        usage_type, record_count # ((day - date '2000-01-01')::bigint << 40)
-                    )
-                )
-            )
-        ),
-        0
-    )
+KEEP_FOR_COMPARISON = """
+    CREATE TEMPORARY TABLE usage_period_before ON COMMIT DROP AS
+    SELECT subscription_id, period, usage_type, total_price, total_usage, record_count, is_largest
+    FROM usage_period_total
+"""
+
+COUNT_WRONG = """
+    SELECT count(*)
+    FROM usage_period_before AS before
+    FULL JOIN usage_period_total AS total USING (subscription_id, period, usage_type)
+    WHERE
+        (before.total_price, before.total_usage, before.record_count, before.is_largest)
+        IS DISTINCT FROM
+        (total.total_price, total.total_usage, total.record_count, total.is_largest)
 """
 
 
-def collect_changes() -> None:
-    """Begin to note, until the transaction ends. It takes the snapshot, if nothing did before."""
-    with connection.cursor() as cursor:
-        cursor.execute(COLLECT)
+def apply_changes(changes: Changes) -> str:
+    """Add the changes to the period totals: once, at the end of the transaction.
 
-
-def refresh_open_view_and_note_changes() -> None:
-    """Refresh the open view concurrently and note what that changed.
-
-    A key that vanished leaves nothing behind to find it by: the first statement still sees the
-    rows that the refresh within it replaced or removed.
+    Changes that were written but not noted are found here. The affected months are then added up
+    again, and the returned remark says so; without such a fault it is empty.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(NOTE_REPLACED_ROWS)
-        cursor.execute(NOTE_NEW_ROWS)
+    if changes.are_all_noted():
+        _apply_notes()
+        return ""
+    assert changes.first_day is not None  # noqa: S101 - something was written
+    logger.error("Changes of days from %s on were not noted for the months.", changes.first_day)
+    add_up_again(changes.first_day)
+    return (
+        f"Changes of days from {changes.first_day} on were missing from the totals of months, "
+        "which were therefore added up again. The totals are right; please report this."
+    )
 
 
-def refresh_open_view() -> None:
-    """Concurrently, so that readers go on; plainly when the view was never filled."""
-    concurrently = "CONCURRENTLY" if open_view_is_filled() else ""
-    with connection.cursor() as cursor:
-        cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
+def add_up_again(first_day: date) -> None:
+    """Bring the months from that of first_day on to what the daily totals add up to.
 
-
-def open_view_is_filled() -> bool:
-    """Whether the open view was ever filled: until then whoever reads it gets an error."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
-        )
-        (is_filled,) = cursor.fetchone()
-    return is_filled
-
-
-def open_digest() -> Decimal | None:
-    """A fingerprint of the open view, or None when it was never filled."""
-    if not open_view_is_filled():
-        return None
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {OPEN_DIGEST} FROM usage_daily_open")  # noqa: S608 - a constant
-        return cursor.fetchone()[0]
-
-
-def note_differences(first_day: date | None) -> None:
-    """Forget what was noted of the months from that of first_day on (None: of every month), and
-    note instead what is missing from their totals."""
-    first_month = first_day.replace(day=1) if first_day else ALL_DAYS
+    What was noted of these months is not used. date.min: every month.
+    """
+    first_month = first_day.replace(day=1)
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_total_change WHERE day >= %s", [first_month])
-        if first_day is None:
-            cursor.execute("DELETE FROM usage_period_total")
         cursor.execute(NOTE_WHAT_IS_MISSING, {"first_month": first_month, "all_days": ALL_DAYS})
+    _apply_notes()
 
 
-def apply_changes() -> None:
-    """Add what was noted to the period totals: once, at the end of the transaction."""
+def fill() -> str:
+    """Add up every month, and all days, from nothing.
+
+    Returns a remark that counts the rows that were wrong before; empty when there were no rows.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP_FOR_COMPARISON)
+        kept = cursor.rowcount
+        cursor.execute("DELETE FROM usage_period_total")
+        add_up_again(ALL_DAYS)
+        if not kept:
+            return ""
+        cursor.execute(COUNT_WRONG)
+        (wrong,) = cursor.fetchone()
+    return f"The totals of months were added up again from all days: {wrong} of {kept} were wrong."
+
+
+def _apply_notes() -> None:
     with connection.cursor() as cursor:
         cursor.execute(APPLY, {"all_days": ALL_DAYS})
 

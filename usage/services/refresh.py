@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -16,7 +17,8 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, periods, repair, runs, sealing
+from usage.services import clock, locks, open_view, periods, repair, runs, sealing
+from usage.services.changes import Changes
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
@@ -24,17 +26,12 @@ from usage.services.locks import (
     sqlstate,
     take_refresh_lock,
 )
+from usage.services.open_view import OpenRows
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_settings
 
 # How long a pause waits for the refresh that is on.
 PAUSE_SECONDS = 60
-
-COUNT_OPEN_ROWS = f"""
-    SELECT
-        count(*), count(*) FILTER (WHERE xmin = pg_current_xact_id()::xid), {periods.OPEN_DIGEST}
-    FROM usage_daily_open
-"""  # noqa: S608 - constants
 
 
 def refresh(
@@ -53,7 +50,7 @@ def refresh(
     `run` is one that was made for it, already `running`. `then` is called before the commit with
     the new state and the run, at the snapshot of the totals.
     """
-    run = run or RefreshRun.objects.create(trigger=trigger, started_at=Now())
+    run = run or runs.begin(trigger)
     with bound_contextvars(run_id=run.pk):
         return _carry_out(run, then)
 
@@ -77,18 +74,34 @@ def _carry_out(
         raise RefreshFailedError(
             f"The refresh failed, the earlier totals stay. {reason}"
         ) from error
-    with timed(phases, "vacuum"), connection.cursor() as cursor:
-        # A concurrent refresh leaves the old version of every changed row behind, and the log is
-        # emptied by every run. Giving pages back would wait seconds for an idle reader's lock.
-        # Rows of a day just sealed are read from the index alone once they are known as visible.
-        tables = ["usage_daily_open", "usage_late_key", "usage_state"]
-        if run.days_sealed:
-            tables.append("usage_daily_sealed")
-        if periods.has_many_dead_rows():
-            tables.append("usage_period_total")
-        cursor.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {', '.join(tables)}")
-    runs.prune()
+    # The totals are committed: nothing that fails from here on makes the run a failure.
+    try:
+        with timed(phases, "vacuum"):
+            _clean_up(run)
+        runs.prune()
+    except DatabaseError as error:
+        run.remark = (
+            f"The totals are published. Cleaning up afterwards failed: {_first_line(error)}. The "
+            f"next run cleans up. {run.remark}".rstrip()
+        )
+        connection.close_if_unusable_or_obsolete()
     return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
+
+
+def _clean_up(run: RefreshRun) -> None:
+    """Remove what the refresh left behind in its tables.
+
+    A concurrent refresh leaves the old version of every changed row behind, and the log is emptied
+    by every run. Giving pages back would wait seconds for an idle reader's lock. Rows of a day just
+    sealed are read from the index alone once they are known as visible.
+    """
+    tables = ["usage_daily_open", "usage_late_key", "usage_state"]
+    if run.days_sealed:
+        tables.append("usage_daily_sealed")
+    if periods.has_many_dead_rows():
+        tables.append("usage_period_total")
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {', '.join(tables)}")
 
 
 def refresh_now(
@@ -110,7 +123,7 @@ def _refresh(
     """
     # Servers that raw records are spread over look at them when they are asked for the lock.
     before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeys.WINDOW else None
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
+    with transaction.atomic(durable=True):
         with timed(phases, "lock"):
             begin_totals()
         # The first query takes the snapshot, and Now() is the moment the server received the
@@ -124,29 +137,21 @@ def _refresh(
                 "Run: manage.py resume_refresh"
             )
         with timed(phases, "compare"):
-            periods.collect_changes()
-            # Else somebody refreshed the view by hand or restored it from a dump.
-            is_as_left = (
-                state.open_digest is not None and periods.open_digest() == state.open_digest
-            )
-        open_from = state.sealed_before
+            changes = Changes()
+            before = open_view.fingerprint()
+        open_from = state.sealed_before or date.min
         with timed(phases, "repair"):
-            run.keys_repaired += repair.repair_late_keys(state)
+            run.keys_repaired += repair.repair_late_keys(state, changes)
         with timed(phases, "seal"):
-            run.days_sealed += sealing.seal(state)
+            run.days_sealed += sealing.seal(state, changes)
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
         state.save(update_fields=["as_of", "sealed_before", "raw_kept_from"])
         with timed(phases, "view"):
-            _refresh_open_view(is_as_left)
-        with timed(phases, "count"):
-            cursor.execute(COUNT_OPEN_ROWS)
-            run.open_rows, run.rows_changed, open_digest = cursor.fetchone()
+            open_rows = _refresh_open_view(state, changes, before, open_from)
+        run.open_rows, run.rows_changed = open_rows.count, open_rows.changed
         with timed(phases, "periods"):
-            if not is_as_left:
-                is_filled = state.open_digest is not None
-                periods.note_differences(open_from if is_filled else None)
-            periods.apply_changes()
-            state.open_digest = open_digest
+            run.remark = _keep_periods(state, changes, before, open_from) or run.remark
+            state.open_digest = open_rows.fingerprint
             state.save(update_fields=["open_digest"])
         if then is not None:
             with timed(phases, "check"):
@@ -167,6 +172,7 @@ def _refresh(
                 "days_sealed",
                 "subscriptions_audited",
                 "keys_differing",
+                "remark",
             ]
         )
         commit_began = time.monotonic()
@@ -174,13 +180,30 @@ def _refresh(
     return run.days_sealed > 0 and state.has_days_to_seal
 
 
-def _refresh_open_view(is_as_left: bool) -> None:
-    """What changes is noted when the view is as the last refresh left it: else some of its rows
-    were never counted."""
-    if is_as_left:
-        periods.refresh_open_view_and_note_changes()
-        return
-    periods.refresh_open_view()
+def _refresh_open_view(
+    state: UsageState, changes: Changes, before: Decimal | None, open_from: date
+) -> OpenRows:
+    """Refresh the view, and note its changes where it still is as the last refresh left it."""
+    if before is None or before != state.open_digest:
+        return open_view.refresh()
+    return open_view.refresh_and_note(changes, before, open_from)
+
+
+def _keep_periods(
+    state: UsageState, changes: Changes, before: Decimal | None, open_from: date
+) -> str:
+    """Bring the period totals to what the daily totals add up to; returns a remark if that was more
+    than adding the changes."""
+    if state.open_digest is None:
+        return periods.fill()
+    if before == state.open_digest:
+        return periods.apply_changes(changes)
+    first_day = min(open_from, changes.first_day or open_from)
+    periods.add_up_again(first_day)
+    return (
+        "usage_daily_open was not as the last refresh left it: it was refreshed by hand or "
+        "restored. The totals of its months were added up again."
+    )
 
 
 def pause() -> datetime:
@@ -206,7 +229,7 @@ def resume() -> bool:
 
 def _explain(error: Exception) -> str:
     """What happened and what to do next, in one line an operator can act on."""
-    first_line = str(error).strip().partition("\n")[0]
+    first_line = _first_line(error)
     match sqlstate(error):
         case code if code == QUERY_CANCELED:
             return (
@@ -230,3 +253,7 @@ def _explain(error: Exception) -> str:
             )
         case _:
             return first_line or type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -9,6 +9,7 @@ from datetime import date
 from django.db import connection
 
 from usage.models import UsageState, UsageType
+from usage.services.changes import FINGERPRINT, Changes
 
 # Reading a whole day is cheaper than looking up more than this share of its keys.
 WHOLE_DAY_SHARE = 0.08
@@ -18,7 +19,7 @@ WHOLE_DAY_KEYS = 1_000
 WRITE_FRESH = """
     noted AS (
         INSERT INTO usage_total_change (
-            subscription_id, day, usage_type, price, quantity, records
+            subscription_id, day, usage_type, total_price, total_usage, record_count
         )
         SELECT
             subscription_id,
@@ -49,7 +50,13 @@ WRITE_FRESH = """
             sealed.subscription_id = gone.subscription_id
             AND sealed.day = gone.day
             AND sealed.usage_type = gone.usage_type
-        RETURNING 1
+        RETURNING
+            sealed.subscription_id,
+            sealed.day,
+            sealed.usage_type,
+            sealed.total_price,
+            sealed.total_usage,
+            sealed.record_count
     ),
 
     written AS (
@@ -73,7 +80,40 @@ WRITE_FRESH = """
                 excluded.record_count,
                 excluded.last_usage_at
             )
-        RETURNING 1
+        RETURNING
+            sealed.subscription_id,
+            sealed.day,
+            sealed.usage_type,
+            sealed.total_price,
+            sealed.total_usage,
+            sealed.record_count,
+            -- The row as it was: a subquery sees what its statement saw when it began.
+            (
+                SELECT before
+                FROM usage_daily_sealed AS before
+                WHERE
+                    before.subscription_id = sealed.subscription_id
+                    AND before.day = sealed.day
+                    AND before.usage_type = sealed.usage_type
+            ) AS before
+    ),
+
+    difference AS (
+        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
+        FROM written
+        UNION ALL
+        SELECT
+            subscription_id,
+            day,
+            usage_type,
+            -(before).total_price AS total_price,
+            -(before).total_usage AS total_usage,
+            -(before).record_count AS record_count
+        FROM written
+        WHERE (before).record_count IS NOT NULL
+        UNION ALL
+        SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
+        FROM removed
     )
 """
 
@@ -91,7 +131,9 @@ RESEAL_DAY = f"""
         WHERE day = %(day)s AND usage_type = %(usage_type)s
     ),
     {WRITE_FRESH}
-    SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM written)
+    SELECT
+        (SELECT count(*) FROM removed) + (SELECT count(*) FROM written),
+        (SELECT {FINGERPRINT} FROM difference)
 """  # noqa: S608 - the parts are constants of this module
 
 REPAIR_KEYS = f"""
@@ -138,11 +180,14 @@ REPAIR_KEYS = f"""
         INNER JOIN usage_daily_sealed AS sealed USING (subscription_id, day, usage_type)
     ),
     {WRITE_FRESH}
-    SELECT count(*) FROM wanted
+    SELECT
+        (SELECT count(*) FROM wanted),
+        (SELECT {FINGERPRINT} FROM difference),
+        (SELECT min(day) FROM difference)
 """  # noqa: S608 - the parts are constants of this module
 
 
-def repair_late_keys(state: UsageState) -> int:
+def repair_late_keys(state: UsageState, changes: Changes) -> int:
     """Compute the late keys again and empty the log; returns how many keys were repaired."""
     if state.is_window:
         # Keys of open days, logged before the switch to a window.
@@ -157,9 +202,9 @@ def repair_late_keys(state: UsageState) -> int:
             "sealed_before": state.sealed_before,
         }
     whole = _days_cheaper_read_whole(bounds)
+    for day, usage_type, _ in whole:
+        _reseal(day, usage_type, changes)
     with connection.cursor() as cursor:
-        for day, usage_type, _ in whole:
-            cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type})
         cursor.execute(
             REPAIR_KEYS,
             {
@@ -168,17 +213,22 @@ def repair_late_keys(state: UsageState) -> int:
                 "usage_types": [usage_type for _, usage_type, _ in whole],
             },
         )
-        (by_key,) = cursor.fetchone()
+        by_key, fingerprint, first_day = cursor.fetchone()
+    if first_day is not None:
+        changes.add_written(fingerprint, first_day)
     return by_key + sum(keys for _, _, keys in whole)
 
 
-def reseal(day: date) -> int:
+def reseal(day: date, changes: Changes) -> int:
     """Compute a sealed day again; returns how many rows changed."""
-    changed = 0
+    return sum(_reseal(day, usage_type, changes) for usage_type in UsageType.values)
+
+
+def _reseal(day: date, usage_type: str, changes: Changes) -> int:
     with connection.cursor() as cursor:
-        for usage_type in UsageType.values:
-            cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type})
-            changed += cursor.fetchone()[0]
+        cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type})
+        changed, fingerprint = cursor.fetchone()
+    changes.add_written(fingerprint, day)
     return changed
 
 

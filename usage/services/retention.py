@@ -20,6 +20,7 @@ from psycopg2 import sql
 from usage.errors import RefreshRunningError
 from usage.models import LateKey, RefreshRun, UsageState
 from usage.services import clock, periods
+from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import (
     Blocker,
     blockers,
@@ -43,17 +44,23 @@ logger = logging.getLogger(__name__)
 
 FENCE_SECONDS = 10.0
 
-DELETE_TOTALS = """
+DELETE_TOTALS = f"""
     WITH deleted AS (
         DELETE FROM usage_daily_sealed
         WHERE day < %(end)s
         RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
+    ),
+
+    noted AS (
+        INSERT INTO usage_total_change (
+            subscription_id, day, usage_type, total_price, total_usage, record_count
+        )
+        SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
+        FROM deleted
     )
 
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
-    SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
-    FROM deleted
-"""
+    SELECT count(*), -({FINGERPRINT}), min(day) FROM deleted
+"""  # noqa: S608 - a constant
 
 
 @dataclass
@@ -284,8 +291,10 @@ def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
             (report.totals_deleted,) = cursor.fetchone()
             return
         take_refresh_lock()
-        periods.collect_changes()
+        changes = Changes()
         cursor.execute(DELETE_TOTALS, {"end": end})
-        report.totals_deleted = cursor.rowcount
-        periods.apply_changes()
+        report.totals_deleted, fingerprint, first_day = cursor.fetchone()
+        if first_day is not None:
+            changes.add_written(fingerprint, first_day)
+        periods.apply_changes(changes)
         UsageState.objects.update(as_of=F("as_of"))  # unchanged, but a new version of the row

@@ -4,18 +4,33 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
+from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
 from usage.services import tallies
-from usage.services.locks import refresh_is_on
+from usage.services.locks import is_of_server, refresh_is_on
 
 KEEP_DAYS = 90
 KEEP_RUNS = 100_000
 
 logger = logging.getLogger(__name__)
+
+
+def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
+    """A new run. Raises RefreshFailedError when the database does not take it."""
+    try:
+        return RefreshRun.objects.create(trigger=trigger, started_at=Now())
+    except DatabaseError as error:
+        if is_of_server(error):
+            raise  # the database is away, which every caller knows how to say
+        first_line = str(error).strip().partition("\n")[0]
+        raise RefreshFailedError(
+            f"The refresh could not begin, the earlier totals stay: {first_line}. Was this release "
+            "migrated? Run: manage.py migrate"
+        ) from error
 
 
 def finish(
@@ -26,7 +41,13 @@ def finish(
         is_first = (
             RefreshRun.objects.filter(pk=run.pk)
             .exclude(status=RefreshRun.Status.FAILED)
-            .update(status=status, phases=phases, error=error, finished_at=Now())
+            .update(
+                status=status,
+                phases=phases,
+                error=error,
+                remark=run.remark,
+                finished_at=Now(),
+            )
         )
         run.refresh_from_db()
         if is_first:
@@ -35,7 +56,7 @@ def finish(
         logging.ERROR if status == RefreshRun.Status.FAILED else logging.INFO,
         "The refresh ended: %s%s",
         status,
-        f". {error}" if error else "",
+        f". {error or run.remark}" if error or run.remark else "",
         extra={
             "trigger": run.trigger,
             "seconds": run.seconds,

@@ -13,6 +13,7 @@ from psycopg2 import sql
 
 from usage.models import UsageState
 from usage.services import clock
+from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import retry_locked, take_refresh_lock
 from usage.services.partitions import (
@@ -33,7 +34,7 @@ DAY_ZERO = date(1999, 12, 31)
 # One transaction seals for about this long, so that readers see progress and a kill costs little.
 SEAL_SECONDS = 60
 
-SEAL_DAY = """
+SEAL_DAY = f"""
     WITH sealed AS (
         INSERT INTO usage_daily_sealed (
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
@@ -44,11 +45,18 @@ SEAL_DAY = """
         -- The order of the primary key: each of its pages is visited once.
         ORDER BY subscription_id, usage_type
         RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
+    ),
+
+    noted AS (
+        INSERT INTO usage_total_change (
+            subscription_id, day, usage_type, total_price, total_usage, record_count
+        )
+        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
+        FROM sealed
     )
 
-    INSERT INTO usage_total_change (subscription_id, day, usage_type, price, quantity, records)
-    SELECT subscription_id, day, usage_type, total_price, total_usage, record_count FROM sealed
-"""
+    SELECT {FINGERPRINT} FROM sealed
+"""  # noqa: S608 - a constant
 
 
 def prepare() -> None:
@@ -131,7 +139,7 @@ def move_forward(sequence: str, day: date) -> None:
         )
 
 
-def seal(state: UsageState) -> int:
+def seal(state: UsageState, changes: Changes) -> int:
     """Seal the days before the fence day, oldest first, if the fence has passed.
 
     Returns how many days were sealed and leaves state.sealed_before where it got to; the rest is
@@ -141,13 +149,13 @@ def seal(state: UsageState) -> int:
         return 0
     if not (state.is_window or has_passed(state.fence)):
         return 0
-    sealed = _seal_until(state, state.fence_day)
+    sealed = _seal_until(state, state.fence_day, changes)
     if state.is_window:
         state.raw_kept_from = state.sealed_before
     return sealed
 
 
-def _seal_until(state: UsageState, end: date) -> int:
+def _seal_until(state: UsageState, end: date, changes: Changes) -> int:
     began = time.monotonic()
     sealed = 0
     with connection.cursor() as cursor:
@@ -156,6 +164,8 @@ def _seal_until(state: UsageState, end: date) -> int:
                 state.sealed_before = day
                 return sealed
             cursor.execute(SEAL_DAY, {"day": day})
+            (fingerprint,) = cursor.fetchone()
+            changes.add_written(fingerprint, day)
             sealed += 1
     state.sealed_before = end
     return sealed

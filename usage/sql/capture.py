@@ -1,25 +1,42 @@
-"""Which triggers on the raw tables capture late keys: all of them, some or none."""
+"""The triggers on the raw tables that capture late keys: which there are, and which stay where."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from usage import sql
 
 RAW_TABLES = ("usage_datausagerecord", "usage_voiceusagerecord")
-EVENTS = ("insert", "update", "delete", "truncate")
+TRIGGERS = (
+    "usage_log_late_keys_insert",
+    "usage_log_late_keys_update",
+    "usage_log_late_keys_delete",
+    "usage_log_late_keys_truncate",
+    "usage_log_late_keys_move",
+    "usage_note_statement",
+)
 
 # The others refuse to take records of closed days away, which no check sees.
-NEEDLESS_IN_A_WINDOW = ("insert", "truncate")
+NEEDLESS_IN_A_WINDOW = ("usage_log_late_keys_insert", "usage_log_late_keys_truncate")
 
-CREATE_ALL = sql.read("usage_log_late_keys", 1)
+VERSION = 2
 
 
-def drop(events: Sequence[str]) -> str:
-    """The statements that take the triggers of these events off; of all: the function as well."""
+def create() -> str:
+    """The statements that put every trigger on, with the functions they call."""
+    return sql.read("usage_log_late_keys", VERSION)
+
+
+def drop(triggers: Iterable[str] = TRIGGERS) -> str:
+    """The statements that take these triggers off; all of them: the functions as well."""
+    dropped = set(triggers)
     statements = [
-        f"DROP TRIGGER IF EXISTS usage_log_late_keys_{event} ON {table};"
+        f"DROP TRIGGER IF EXISTS {trigger} ON {table};"
         for table in RAW_TABLES
-        for event in events
+        for trigger in TRIGGERS
+        if trigger in dropped
     ]
-    if set(events) == set(EVENTS):
-        statements.append("DROP FUNCTION IF EXISTS usage_log_late_keys();")
+    if dropped == set(TRIGGERS):
+        statements += [
+            "DROP FUNCTION IF EXISTS usage_log_late_keys();",
+            "DROP FUNCTION IF EXISTS usage_note_statement();",
+        ]
     return "\n".join(statements)

@@ -1,11 +1,15 @@
-"""The one migration operation that brings a SQL file into the database and takes it out."""
+"""The migration operations that bring SQL files into the database and take them out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
 
 from usage import sql
+from usage.sql import capture
 
 
 class SQLObject(migrations.RunSQL):
@@ -78,3 +82,48 @@ class MaterializedViewUnderView(migrations.RunSQL):
 
     def describe(self) -> str:
         return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)
+
+
+class Capture(SQLObject):
+    """Go to another version of the triggers that capture late keys.
+
+    Each database keeps the triggers that its way of noticing late keys needs: all of them, those
+    that a window needs, or none where raw records are spread over a Citus cluster. Raw tables are
+    locked for a moment: the migration gives up after some seconds and can be run again.
+    """
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        with _same_triggers(schema_editor) as has_triggers:
+            if has_triggers:
+                super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        with _same_triggers(schema_editor) as has_triggers:
+            if has_triggers:
+                super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+
+@contextmanager
+def _same_triggers(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[bool]:
+    """Yields whether the raw tables have triggers; leaves off those that were off before."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT tgname FROM pg_trigger WHERE NOT tgisinternal")
+        present = {name for (name,) in cursor}
+    has_triggers = bool(present & set(capture.TRIGGERS))
+    if has_triggers:
+        schema_editor.execute("SET LOCAL lock_timeout = '5s'")
+    yield has_triggers
+    if has_triggers and not present & set(capture.NEEDLESS_IN_A_WINDOW):
+        schema_editor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))

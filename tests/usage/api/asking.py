@@ -10,7 +10,8 @@ from rest_framework.test import APIClient
 
 from tests.connections import run_sql
 from usage.models import UsageState
-from usage.services import periods
+from usage.services import open_view, periods
+from usage.services.changes import Changes
 
 AS_OF = "2026-11-24T12:00:00Z"
 LISTS = {
@@ -26,14 +27,13 @@ def fill_totals(*, with_periods: bool = True) -> None:
     """Refresh inside the transaction of the test; the totals are as of AS_OF."""
     with connection.cursor() as cursor:
         cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
-    periods.collect_changes()
-    periods.note_differences(None)
-    periods.apply_changes()
-    digest = periods.open_digest() if with_periods else None
+    Changes()
+    periods.fill()
+    digest = open_view.fingerprint() if with_periods else None
     UsageState.objects.update_or_create(
         id=1, defaults={"time_zone": "UTC", "as_of": AS_OF, "open_digest": digest}
     )
-    run_sql("DROP TABLE usage_total_change")
+    run_sql("DROP TABLE usage_total_change, usage_period_before")
 
 
 def get(client: APIClient, path: str, query: str = "", **headers: str) -> Any:

@@ -177,6 +177,7 @@ def test_the_history_is_whole_and_the_newest_comes_first(
         "keys_differing": None,
         "phases": {"view": 0.25},
         "error": "",
+        "remark": "",
     }
     assert operator.get(f"{PATH}1/").json() == found["results"][4]
 

@@ -22,3 +22,5 @@ class Command(UsageCommand):
             f"{run.keys_repaired} late keys repaired, {run.days_sealed} days sealed, "
             f"as of {run.as_of:%Y-%m-%d %H:%M:%S} UTC."
         )
+        if run.remark:
+            self.stdout.write(run.remark)

@@ -113,10 +113,10 @@ def _run(run: dict[str, Any]) -> str:
         if run["open_rows"] is not None
         else ""
     )
-    error = f": {run['error']}" if run["error"] else ""
+    why = run["error"] or run["remark"]
     return (
         f"{run['status']}{seconds}, started {_moment(run['started_at'])} by "
-        f"{run['trigger']}{rows}{error}"
+        f"{run['trigger']}{rows}{f': {why}' if why else ''}"
     )
 
 
