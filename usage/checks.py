@@ -7,8 +7,10 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from usage.errors import SettingChangedError, TimeZoneMisreadError
+from usage.services import triggers
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
+    captures_as_this_release,
     refuse_misread_time_zone,
     refuse_other_settings,
     stored_time_zone,
@@ -64,6 +66,23 @@ def settings_are_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[C
     except SettingChangedError as error:
         return [Error(str(error), id="usage.E001")]
     return []
+
+
+@register(Tags.database)
+def late_records_are_captured(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    """Looks only at a database whose migrations have brought the triggers of this release."""
+    if "default" not in (databases or []) or not captures_as_this_release():
+        return []
+    return [
+        Error(
+            f"Found: {fault}: changes of sealed days are not captured.",
+            hint="Run: manage.py enable_triggers",
+            id="usage.E003",
+        )
+        for fault in triggers.faults()
+    ]
 
 
 @register(Tags.database)

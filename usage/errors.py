@@ -88,6 +88,10 @@ class RefreshPausedError(UsageError):
     """Refreshes are paused. Run: manage.py resume_refresh"""
 
 
+class CaptureOffError(UsageError):
+    """A trigger on a raw table is off, so changes of sealed days are not captured."""
+
+
 class DistributionError(UsageError):
     """The raw records cannot be spread over servers."""
 

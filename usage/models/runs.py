@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -53,6 +54,17 @@ class UsageState(models.Model):
         db_comment="How changes of days that are over are noticed: triggers, or window (open days "
         "are all that can change).",
     )
+    capture_digest = models.UUIDField(
+        null=True,
+        db_comment="Fingerprint of the triggers on raw tables as the last refresh saw them; NULL: "
+        "they were put there since.",
+    )
+    unaudited_days = ArrayField(
+        models.DateField(),
+        null=True,
+        db_comment="Sealed days that may miss changes, since a trigger was off: each refresh "
+        "computes one of them again. NULL: none.",
+    )
     paused_at = models.DateTimeField(
         null=True, db_comment="Since when refreshes are paused; NULL if they are not."
     )
@@ -68,6 +80,11 @@ class UsageState(models.Model):
     def is_window(self) -> bool:
         """Whether days that are over can't change, so that no late key is captured."""
         return self.late_keys == LateKeys.WINDOW
+
+    @property
+    def unaudited(self) -> list[date]:
+        """The sealed days that may miss changes, oldest first."""
+        return sorted(self.unaudited_days or [])
 
     @property
     def has_days_to_seal(self) -> bool:

@@ -1,6 +1,7 @@
 """Questions to servers that may not answer: each ends within seconds, whatever the server does."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
@@ -21,7 +22,9 @@ class NoAnswerError(Exception):
     """The server refused, broke off or did not answer in time. Says which, and no address."""
 
 
-def ask_database(query: str, server: str = servers.PRIMARY) -> tuple[Any, ...]:
+def ask_database(
+    query: str, server: str = servers.PRIMARY, parameters: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
     """The first row that a new session of the server is answered with.
 
     Raises NoAnswerError when it took longer than PATIENCE_SECONDS or the server said no. The
@@ -34,7 +37,7 @@ def ask_database(query: str, server: str = servers.PRIMARY) -> tuple[Any, ...]:
         try:
             wait_until(deadline, session)
             cursor = session.cursor()
-            cursor.execute(query)
+            cursor.execute(query, parameters)
             wait_until(deadline, session)
             if (row := cursor.fetchone()) is None:
                 raise NoAnswerError("has no row of state")

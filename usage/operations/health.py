@@ -17,17 +17,19 @@ from django.views.decorators.http import require_safe
 
 from usage.operations.bounded import NoAnswerError, ask_database, ping_broker
 from usage.operations.replicas import Replica, look_at_replicas
+from usage.services import triggers
 
 # Each look opens a session of the database: a process takes no more looks than this.
 SECONDS_BETWEEN_LOOKS = 1.0
 
-TOTALS = """
+TOTALS = f"""
     SELECT
         usage_state.as_of IS NOT NULL AND view.relispopulated,
-        coalesce(extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float, 0)
+        coalesce(extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float, 0),
+        (SELECT count(*) FROM ({triggers.FAULTS}) AS faults)
     FROM usage_state
     INNER JOIN pg_class AS view ON view.oid = 'usage_daily_open'::regclass
-"""
+"""  # noqa: S608 - a constant
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,11 @@ def look() -> list[Check]:
 
 def _database() -> Iterator[Check]:
     try:
-        populated, age = ask_database(TOTALS)
+        populated, age, faults = ask_database(TOTALS, parameters=triggers.PARAMETERS)
     except NoAnswerError as error:
         logger.warning("Not ready: the database %s: %s", error, error.__cause__)
         yield Check("database", False, f"The database {error}.")
-        for name in ["totals_populated", "totals_age"]:
+        for name in ["totals_populated", "totals_age", "capture"]:
             yield Check(name, False, "Not known without the database.")
         return
     yield Check("database", True, "The database answers.")
@@ -85,6 +87,8 @@ def _database() -> Iterator[Check]:
     else:
         yield Check("totals_populated", False, "The totals were never filled: refresh_usage does.")
         yield Check("totals_age", False, "There are no totals yet.")
+    detail = f"{faults} triggers on raw tables are off." if faults else "Every trigger is on."
+    yield Check("capture", not faults, detail)
 
 
 def _replica(replica: Replica) -> Check:

@@ -86,6 +86,16 @@ def _state(status: Status) -> Iterator[Metric]:
     yield _gauge(
         "usage_refreshes_paused", "Whether pause_refresh was run.", status.paused_at is not None
     )
+    yield _gauge(
+        "usage_capture_faults",
+        "Triggers on raw tables that are off: changes of sealed days are not captured.",
+        len(status.capture_faults),
+    )
+    yield _gauge(
+        "usage_unaudited_days",
+        "Sealed days that may miss changes, since a trigger was off.",
+        len(status.unaudited_days),
+    )
     if (audit := status.last_audit) is not None:
         yield _gauge(
             "usage_audit_keys_differing",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -90,7 +90,7 @@ def verify(
     sampled_ids = None if sample is None else _random_subscriptions(sample)
     report.subscriptions = None if sampled_ids is None else len(sampled_ids)
     wrong_days = []
-    for day in _sealed_days(from_date, to_date):
+    for day in sealing.kept_sealed_days(UsageState.objects.get(), from_date, to_date):
         if _compare(report, "usage_daily_sealed", day, day, sampled_ids):
             wrong_days.append(day)
         report.sealed_days += 1
@@ -123,7 +123,7 @@ def rebuild(
     Open days are computed by a refresh. Raises RefreshRunningError while another one is on.
     """
     changed = 0
-    for day in _sealed_days(from_date, to_date):
+    for day in sealing.kept_sealed_days(UsageState.objects.get(), from_date, to_date):
         with transaction.atomic(durable=True):
             begin_totals()
             state = UsageState.objects.get()
@@ -136,23 +136,6 @@ def rebuild(
         progress(day)
     run = _refresh_patiently()
     return changed + (run.rows_changed or 0)
-
-
-def _sealed_days(from_date: date | None, to_date: date | None) -> list[date]:
-    """The sealed days with raw records kept, within the dates, oldest first."""
-    state = UsageState.objects.get()
-    if state.sealed_before is None:
-        return []
-    first = max(from_date or date.min, state.raw_kept_from or date.min)
-    last = min(to_date or date.max, state.sealed_before - timedelta(1))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT day FROM usage_daily_sealed WHERE day BETWEEN %s AND %s", [first, last]
-        )
-        days = {day for (day,) in cursor}
-    # A day that lost all its totals is found by its partition.
-    days |= set(sealing.days_with_records(first, last + timedelta(1)))
-    return sorted(days)
 
 
 def _compare(

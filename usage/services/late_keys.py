@@ -64,6 +64,7 @@ def _open(state: UsageState) -> None:
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
         cursor.execute("SELECT usage_close_days(%s)", [first_open])
         state.late_keys = LateKeys.WINDOW
+        state.capture_digest = None
         state.sealed_before = first_open
         state.fence = state.fence_day = None
         state.save()
@@ -98,5 +99,6 @@ def _capture(state: UsageState) -> None:
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
     state.late_keys = LateKeys.TRIGGERS
+    state.capture_digest = None
     state.fence = state.fence_day = None
     state.save()

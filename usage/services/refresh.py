@@ -17,7 +17,7 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, open_view, periods, repair, runs, sealing
+from usage.services import clock, locks, open_view, periods, repair, runs, sealing, triggers
 from usage.services.changes import Changes
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
@@ -136,26 +136,36 @@ def _refresh(
                 f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
                 "Run: manage.py resume_refresh"
             )
+        remarks = [run.remark]
         with timed(phases, "compare"):
             changes = Changes()
             before = open_view.fingerprint()
         open_from = state.sealed_before or date.min
+        if capture_faults := triggers.look(state):
+            remarks.append(f"Found: {', '.join(capture_faults)}: {triggers.ADVICE}")
         with timed(phases, "repair"):
             run.keys_repaired += repair.repair_late_keys(state, changes)
+            if not capture_faults:
+                remarks.append(triggers.audit_next_day(state, changes))
         with timed(phases, "seal"):
             run.days_sealed += sealing.seal(state, changes)
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
-        state.save(update_fields=["as_of", "sealed_before", "raw_kept_from"])
+        state.save(
+            update_fields=[
+                *("as_of", "sealed_before", "raw_kept_from", "capture_digest", "unaudited_days")
+            ]
+        )
         with timed(phases, "view"):
             open_rows = _refresh_open_view(state, changes, before, open_from)
         run.open_rows, run.rows_changed = open_rows.count, open_rows.changed
         with timed(phases, "periods"):
-            run.remark = _keep_periods(state, changes, before, open_from) or run.remark
+            remarks.append(_keep_periods(state, changes, before, open_from))
             state.open_digest = open_rows.fingerprint
             state.save(update_fields=["open_digest"])
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)
+        run.remark = " ".join(filter(None, remarks))
         run.status, run.as_of, run.sealed_before = (
             RefreshRun.Status.SUCCESS,
             state.as_of,

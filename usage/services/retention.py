@@ -17,9 +17,9 @@ from django.db import connection, transaction
 from django.db.models import F
 from psycopg2 import sql
 
-from usage.errors import RefreshRunningError
+from usage.errors import CaptureOffError, RefreshRunningError
 from usage.models import LateKey, RefreshRun, UsageState
-from usage.services import clock, periods
+from usage.services import clock, periods, triggers
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import (
     Blocker,
@@ -101,8 +101,11 @@ def _first_kept_day() -> date | None:
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
         # A closing under way is finished all the same, else its days would stay refused.
         return closed_until() if is_closing(state) else None
+    if found := triggers.faults():
+        raise CaptureOffError(f"Nothing is dropped, since {', '.join(found)}: {triggers.ADVICE}")
     wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
-    return min(wanted, state.sealed_before)
+    # An unaudited day still needs its raw records.
+    return min([wanted, state.sealed_before, *state.unaudited])
 
 
 def _prune_raw(report: PruneReport) -> None:
@@ -187,6 +190,11 @@ def _empty(first_kept: date, report: PruneReport) -> None:
     state = UsageState.objects.get()
     if state.raw_fence is None or first_kept <= (state.raw_kept_from or date.min):
         return  # another prune was here first
+    if triggers.look(state) or any(day < first_kept for day in state.unaudited):
+        raise RefreshRunningError(
+            f"Triggers on raw tables were off or changed, so days before {first_kept} must be "
+            "audited before they are dropped. Each refresh audits one: run prune_usage again."
+        )
     if first_kept > (state.sealed_before or date.min):
         raise RefreshRunningError(
             f"Days before {first_kept} are closed, but sealed only before {state.sealed_before}. "

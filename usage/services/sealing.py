@@ -191,3 +191,21 @@ def days_with_records(first: date | None, end: date) -> list[date]:
                     )
                     days |= {day for (day,) in cursor}
     return sorted(day for day in days if day < end and (first is None or day >= first))
+
+
+def kept_sealed_days(
+    state: UsageState, from_date: date | None = None, to_date: date | None = None
+) -> list[date]:
+    """The sealed days whose raw records are kept, within the dates, oldest first."""
+    if state.sealed_before is None:
+        return []
+    first = max(from_date or date.min, state.raw_kept_from or date.min)
+    last = min(to_date or date.max, state.sealed_before - timedelta(1))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT day FROM usage_daily_sealed WHERE day BETWEEN %s AND %s", [first, last]
+        )
+        days = {day for (day,) in cursor}
+    # A day that lost all its totals is found by its partition.
+    days |= set(days_with_records(first, last + timedelta(1)))
+    return sorted(days)

@@ -39,6 +39,11 @@ def stored_time_zone() -> str | None:
     return stored["time_zone"] if stored else None
 
 
+def captures_as_this_release() -> bool:
+    """Whether the database has the triggers of this release, by a column that came with them."""
+    return _stored("capture_digest") is not None
+
+
 def _stored(*names: str) -> dict[str, str] | None:
     try:
         return UsageState.objects.values(*names).first()

@@ -15,6 +15,7 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
+from usage.services import triggers
 from usage.services.fences import blockers, holders
 from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
 from usage.services.retention import closed_until
@@ -42,6 +43,8 @@ class Status:
     sealed_before: date | None
     raw_kept_from: date | None
     late_keys: int
+    capture_faults: list[str]
+    unaudited_days: list[date]
     periods_filled: bool
     days_to_seal: int
     fence_waits_for: list[str]
@@ -84,6 +87,8 @@ def read_status() -> Status:
         sealed_before=state.sealed_before,
         raw_kept_from=state.raw_kept_from,
         late_keys=LateKey.objects.count(),
+        capture_faults=triggers.faults(),
+        unaudited_days=state.unaudited,
         periods_filled=state.open_digest is not None,
         days_to_seal=_days_to_seal(state),
         fence_waits_for=_fence_waits_for(state),

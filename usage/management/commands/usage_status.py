@@ -52,6 +52,12 @@ def _lines(status: Status) -> list[tuple[str, str]]:
         ("raw kept", f"from {status.raw_kept_from}" if status.raw_kept_from else "all"),
         ("late keys", f"{status.late_keys} wait for the next refresh"),
     ]
+    lines += [
+        ("triggers", f"{fault}. Run: manage.py enable_triggers") for fault in status.capture_faults
+    ]
+    if status.unaudited_days:
+        days = ", ".join(map(str, status.unaudited_days))
+        lines.append(("unaudited", f"{days}: each refresh computes one of these days again"))
     if not status.periods_filled:
         lines.append(("months", "not added up yet: the next refresh does it"))
     lines += [("fence", f"waits for {blocker}") for blocker in status.fence_waits_for]

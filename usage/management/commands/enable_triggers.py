@@ -1,0 +1,27 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from usage.management.base import UsageCommand
+from usage.services import triggers
+
+
+class Command(UsageCommand):
+    help = (
+        "Put the triggers that capture late records on again. Writers of raw records wait for a "
+        "moment. Refreshes then audit the sealed days, one each. "
+        "Example: manage.py enable_triggers --dry-run"
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say what is wrong")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        faults = triggers.enable(dry_run=options["dry_run"])
+        for fault in faults:
+            self.stdout.write(f"Found: {fault}.")
+        if not faults:
+            self.stdout.write("Every trigger is on.")
+        elif options["dry_run"]:
+            self.stdout.write("Nothing was changed.")
+        else:
+            self.stdout.write("Every trigger is on again. The next refreshes audit sealed days.")

@@ -1,0 +1,150 @@
+"""Whether the triggers that capture late keys are on, and were on all the time.
+
+A change that comes while one is off is noticed by nobody: a sealed total stays as it was. So each
+refresh looks at them. Where one was off, every sealed day whose raw records are kept counts as
+unaudited, and each refresh audits one of these days: it computes the day again.
+"""
+
+import logging
+from datetime import date
+
+from django.db import connection, transaction
+
+from usage.models import UsageState
+from usage.services import repair
+from usage.services.changes import Changes
+from usage.services.locks import RAW_LOCK_SECONDS, limit_exclusive_lock, take_refresh_lock
+from usage.services.sealing import kept_sealed_days
+from usage.sql import capture
+
+logger = logging.getLogger(__name__)
+
+PARAMETERS = {
+    "tables": list(capture.RAW_TABLES),
+    "triggers": list(capture.TRIGGERS),
+    "needless": list(capture.NEEDLESS_IN_A_WINDOW),
+}
+
+# One row a fault. Citus refuses triggers on tables that it spreads: there, having none is right.
+FAULTS = """
+    WITH wanted AS (
+        SELECT raw_tables.name AS raw_table, triggers.name AS trigger_name
+        FROM usage_state
+        CROSS JOIN unnest(%(tables)s::text[]) AS raw_tables (name)
+        CROSS JOIN unnest(%(triggers)s::text[]) AS triggers (name)
+        WHERE usage_state.late_keys = 'triggers' OR triggers.name <> ALL(%(needless)s::text[])
+    ),
+
+    present AS (
+        SELECT pg_class.relname, pg_trigger.tgname, pg_trigger.tgenabled, pg_trigger.tgparentid
+        FROM pg_trigger
+        INNER JOIN pg_class ON pg_class.oid = pg_trigger.tgrelid
+        WHERE
+            pg_trigger.tgname = ANY(%(triggers)s::text[])
+            AND pg_class.relnamespace = (
+                SELECT relnamespace FROM pg_class WHERE oid = 'usage_state'::regclass
+            )
+    ),
+
+    looked_at AS (
+        SELECT wanted.raw_table AS relation, wanted.trigger_name, present.tgenabled
+        FROM wanted
+        LEFT JOIN present
+            ON present.relname = wanted.raw_table AND present.tgname = wanted.trigger_name
+        WHERE
+            EXISTS (SELECT FROM present)
+            OR NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+        UNION ALL
+        -- Partitions have row triggers of their own, made from those of their table.
+        SELECT relname, tgname, tgenabled FROM present WHERE tgparentid <> 0
+    )
+
+    SELECT format(
+        'trigger %%s of %%s %%s',
+        trigger_name,
+        relation,
+        CASE tgenabled
+            WHEN 'D' THEN 'is disabled'
+            WHEN 'O' THEN 'does not fire for replicated writes (it is ORIGIN, not ALWAYS)'
+            WHEN 'R' THEN 'fires for replicated writes only (it is REPLICA, not ALWAYS)'
+            ELSE 'is missing'
+        END
+    )
+    FROM looked_at
+    WHERE tgenabled IS DISTINCT FROM 'A'
+    ORDER BY relation, trigger_name
+"""
+
+# A trigger that was off and on again has another xmin.
+DIGEST = """
+    SELECT md5(coalesce(string_agg(
+        format('%%s %%s %%s %%s', tgrelid, tgname, tgenabled, xmin), ','
+        ORDER BY tgrelid, tgname
+    ), ''))::uuid
+    FROM pg_trigger
+    WHERE
+        tgname = ANY(%(triggers)s::text[])
+        AND tgparentid = 0
+        AND tgrelid = ANY(%(tables)s::regclass[])
+"""
+
+ADVICE = "changes of sealed days are not captured. Run: manage.py enable_triggers"
+
+
+def faults() -> list[str]:
+    """What is wrong with the triggers, a clause each; empty: nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(FAULTS, PARAMETERS)
+        return [fault for (fault,) in cursor]
+
+
+def look(state: UsageState) -> list[str]:
+    """Compare the triggers with what the last refresh saw; returns their faults.
+
+    Where they are not the same, or were off, every sealed day whose raw records are kept becomes
+    unaudited. The caller saves `capture_digest` and `unaudited_days` of the state.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(DIGEST, PARAMETERS)
+        (digest,) = cursor.fetchone()
+    if state.capture_digest not in (None, digest):
+        state.unaudited_days = kept_sealed_days(state) or None
+        logger.warning("Triggers were changed; unaudited: %s sealed days.", len(state.unaudited))
+    state.capture_digest = digest
+    return faults()
+
+
+def audit_next_day(state: UsageState, changes: Changes) -> str:
+    """Compute the oldest unaudited day again and return a remark; empty when there is no such day.
+
+    Runs inside the transaction of a refresh. The caller saves `unaudited_days` of the state.
+    """
+    days = [day for day in state.unaudited if day >= (state.raw_kept_from or date.min)]
+    if not days:
+        state.unaudited_days = None
+        return ""
+    day, *left = days
+    changed = repair.reseal(day, changes)
+    state.unaudited_days = left or None
+    return (
+        f"Triggers on raw tables were off or changed, so {day} was computed again: {changed} "
+        f"totals were wrong. {len(left)} days are left."
+    )
+
+
+def enable(*, dry_run: bool = False) -> list[str]:
+    """Put every trigger on again; returns the faults that this mends.
+
+    Writers of raw records wait meanwhile. The next refresh finds the triggers changed, and from
+    then on sealed days are audited. Raises RefreshRunningError while a refresh is on.
+    """
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        take_refresh_lock()
+        found = faults()
+        if found and not dry_run:
+            limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
+            cursor.execute(capture.drop())
+            cursor.execute(capture.create())
+            if UsageState.objects.get().is_window:
+                cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
+    return found
