@@ -149,6 +149,26 @@ def merge(table: str, some: list[Row]) -> Statement:
     )
 
 
+def merge_and_move(table: str, some: list[Row], moment: str, *, actions: list[str]) -> Statement:
+    """A MERGE that moves what it meets to another day; with the other actions or without."""
+    other = {
+        "DELETE": "WHEN MATCHED AND sent.price <= 0 THEN DELETE",
+        "INSERT": f"WHEN NOT MATCHED THEN INSERT ({columns(table)}) VALUES (sent.id,"
+        f" sent.subscription_id, sent.usage_date, sent.price, sent.{QUANTITIES[table]})",
+    }
+    return Statement(
+        f"MERGE INTO {table} AS kept"
+        f" USING (VALUES {values(some)}) AS sent ({columns(table)})"
+        " ON kept.subscription_id = sent.subscription_id"
+        " AND kept.usage_date = sent.usage_date AND kept.id = sent.id "
+        + " ".join(other[action] for action in actions)
+        + f" WHEN MATCHED THEN UPDATE SET usage_date = '{moment}', id = gen_random_uuid()"
+    )
+
+
+merge_actions = st.lists(st.sampled_from(["DELETE", "INSERT"]), max_size=2, unique=True)
+
+
 def update(table: str, row: Row, condition: str) -> Statement:
     return Statement(
         f"UPDATE {table} SET price = {row.price:f}, {QUANTITIES[table]} = {row.quantity}"
@@ -174,6 +194,7 @@ writes: SearchStrategy[Step] = st.one_of(
     st.builds(Copy, tables, row_lists),
     st.builds(upsert, tables, row_lists),
     st.builds(merge, tables, row_lists),
+    st.builds(merge_and_move, tables, row_lists, st.sampled_from(MOMENTS), actions=merge_actions),
     st.builds(update, tables, rows, conditions),
     st.builds(move_to_day, tables, st.sampled_from(MOMENTS), conditions),
     st.builds(move_to_subscription, tables, st.sampled_from(SUBSCRIPTIONS), conditions),

@@ -49,7 +49,7 @@ def single_handed() -> Iterator[None]:
         mock.patch.multiple(retention, FENCE_SECONDS=0, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.multiple(partitions, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.multiple(sealing, TRIES=1, LOCK_MILLISECONDS=5),
-        mock.patch.object(locks, "RAW_LOCK_SECONDS", 0.02),
+        mock.patch.multiple(locks, RAW_LOCK_SECONDS=0.02, TRY_SECONDS=0.005),
         mock.patch.object(repair, "WHOLE_DAY_KEYS", 3),
     ):
         yield

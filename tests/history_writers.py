@@ -127,6 +127,7 @@ def writes_at(moments: list[str]) -> SearchStrategy[Statement | Copy]:
         st.builds(Copy, tables, lists),
         st.builds(histories.upsert, tables, lists),
         st.builds(histories.merge, tables, lists),
+        st.builds(histories.merge_and_move, tables, lists, moment, actions=histories.merge_actions),
         st.builds(histories.update, tables, rows, conditions),
         st.builds(histories.move_to_day, tables, moment, conditions),
         st.builds(histories.move_to_subscription, tables, subscription, conditions),

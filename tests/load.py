@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from functools import partial
 
+import psycopg2
 from django.db import connection
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
 from tests.connections import ask, run_sql, second_session
-from tests.exact import Ask, Rows, plain_totals, totals_of
+from tests.exact import Ask, Rows, periods_of, plain_totals, stored_periods, totals_of
 from tests.histories import DATA, QUANTITIES, VOICE
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun, UsageState
@@ -44,6 +45,9 @@ class Load:
 
     A day passes in `seconds_a_day`, and refreshes are `seconds_between_refreshes` apart.
     """
+
+    # What a writer must reckon with beside closed days and failed serialization.
+    ordinary_errors: tuple[type[psycopg2.Error], ...] = ()
 
     def __init__(
         self, seconds: float, *, seconds_a_day: float = 1, seconds_between_refreshes: float = 0.1
@@ -105,6 +109,9 @@ class Load:
                 except errors.SerializationFailure:
                     ask(session, "ROLLBACK")
                     self.count("refused: could not serialize")
+                except self.ordinary_errors as error:
+                    ask(session, "ROLLBACK")
+                    self.count(f"refused: {type(error).__name__}")
                 except errors.CheckViolation as error:
                     ask(session, "ROLLBACK")
                     if error.diag.constraint_name != "usage_raw_kept_from":
@@ -129,12 +136,19 @@ class Load:
             return f"{day} {chance.randint(0, 23):02}:{chance.randint(0, 59):02}+00"
 
         # Only the rows of one subscription at a time, in one order: no writer waits in a circle.
-        some = (
-            f"(subscription_id, usage_date, id) IN (SELECT subscription_id, usage_date, id FROM"
-            f" {table} WHERE subscription_id = {subscription()}"
+        locked = (
+            f"SELECT subscription_id, usage_date, id FROM {table}"
+            f" WHERE subscription_id = {subscription()}"
             f" AND usage_date >= '{self.today() - timedelta(3)} 00:00+00'"
-            f" ORDER BY usage_date, id LIMIT 2 FOR UPDATE SKIP LOCKED)"
+            f" ORDER BY usage_date, id LIMIT 2 FOR UPDATE SKIP LOCKED"
         )
+        some = f"(subscription_id, usage_date, id) IN ({locked})"
+        merge = (
+            f"MERGE INTO {table} AS kept USING ({locked}) AS sent"
+            " ON kept.id = sent.id AND kept.usage_date = sent.usage_date"
+            " AND kept.subscription_id = sent.subscription_id"
+        )
+        move = f"UPDATE SET usage_date = '{moment()}', price = kept.price + 1"
         return chance.choice(
             [
                 f"INSERT INTO {table} (subscription_id, usage_date, price, {quantity})"
@@ -146,6 +160,8 @@ class Load:
                 f"UPDATE {table} SET subscription_id = {subscription()} WHERE {some}",
                 f"UPDATE {table} SET usage_date = '{moment()}' WHERE {some}",
                 f"DELETE FROM {table} WHERE {some}",
+                f"{merge} WHEN MATCHED THEN {move}",
+                f"{merge} WHEN MATCHED AND kept.price > 2 THEN DELETE WHEN MATCHED THEN {move}",
             ]
         )
 
@@ -179,6 +195,8 @@ class Load:
         published, since = totals_of("usage_daily"), self.kept_from()
         assert from_day(published, since) == from_day(plain_totals(), since)
         assert until_day(published, since) == until_day(self.closed, since)
+        assert stored_periods() == periods_of(published)
+        assert "were missing" not in run.remark
         if run.trigger == RefreshRun.Trigger.RETENTION:
             # The fence has passed: nobody can change these days any more.
             self.closed = until_day(published, closed_until())

@@ -62,6 +62,11 @@ class RefreshRunningError(UsageError):
     shows it), then try again."""
 
 
+class RawTableLockedError(UsageError):
+    """A raw table stayed locked. A TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the
+    next run tries again."""
+
+
 class IndexesHeldError(UsageError):
     """An index was not built anew: a transaction stayed open for too long (manage.py usage_status
     names the oldest). Beat's worker tries again for an hour, and then the next day."""

@@ -1,6 +1,6 @@
 """How often a fault is tried, and what became of it.
 
-Each row of the table in docs/reliability.md is a module here, from test_01 to test_17, whose tests
+Each row of the table in docs/reliability.md is a module here, from test_01 to test_18, whose tests
 take the fixture `trials`. bin/test tries each fault a few times; `bin/test --faults [ROW ...]` as
 often as the table says, within minutes, and writes what it counted into the row.
 """

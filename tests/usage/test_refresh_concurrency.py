@@ -203,6 +203,7 @@ def test_open_truncate_makes_the_refresh_fail_and_the_totals_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(locks, "TRY_SECONDS", 0.05)
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     totals, as_of = stored_totals(), UsageState.objects.get().as_of

@@ -147,6 +147,7 @@ def test_truncate_across_a_seal_is_not_lost(
 
         if truncates < 4:
             monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.1)
+            monkeypatch.setattr(locks, "TRY_SECONDS", 0.025)
             with pytest.raises(RefreshFailedError, match="stayed locked"):
                 seal.run(act)
         else:

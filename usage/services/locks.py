@@ -6,7 +6,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
-from usage.errors import RefreshRunningError
+from usage.errors import RawTableLockedError, RefreshRunningError
 
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
@@ -119,7 +119,7 @@ def begin_totals() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for setting, value in {
-            "lock_timeout": f"{min(RAW_LOCK_SECONDS, TRY_SECONDS)}s",
+            "lock_timeout": f"{TRY_SECONDS}s",
             "statement_timeout": f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s",
             "work_mem": f"{WORK_MEM_MEGABYTES}MB",
             # Compiling a plan over dozens of partitions takes longer than running it.
@@ -139,7 +139,8 @@ def begin_totals() -> None:
 def _lock_raw_tables() -> None:
     """Lock the raw tables before the snapshot is taken.
 
-    A TRUNCATE that slipped in behind the snapshot would show it an empty past.
+    A TRUNCATE that slipped in behind the snapshot would show it an empty past. Raises
+    RawTableLockedError when one stays locked for RAW_LOCK_SECONDS.
     """
     deadline = time.monotonic() + RAW_LOCK_SECONDS
     while True:
@@ -151,7 +152,13 @@ def _lock_raw_tables() -> None:
                     "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
                 )
         except OperationalError as error:
-            if sqlstate(error) != LOCK_NOT_AVAILABLE or time.monotonic() >= deadline:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise
+            if time.monotonic() >= deadline:
+                first_line = str(error).partition("\n")[0]
+                raise RawTableLockedError(
+                    f"A raw table stayed locked for {RAW_LOCK_SECONDS} s: {first_line}. A TRUNCATE "
+                    "or ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
+                ) from error
         else:
             return

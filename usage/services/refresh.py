@@ -20,8 +20,10 @@ from usage.models import LateKeys, RefreshRun, UsageState
 from usage.services import clock, locks, open_view, periods, repair, runs, sealing, triggers
 from usage.services.changes import Changes
 from usage.services.locks import (
+    DEADLOCK,
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
+    SERIALIZATION_FAILURE,
     begin_totals,
     sqlstate,
     take_refresh_lock,
@@ -162,10 +164,10 @@ def _refresh(
             remarks.append(_keep_periods(state, changes, before, open_from))
             state.open_digest = open_rows.fingerprint
             state.save(update_fields=["open_digest"])
+        run.remark = " ".join(filter(None, remarks))
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)
-        run.remark = " ".join(filter(None, remarks))
         run.status, run.as_of, run.sealed_before = (
             RefreshRun.Status.SUCCESS,
             state.as_of,
@@ -249,9 +251,13 @@ def _explain(error: Exception) -> str:
             )
         case code if code == LOCK_NOT_AVAILABLE:
             return (
-                f"A raw table stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. A "
-                "TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the next run tries "
-                "again."
+                f"A table of totals stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. "
+                "pg_stat_activity names who holds it; the next run tries again."
+            )
+        case code if code in (SERIALIZATION_FAILURE, DEADLOCK):
+            return (
+                f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
+                "the tables of totals, at the same time; the next run tries again."
             )
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."

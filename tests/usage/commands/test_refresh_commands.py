@@ -85,6 +85,7 @@ def test_refresh_exits_when_it_was_skipped() -> None:
 
 def test_refresh_exits_when_it_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "TRY_SECONDS", 0.025)
     with second_session() as session:
         ask(session, "LOCK TABLE usage_datausagerecord")
         with pytest.raises(CommandError, match=r"earlier totals stay.*stayed locked"):
@@ -145,6 +146,7 @@ def test_status_of_totals_that_were_never_filled_exits_one() -> None:
 
 def test_status_shows_the_last_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "TRY_SECONDS", 0.025)
     with second_session() as session:
         ask(session, "LOCK TABLE usage_datausagerecord")
         with pytest.raises(RefreshFailedError):
