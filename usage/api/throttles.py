@@ -11,7 +11,7 @@ from time import monotonic, time
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from redis import ConnectionPool, RedisError
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface
@@ -69,17 +69,6 @@ def client_address(request: HttpRequest) -> str:
     if not said:
         return request.META.get("REMOTE_ADDR", "")
     return said.split(",")[-settings.DJANGO_PROXIES :][0].strip()[:64]
-
-
-def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
-    """What an address is answered that has failed to sign in too often."""
-    seconds = int(settings.AXES_COOLOFF_TIME.total_seconds())
-    return HttpResponse(
-        f"Too many wrong passwords came from your address. Try again in {seconds // 60} minutes.",
-        status=429,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(seconds)},
-    )
 
 
 def _counts(keys: list[str], limits: list[int]) -> list[int]:
