@@ -15,7 +15,7 @@ import structlog
 
 # The keys of `extra` that reach the log: other code puts whole requests and tasks in there.
 KEYS = (
-    *("method", "path", "endpoint", "status", "milliseconds"),
+    *("address", "method", "path", "endpoint", "status", "milliseconds"),
     *("trigger", "seconds", "open_rows", "rows_changed", "keys_repaired", "days_sealed", "phases"),
 )
 

@@ -174,7 +174,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
-AXES_CLIENT_IP_CALLABLE = "usage.api.throttles.client_address"
+AXES_CLIENT_IP_CALLABLE = "usage.addresses.client_network"
 AXES_LOCKOUT_CALLABLE = "usage.api.lockout.locked_out"
 
 # Pages run and show what comes from here, nothing that stands in them.

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from usage.addresses import client_address
 from usage.operations.metrics import REQUEST_SECONDS, REQUESTS
 
 # What a proxy or a client may call a request: nothing that could break a line or fill a disk.
@@ -54,6 +55,7 @@ def _note(request: HttpRequest, status: int, seconds: float) -> None:
     logger.info(
         "request",
         extra={
+            "address": client_address(request),
             "method": method,
             "path": request.path[:200],
             "endpoint": endpoint,
