@@ -1,13 +1,15 @@
 """What production refuses to be without."""
 
 import secrets
+import subprocess
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.connections import run_sql
-from tests.processes import database_url, run
+from tests.processes import broker_url, database_url, run
 
 PRODUCTION = {
     "DJANGO_DEBUG": "0",
@@ -31,15 +33,28 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.django_db
-def test_the_check_for_deployment_finds_nothing() -> None:
-    checked = run(
+def check_deployment(broker: redis.Redis, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return run(
         *("manage.py", "check", "--deploy", "--fail-level", "DEBUG"),
         DATABASE_URL=database_url(),
-        **PRODUCTION,
+        REDIS_URL=broker_url(broker),
+        **environment,
     )
+
+
+@pytest.mark.django_db
+def test_the_check_for_deployment_finds_nothing(broker: redis.Redis) -> None:
+    checked = check_deployment(broker, **PRODUCTION)
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout == "System check identified no issues (1 silenced).\n"
+
+
+@pytest.mark.django_db
+def test_the_check_for_deployment_names_a_proxy_that_is_not_counted(broker: redis.Redis) -> None:
+    broker.set("usage:uncounted-proxy", "10.0.0.7")
+    checked = check_deployment(broker, **PRODUCTION)
+    assert checked.returncode != 0
+    assert "(usage.W004) Requests with X-Forwarded-For came from 10.0.0.7" in checked.stderr
 
 
 @pytest.mark.django_db

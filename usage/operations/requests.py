@@ -11,6 +11,7 @@ from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from usage.addresses import client_address
+from usage.operations import proxies
 from usage.operations.metrics import REQUEST_SECONDS, REQUESTS
 
 # What a proxy or a client may call a request: nothing that could break a line or fill a disk.
@@ -34,6 +35,7 @@ class Observed:
         # Not undone at the end: a CSV is still being made while it is sent.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
+        proxies.notice(request)
         began = time.perf_counter()
         response = self.get_response(request)
         seconds = time.perf_counter() - began
