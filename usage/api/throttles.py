@@ -20,6 +20,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
 from usage.addresses import client_network
+from usage.api.authentication import sent_key
 
 WINDOW_SECONDS = 60
 # How long a request waits for Valkey, and how long none asks it again after one waited in vain.
@@ -54,8 +55,8 @@ def count_request(request: Request) -> None:
     limits = {
         f"address:{client_network(request._request)}": settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE
     }
-    if (authorization := request.META.get("HTTP_AUTHORIZATION")) is not None:
-        digest = hashlib.sha256(authorization.encode()).hexdigest()[:32]
+    if (key := sent_key(request._request)) is not None:
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         limits[f"token:{digest}"] = settings.USAGE_TOKEN_REQUESTS_PER_MINUTE
     now = time()
     minute = int(now // WINDOW_SECONDS)
