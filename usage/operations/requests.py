@@ -32,7 +32,7 @@ class Observed:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
-        # Not undone at the end: a CSV is still being made while it is sent.
+        # A CSV is still being made after the end of this call: config/gunicorn.py clears them then.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         proxies.notice(request)
