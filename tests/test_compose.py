@@ -177,6 +177,7 @@ def test_secrets_come_from_the_environment_alone() -> None:
     asked = {
         "DJANGO_SECRET_KEY",
         "DATABASE_PASSWORD",
+        "DATABASE_WEB_PASSWORD",
         "DATABASE_ADMIN_PASSWORD",
         "BROKER_PASSWORD",
     }
