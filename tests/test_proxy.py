@@ -24,12 +24,18 @@ def site(place: Path, staff: str | None = None) -> Iterator[Proxy]:
     with serving(place, DJANGO_PLAIN_HTTP="0", DJANGO_PROXIES="1") as web:
         proxy = Proxy(place, f"http://{ADDRESS}:{web.port}", staff=staff)
         try:
-            wait_until(
-                lambda: ask(proxy, "/health/live").status == 200, seconds=60, what="the proxy"
-            )
+            wait_until(lambda: answers(proxy), seconds=60, what="the proxy to answer")
             yield proxy
         finally:
             spawn.end(proxy.process, *POLITELY)
+
+
+def answers(proxy: Proxy) -> bool:
+    """Whether the proxy has its certificate and reaches the web server."""
+    try:
+        return ask(proxy, "/health/live").status == 200
+    except OSError:
+        return False
 
 
 def ask(

@@ -155,6 +155,15 @@ def test_an_address_that_guesses_for_many_users_is_stopped() -> None:
 
 
 @pytest.mark.django_db
+def test_the_login_of_the_admin_counts_too() -> None:
+    User.objects.create_superuser("anna", password="right")
+    for number in range(10):
+        page = ["/login/", "/admin/login/"][number % 2]
+        Client().post(page, {"username": "anna", "password": "wrong"}, REMOTE_ADDR="192.0.2.1")
+    assert sign_in("right") == 429
+
+
+@pytest.mark.django_db
 def test_tries_during_the_wait_neither_lengthen_it_nor_fill_the_database() -> None:
     User.objects.create_user("anna", password="right")
     for _ in range(10):
