@@ -1,5 +1,6 @@
 # The application: one image for web, worker, beat and migrate. docker-compose.yml starts it.
-FROM python:3.13-slim
+# An exact version; docs/operations.md says how to add the digest of the image.
+FROM python:3.13.14-slim
 
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
@@ -9,8 +10,8 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin usag
 WORKDIR /app
 
 # Before the code, so that a change of the code installs nothing again.
-COPY requirements.txt .
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+COPY requirements.lock .
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 
 COPY manage.py .
 COPY config config

@@ -1,48 +1,61 @@
-"""Whether a pinned package is known to be vulnerable, as far as the database of that answers.
+"""Whether a locked package is known to be vulnerable, as far as the database of that answers.
 
 A known vulnerability fails the check. A database that is not reached, or does not know a package,
-fails nothing: it is said that no audit was made, and of what.
+fails nothing: the output says that no audit was made, of which packages, and when the last one was.
+`python -m bin.audit --record` adds the result to docs/audits.md.
 """
 
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 120
 SERVICE_SECONDS = 10
 COMMAND = [
     *(sys.executable, "-m", "pip_audit"),
-    # It doesn't follow the one from the other.
-    *("--requirement", str(ROOT / "requirements.txt")),
-    *("--requirement", str(ROOT / "requirements-dev.txt")),
-    # Versions are pinned: nothing is resolved, downloaded or installed.
-    *("--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"),
+    # It has the packages of the other lock file too.
+    *("--requirement", str(ROOT / "requirements-dev.lock")),
+    # Versions and hashes are there: nothing is resolved, downloaded or installed.
+    *("--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"),
     *("--timeout", str(SERVICE_SECONDS)),
 ]
+RECORD = ROOT / "docs" / "audits.md"
 
 
-def audit(options: Sequence[str] = ()) -> tuple[bool, str]:
-    """Whether nothing is known against the packages, and what to tell; `options` of pip-audit."""
+class Audit(NamedTuple):
+    """False where a vulnerability is known, the result in words, and the number of packages that
+    the database knew: 0 where no audit was made."""
+
+    is_well: bool
+    text: str
+    audited: int = 0
+
+
+def audit(options: Sequence[str] = ()) -> Audit:
+    """Ask the database about every locked package; `options` of pip-audit."""
     try:
         done = subprocess.run(
             [*COMMAND, *options], capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return True, f"No audit was made: no answer within {SECONDS} seconds."
+        return Audit(True, f"No audit was made: no answer within {SECONDS} seconds.")
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return True, f"No audit was made: {said[:300]}"
+        return Audit(True, f"No audit was made: {said[:300]}")
     return verdict(packages)
 
 
-def verdict(packages: Sequence[dict[str, Any]]) -> tuple[bool, str]:
-    """What pip-audit found, in words; false when a vulnerability is known."""
+def verdict(packages: Sequence[dict[str, Any]]) -> Audit:
+    """The result of pip-audit in words."""
+    skipped = [package["name"] for package in packages if "skip_reason" in package]
+    audited = len(packages) - len(skipped)
     known = [
         f"{package['name']} {package['version']}: {found['id']}, mended in"
         f" {', '.join(found['fix_versions']) or 'no version yet'}"
@@ -50,15 +63,40 @@ def verdict(packages: Sequence[dict[str, Any]]) -> tuple[bool, str]:
         for found in package.get("vulns", [])
     ]
     if known:
-        return False, "\n".join(["Raise these versions in the requirements:", *known])
-    skipped = [package["name"] for package in packages if "skip_reason" in package]
-    if len(skipped) == len(packages):
-        return True, "No audit was made: the database of vulnerabilities knows no package here."
-    told = f"{len(packages) - len(skipped)} packages audited, no vulnerability is known."
-    return True, told + (f" Not audited: {', '.join(skipped)}." if skipped else "")
+        text = "\n".join(["Raise these versions in the requirements:", *known])
+        return Audit(False, text, audited)
+    if not audited:
+        return Audit(
+            True, "No audit was made: the database of vulnerabilities knows no package here."
+        )
+    text = f"{audited} packages audited, no vulnerability is known."
+    return Audit(True, text + (f" Not audited: {', '.join(skipped)}." if skipped else ""), audited)
+
+
+def last_audit(record: Path = RECORD) -> str:
+    """When the last audit was made, by the table in docs/audits.md."""
+    days = [row[2:12] for row in record.read_text().splitlines() if row[:3] == "| 2"]
+    where = f"see {record.parent.name}/{record.name}"
+    return f"The last audit was on {days[-1]}, {where}." if days else f"None was yet: {where}."
+
+
+def add_to_record(made: Audit, record: Path = RECORD) -> None:
+    """Add a row to the table in docs/audits.md."""
+    found = "none" if made.is_well else "; ".join(made.text.splitlines()[1:])
+    with record.open("a") as file:
+        file.write(f"| {datetime.now(UTC):%Y-%m-%d} | {made.audited} | {found} |\n")
+
+
+def main(arguments: Sequence[str], record: Path = RECORD) -> int:
+    """Audit and print the result; 1 where a vulnerability is known."""
+    made = audit([argument for argument in arguments if argument != "--record"])
+    print(made.text)
+    if not made.audited:
+        print(last_audit(record))
+    elif "--record" in arguments:
+        add_to_record(made, record)
+    return 0 if made.is_well else 1
 
 
 if __name__ == "__main__":
-    is_well, told = audit(sys.argv[1:])
-    print(told)
-    sys.exit(0 if is_well else 1)
+    sys.exit(main(sys.argv[1:]))

@@ -61,6 +61,7 @@ class PostgreSQL:
         self._end_orphan()
         if not self.data.exists():
             self._make_data()
+        places.hand_over(self.data, self.account)
         self._refuse_another_version()
         deadline = time.monotonic() + RETRY_SECONDS
         # Backends of a server that was killed hold its shared memory for a moment.

@@ -40,6 +40,6 @@ print(sys.executable if sys.version_info >= (3, 11) else "old " + sys.version.sp
 }
 
 python=$(find_python) || exit 1
-"$python" bin/install.py || exit 1
+"$python" -m bin.install || exit 1
 # shellcheck disable=SC2034 # read by the scripts that source this file
 venv_python=$PWD/.venv/bin/python

@@ -1,4 +1,4 @@
-"""Makes .venv and installs the pinned requirements, when they have changed.
+"""Makes .venv and installs what the lock file names, when it has changed.
 
 Safe to run twice at once (the second waits) and to interrupt (the next run starts anew). Runs on
 the Python that bin/environment.sh found, before any package is installed.
@@ -12,20 +12,19 @@ import sys
 import venv
 from pathlib import Path
 
+from bin.lock import unlocked
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
-REQUIREMENTS = ROOT / "requirements-dev.txt"
+LOCK = ROOT / "requirements-dev.lock"
 STAMP = ENVIRONMENT / "installed-requirements"
 UNFINISHED = ENVIRONMENT / "installation-unfinished"
 
 
 def fingerprint() -> str:
-    """Changes with the requirements and with the place of the tree, which scripts in .venv name."""
-    digest = hashlib.sha256(str(ROOT).encode())
-    for path in sorted(ROOT.glob("requirements*.txt")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    """Changes with the lock file and with the place of the tree, which scripts in .venv name."""
+    return hashlib.sha256(str(ROOT).encode() + b"\0" + LOCK.read_bytes()).hexdigest()
 
 
 def works() -> bool:
@@ -37,7 +36,7 @@ def works() -> bool:
 
 
 def is_current() -> bool:
-    """Whether .venv holds exactly what the requirement files ask for."""
+    """Whether .venv holds exactly what the lock file names."""
     return STAMP.is_file() and STAMP.read_text() == fingerprint() and works()
 
 
@@ -61,14 +60,21 @@ def install() -> None:
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        "--require-hashes",
     ]
-    subprocess.run([*pip, "--requirement", REQUIREMENTS], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run([*pip, "--requirement", LOCK], check=True, stdin=subprocess.DEVNULL)
     STAMP.write_text(fingerprint())
     UNFINISHED.unlink()
 
 
 def main() -> None:
-    """Leave a .venv that fits the requirements."""
+    """Leave a .venv that fits the lock file."""
+    if missing := unlocked(ROOT):
+        print(
+            f"The lock files have other versions than requirements*.txt of {', '.join(missing)}. "
+            "Write them: .venv/bin/python -m bin.lock",
+            file=sys.stderr,
+        )
     local = ROOT / ".local"
     local.mkdir(exist_ok=True)
     with (local / "install.lock").open("a") as lock:

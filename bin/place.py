@@ -1,5 +1,6 @@
 """Where the embedded servers keep their files, and the account that they run as."""
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -7,6 +8,7 @@ import secrets
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from bin.spawn import Account, LauncherError
@@ -14,22 +16,50 @@ from bin.spawn import Account, LauncherError
 # A unix socket's path: 107 bytes on Linux, 103 on macOS and the BSDs.
 LONGEST_SOCKET_PATH = 103
 SOCKET_NAME = ".s.PGSQL.5432"
+# The server trusts every process that reaches its socket, so no other program may run as this one.
+ACCOUNT = "usage-servers"
 
 
 def server_account(data: Path | None = None) -> Account | None:
-    """The account for the servers: None is our own; as root the owner of the data, else nobody."""
+    """The account for the servers: None is our own; as root the owner of the data, or one that is
+    made for the servers alone. Raises LauncherError where that can't be made."""
     if os.geteuid() != 0:
         return None
-    if data is not None and data.exists() and data.stat().st_uid != 0:
+    if data is not None and data.exists() and not _is_shared(data.stat().st_uid):
         return Account(data.stat().st_uid, data.stat().st_gid)
+    fault = ""
+    # useradd refuses while another one runs; that one may make the same account.
+    for pause in (0.0, 0.5, 1.0, 2.0, 4.0):
+        time.sleep(pause)
+        with contextlib.suppress(KeyError):
+            own = pwd.getpwnam(ACCOUNT)
+            return Account(own.pw_uid, own.pw_gid)
+        fault = _make_account()
+    raise LauncherError(
+        f"PostgreSQL refuses to run as root and the account {ACCOUNT} can't be made: {fault}. "
+        "Make it by hand, run as another user, or set DATABASE_URL."
+    )
+
+
+def _is_shared(uid: int) -> bool:
+    """Whether others run processes as this account too."""
     try:
-        nobody = pwd.getpwnam("nobody")
-    except KeyError as error:
-        raise LauncherError(
-            "PostgreSQL refuses to run as root and there is no account 'nobody'. "
-            "Run as another user, or set DATABASE_URL."
-        ) from error
-    return Account(nobody.pw_uid, nobody.pw_gid)
+        return pwd.getpwuid(uid).pw_name in {"root", "nobody"}
+    except KeyError:
+        return False
+
+
+def _make_account() -> str:
+    """Make the account of the servers; returns what went wrong."""
+    command = [
+        *("useradd", "--system", "--user-group", "--no-create-home"),
+        *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", ACCOUNT),
+    ]
+    try:
+        made = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        return str(error)
+    return made.stderr.strip()
 
 
 def can_enter(directory: Path, account: Account | None) -> bool:
@@ -91,6 +121,19 @@ def give(directory: Path, account: Account | None) -> Path:
     return directory
 
 
+def hand_over(tree: Path, account: Account | None) -> None:
+    """Give a whole tree to the account, where it belongs to another one.
+
+    Its owner may be at work in it meanwhile: no link leads out of it.
+    """
+    if account is None or tree.stat().st_uid == account.uid:
+        return
+    give(tree, account)
+    for _, directories, files, handle in os.fwalk(tree):
+        for name in (*directories, *files):
+            os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
+
+
 def fits_socket(directory: Path) -> bool:
     """Whether a socket in this directory has a path that the system can take."""
     return len(os.fsencode(directory / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
@@ -114,12 +157,13 @@ def socket_directory(place: Path, account: Account | None) -> Path:
     return made
 
 
-def secret(path: Path) -> str:
-    """The secret kept in a file that only its owner may read; made when there is none."""
-    if path.exists() and (kept := path.read_text().strip()):
+def secret(path: Path, *, least: int = 1) -> str:
+    """The secret kept in a file that only its owner may read; made when there is none of at least
+    so many characters."""
+    if path.exists() and len(kept := path.read_text().strip()) >= least:
         path.chmod(0o600)
         return kept
-    return keep(path, secrets.token_urlsafe(32))
+    return keep(path, secrets.token_urlsafe(48))
 
 
 def keep(path: Path, text: str) -> str:

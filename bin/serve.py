@@ -43,7 +43,8 @@ class Serve:
         self.supervisor = Supervisor(local / "processes.json")
         self.database: PostgreSQL | None = None
         self.environment = {
-            "DJANGO_SECRET_KEY": place.secret(local / "secret_key"),
+            # manage.py check --deploy wants 50 characters; earlier versions made 43.
+            "DJANGO_SECRET_KEY": place.secret(local / "secret_key", least=50),
             "DJANGO_PLAIN_HTTP": "1",
             "PYTHONUNBUFFERED": "1",
             "USAGE_METRICS_TOKEN": place.secret(local / "metrics_token"),

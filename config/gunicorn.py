@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from structlog.contextvars import clear_contextvars
 
 from config import environment, logs
 
@@ -34,6 +35,9 @@ max_requests_jitter = 50_000
 limit_request_line = 8190
 
 control_socket_disable = True
+
+# By default a header SCRIPT_NAME or PATH_INFO replaces the path that the proxy has looked at.
+forwarder_headers = ""
 
 
 class Lines(Logger):
@@ -71,6 +75,14 @@ def post_fork(server: Any, worker: Any) -> None:
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.number)
+
+
+def post_request(worker: Any, request: Any) -> None:
+    """Forget the name of the request, so that no later line of the thread carries it.
+
+    Only here is the response sent: a CSV is still made after the middleware has ended.
+    """
+    clear_contextvars()
 
 
 def on_exit(server: Any) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 # The keys of `extra` that reach the log: other code puts whole requests and tasks in there.
 KEYS = (
-    *("method", "path", "endpoint", "status", "milliseconds"),
+    *("address", "method", "path", "endpoint", "status", "milliseconds"),
     *("trigger", "seconds", "open_rows", "rows_changed", "keys_repaired", "days_sealed", "phases"),
 )
 
@@ -31,6 +31,9 @@ SPOKEN = re.compile(
     r"|(://[^:/@\s]*:)[^/@\s'\"]+(?=@)"
     r"|(\busage_)[0-9a-f]{16,}"
 )
+# A terminal obeys them wherever they come from; JSON escapes them by itself.
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+CONTROLS.update({ord(kept): kept for kept in "\n\t"})
 # A line without any of these is not searched: nearly all lines are.
 SIGNS = ("token", "bearer", "basic", "passw", "sessionid=", "://", "usage_")
 # "Token" also begins sentences; a key has digits.
@@ -66,6 +69,11 @@ def formatter(
         else structlog.processors.JSONRenderer(serializer=_json)
     )
     hide = hiding(secrets)
+
+    def write(logger: Any, name: str, event: structlog.typing.EventDict) -> str:
+        line = hide(str(render(logger, name, event)))
+        return line.translate(CONTROLS) if is_readable else line
+
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.contextvars.merge_contextvars,
@@ -77,7 +85,7 @@ def formatter(
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            lambda logger, name, event: hide(str(render(logger, name, event))),
+            write,
         ],
     )
 

@@ -160,7 +160,7 @@ USAGE_ADDRESS_REQUESTS_PER_MINUTE = environment.integer(
     "USAGE_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=1, most=1_000_000_000
 )
 
-# An address that failed so often to sign in waits before the next try.
+# An address with so many wrong passwords, for one user name or many, waits before the next try.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -168,11 +168,14 @@ AUTHENTICATION_BACKENDS = [
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]
+AXES_HANDLER = "usage.api.lockout.Failures"
 AXES_RESET_ON_SUCCESS = True
+# axes writes no try during the wait: each would add its text to the row of the failures.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
-AXES_CLIENT_IP_CALLABLE = "usage.api.throttles.client_address"
-AXES_LOCKOUT_CALLABLE = "usage.api.throttles.locked_out"
+AXES_CLIENT_IP_CALLABLE = "usage.addresses.client_network"
+AXES_LOCKOUT_CALLABLE = "usage.api.lockout.locked_out"
 
 # Pages run and show what comes from here, nothing that stands in them.
 CONTENT_SECURITY_POLICY = {

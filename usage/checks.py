@@ -1,4 +1,5 @@
-"""What `manage.py check --database default` says about the database."""
+"""What `manage.py check` says: about the database with `--database default`, and about the proxies
+with `--deploy`."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -7,6 +8,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from usage.errors import SettingChangedError, TimeZoneMisreadError
+from usage.operations.proxies import uncounted_proxy
 from usage.services import triggers
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
@@ -97,3 +99,18 @@ def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> 
             return [Error(str(error), id="usage.E002")]
         return [Warning(str(error), id="usage.W003")]
     return []
+
+
+@register(Tags.security, deploy=True)
+def proxies_are_counted(**_kwargs: Any) -> list[CheckMessage]:
+    if (proxy := uncounted_proxy()) is None:
+        return []
+    return [
+        Warning(
+            f"Requests with X-Forwarded-For came from {proxy} within the last day and "
+            "DJANGO_PROXIES is 0: all clients of that proxy share its limits, and ten wrong "
+            "passwords of one lock everybody out.",
+            hint="Set DJANGO_PROXIES to the number of your proxies that a request passes.",
+            id="usage.W004",
+        )
+    ]

@@ -8,16 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from bin import place as places
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that the account of the servers may enter, with a path short enough."""
-    made = places.passing_place(places.server_account())
-    yield made
-    shutil.rmtree(made)
-
 
 @pytest.fixture(scope="module")
 def open_directory() -> Iterator[Path]:

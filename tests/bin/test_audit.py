@@ -1,7 +1,9 @@
 """The audit of the pinned packages: by the real pip-audit, against a database of our own."""
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,6 +13,7 @@ import pytest
 
 from bin import audit
 from bin.broker import free_port
+from bin.lock import pins
 
 
 class Advisories(BaseHTTPRequestHandler):
@@ -49,25 +52,30 @@ def advisories() -> Iterator[str]:
     server.server_close()
 
 
-def audited(address: str, cache: Path) -> tuple[bool, str]:
-    return audit.audit(
-        ["--vulnerability-service", "osv", "--osv-url", address, "--cache-dir", str(cache)]
-    )
+def options(address: str, cache: Path) -> list[str]:
+    return ["--vulnerability-service", "osv", "--osv-url", address, "--cache-dir", str(cache)]
 
 
 def test_a_known_vulnerability_fails_the_check(advisories: str, tmp_path: Path) -> None:
     """Fails when the answer of pip-audit isn't read."""
-    is_well, told = audited(advisories, tmp_path)
-    assert not is_well
-    assert "gunicorn" in told
-    assert told.endswith("OF-A-TEST-1, mended in 99.1")
+    made = audit.audit(options(advisories, tmp_path))
+    assert not made.is_well
+    assert "gunicorn" in made.text
+    assert made.text.endswith("OF-A-TEST-1, mended in 99.1")
+
+
+def test_every_locked_package_is_audited(advisories: str, tmp_path: Path) -> None:
+    locked = pins(audit.ROOT / "requirements-dev.lock")
+    # Lines for other systems and older versions of Python are left out.
+    assert len(locked) - 6 <= audit.audit(options(advisories, tmp_path)).audited <= len(locked)
 
 
 def test_an_audit_that_could_not_be_made_says_so_and_fails_nothing(tmp_path: Path) -> None:
     """Fails when silence is taken for a clean audit."""
-    is_well, told = audited(f"http://127.0.0.1:{free_port()}/", tmp_path)
-    assert is_well
-    assert told.startswith("No audit was made: ")
+    made = audit.audit(options(f"http://127.0.0.1:{free_port()}/", tmp_path))
+    assert made.is_well
+    assert made.audited == 0
+    assert made.text.startswith("No audit was made: ")
 
 
 def test_packages_that_nobody_knows_are_not_called_audited() -> None:
@@ -77,4 +85,24 @@ def test_packages_that_nobody_knows_are_not_called_audited() -> None:
     assert audit.verdict([unknown, known]) == (
         True,
         "1 packages audited, no vulnerability is known. Not audited: a.",
+        1,
     )
+
+
+def test_the_record_says_when_the_last_audit_was(
+    advisories: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "audits.md"
+    record.write_text("| day | packages | found |\n|---|---|---|\n")
+    away = options(f"http://127.0.0.1:{free_port()}/", tmp_path)
+    assert audit.main([*away, "--record"], record) == 0
+    assert "None was yet: see" in capsys.readouterr().out
+    assert audit.main(options(advisories, tmp_path), record) == 1
+    assert len(record.read_text().splitlines()) == 2, "only --record writes"
+    assert audit.main([*options(advisories, tmp_path), "--record"], record) == 1
+    [*_, row] = record.read_text().splitlines()
+    today = datetime.now(UTC).date()
+    assert re.fullmatch(rf"\| {today} \| \d+ \| gunicorn \S+: OF-A-TEST-1, mended in 99.1 \|", row)
+    capsys.readouterr()
+    assert audit.main(away, record) == 0
+    assert f"The last audit was on {today}, see" in capsys.readouterr().out

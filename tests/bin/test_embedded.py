@@ -1,4 +1,5 @@
 import os
+import pwd
 import shutil
 import signal
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 from bin import place as places
 from bin.embedded import PostgreSQL
-from bin.spawn import LauncherError, command_of
+from bin.spawn import Account, LauncherError, command_of
 
 
 @pytest.fixture
@@ -66,8 +67,57 @@ def test_only_a_private_socket_takes_connections(server: Callable[[], PostgreSQL
     started.start()
     assert ask(started, "SHOW listen_addresses") == ""
     assert stat.S_IMODE(started.socket.stat().st_mode) == 0o700
-    if os.geteuid() == 0:
-        assert Path(f"/proc/{process_of(started).pid}").stat().st_uid != 0
+
+
+@pytest.fixture
+def nobody() -> Account:
+    """The account that services without one of their own share."""
+    if os.geteuid() != 0:
+        pytest.skip("only root starts servers as another account")
+    found = pwd.getpwnam("nobody")
+    return Account(found.pw_uid, found.pw_gid)
+
+
+def test_the_server_of_root_shares_its_account_with_no_other_program(
+    server: Callable[[], PostgreSQL], place: Path, nobody: Account
+) -> None:
+    place.chmod(0o755)
+    started = server()
+    started.start()
+    owner = pwd.getpwuid(Path(f"/proc/{process_of(started).pid}").stat().st_uid)
+    assert owner.pw_name == places.ACCOUNT
+    assert owner.pw_shell.endswith("/nologin")
+    for closed in (started.socket, started.data):
+        assert not places.can_enter(closed, nobody)
+
+
+def test_data_of_nobody_gets_an_account_of_its_own(
+    server: Callable[[], PostgreSQL], nobody: Account, tmp_path: Path
+) -> None:
+    """As an earlier version left it."""
+    first = server()
+    first.start()
+    remember(first)
+    first.stop()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    (first.data / "link").symlink_to(elsewhere)
+    places.hand_over(first.data, nobody)
+    second = server()
+    second.start()
+    assert ask(second, "SELECT number FROM kept") == 42
+    owners = {path.lstat().st_uid for path in (second.data, *second.data.rglob("*"))}
+    assert owners == {pwd.getpwnam(places.ACCOUNT).pw_uid}
+    assert elsewhere.stat().st_uid == 0
+
+
+def test_an_account_that_cannot_be_made_is_named(
+    nobody: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "ACCOUNT", "no such:name")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(LauncherError, match=r"no such:name can't be made: .*invalid user name"):
+        places.server_account()
 
 
 def test_stopped_server_leaves_nothing_and_keeps_the_data(

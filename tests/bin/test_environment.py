@@ -1,20 +1,39 @@
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LOCK = "requirements-dev.lock"
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A small tree with our scripts and no requirements."""
     shutil.copytree(ROOT / "bin", tmp_path / "tree" / "bin")
-    (tmp_path / "tree" / "requirements-dev.txt").write_text("# nothing\n")
+    for name in ("requirements.txt", "requirements.lock", "requirements-dev.txt", LOCK):
+        (tmp_path / "tree" / name).write_text("# nothing\n")
     return tmp_path / "tree"
+
+
+def wheel(place: Path, name: str) -> Path:
+    """A package without content."""
+    path = place / f"{name}-1.0-py3-none-any.whl"
+    information = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(
+            f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        file.writestr(
+            f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{information}/RECORD", "")
+    return path
 
 
 def program(path: Path, text: str) -> None:
@@ -86,7 +105,7 @@ def test_newer_python_beside_an_older_one_replaces_an_environment_without_python
 def test_environment_is_made_once_and_again_when_it_must(tree: Path) -> None:
     def install() -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "bin/install.py"], cwd=tree, text=True, stdout=subprocess.PIPE
+            [sys.executable, "-m", "bin.install"], cwd=tree, text=True, stdout=subprocess.PIPE
         )
 
     both = [install(), install()]
@@ -99,13 +118,38 @@ def test_environment_is_made_once_and_again_when_it_must(tree: Path) -> None:
     planted.touch()
     assert install().communicate()[0] == "", "a second run has nothing to do"
 
-    (tree / "requirements-dev.txt").write_text("# changed\n")
+    (tree / LOCK).write_text("# changed\n")
     assert "Installing the requirements" in install().communicate()[0]
     assert planted.exists(), "a change installs into the same environment"
 
     (environment / "installation-unfinished").touch()
     assert "Installing the requirements" in install().communicate()[0]
     assert not planted.exists(), "an interrupted one is made anew"
+
+
+def test_a_package_that_is_not_what_the_lock_file_names_is_not_installed(tree: Path) -> None:
+    """A file that the index serves in place of the one that was looked up."""
+    package = wheel(tree, "guest")
+    for digest, code in [("0" * 64, 1), (hashlib.sha256(package.read_bytes()).hexdigest(), 0)]:
+        (tree / LOCK).write_text(f"guest==1.0 --hash=sha256:{digest}\n")
+        done = subprocess.run(
+            [sys.executable, "-m", "bin.install"],
+            cwd=tree,
+            env={**os.environ, "PIP_FIND_LINKS": str(package.parent), "PIP_NO_INDEX": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert ("DO NOT MATCH THE HASHES" in done.stderr) is (code == 1)
+
+
+def test_a_requirement_that_is_not_locked_is_named(tree: Path) -> None:
+    (tree / "requirements-dev.txt").write_text("guest==1.0\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bin.install"], cwd=tree, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "other versions than requirements*.txt of guest==1.0. Write them: " in done.stderr
 
 
 @pytest.mark.parametrize("script", ["bin/serve", "bin/test", "bin/environment.sh"])

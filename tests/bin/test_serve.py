@@ -185,6 +185,19 @@ def test_secrets_are_for_their_owner_alone(serving: Serving) -> None:
     assert not list(serving.local.glob("beat*"))
 
 
+def test_the_secret_key_passes_the_check_for_deployment(serving: Serving) -> None:
+    command = f". '{serving.local}/environment' && exec '{sys.executable}' manage.py check --deploy"
+    checked = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=ROOT,
+        env=serving.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "security.W008" in checked.stderr, "it serves plain http"
+    assert "security.W009" not in checked.stderr
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux lists sockets so")
 def test_nothing_listens_beyond_this_machine(serving: Serving) -> None:
     listening = {}

@@ -9,6 +9,7 @@ import pytest
 
 from config import gunicorn
 from tests.connections import wait_until
+from tests.faults.raw_http import ask
 from tests.usage.operations.scraping import TOKEN
 from tests.web import Server, serving
 
@@ -55,3 +56,23 @@ def test_each_line_of_the_log_is_an_object_and_names_its_request(server: Server)
         os.environ["DJANGO_SECRET_KEY"],
     ]:
         assert secret not in server.log.read_text()
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/metrics", "/api/v1/subscriptions/"])
+def test_a_header_cannot_replace_the_path(server: Server, path: str) -> None:
+    """The names of CGI as they are, which a proxy may pass on."""
+    for name in ["SCRIPT_NAME", "PATH_INFO"]:
+        for value in ["/metrics", "/nothing", "x"]:
+            assert server.get(path, **{name: value})[0] == server.get(path)[0]
+    redirected = server.get("/api/v1/subscriptions", SCRIPT_NAME="/api")[2]["Location"]
+    assert redirected == "/api/v1/subscriptions/"
+
+
+def test_a_line_outside_a_request_names_none(server: Server) -> None:
+    """Every thread has served a request before it meets one that it cannot read."""
+    for number in range(16 * gunicorn.workers * gunicorn.threads):
+        server.get("/nothing/", **{"X-Request-ID": f"request-{number}"})
+        assert ask(f"http://127.0.0.1:{server.port}", b"GET nonsense\r\n\r\n").status == 400
+    outside = [line for line in server.lines() if line["logger"] == "gunicorn.error"]
+    assert any(line["event"].startswith("Invalid request") for line in outside)
+    assert [line for line in outside if "request_id" in line] == []

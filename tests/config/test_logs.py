@@ -97,6 +97,14 @@ def test_readable_lines_hide_as_much() -> None:
     assert not written.startswith("{")
 
 
+def test_readable_lines_have_no_control_characters() -> None:
+    text = "a\x1b[2Jb\x9b1mc\rd"
+    record = logging.LogRecord("a", logging.INFO, __file__, 1, text, (), _raised(text))
+    written = logs.formatter(is_readable=True).format(record)
+    assert written.count("a\\x1b[2Jb\\x9b1mc\\x0dd") == 2
+    assert all(character.isprintable() or character == "\n" for character in written)
+
+
 @pytest.mark.parametrize(("debug", "begins"), [("0", "{"), ("1", "2")])
 def test_development_has_lines_for_people(debug: str, begins: str) -> None:
     code = "import django; django.setup(); import logging; logging.getLogger('x').error('said')"

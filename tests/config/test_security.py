@@ -1,13 +1,15 @@
 """What production refuses to be without."""
 
 import secrets
+import subprocess
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.connections import run_sql
-from tests.processes import database_url, run
+from tests.processes import broker_url, database_url, run
 
 PRODUCTION = {
     "DJANGO_DEBUG": "0",
@@ -31,15 +33,28 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.django_db
-def test_the_check_for_deployment_finds_nothing() -> None:
-    checked = run(
+def check_deployment(broker: redis.Redis, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return run(
         *("manage.py", "check", "--deploy", "--fail-level", "DEBUG"),
         DATABASE_URL=database_url(),
-        **PRODUCTION,
+        REDIS_URL=broker_url(broker),
+        **environment,
     )
+
+
+@pytest.mark.django_db
+def test_the_check_for_deployment_finds_nothing(broker: redis.Redis) -> None:
+    checked = check_deployment(broker, **PRODUCTION)
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout == "System check identified no issues (1 silenced).\n"
+
+
+@pytest.mark.django_db
+def test_the_check_for_deployment_names_a_proxy_that_is_not_counted(broker: redis.Redis) -> None:
+    broker.set("usage:uncounted-proxy", "10.0.0.7")
+    checked = check_deployment(broker, **PRODUCTION)
+    assert checked.returncode != 0
+    assert "(usage.W004) Requests with X-Forwarded-For came from 10.0.0.7" in checked.stderr
 
 
 @pytest.mark.django_db
@@ -93,10 +108,10 @@ def test_every_answer_says_what_a_browser_may_do_with_it(path: str) -> None:
     assert response["Cross-Origin-Opener-Policy"] == "same-origin"
 
 
-def sign_in(password: str, address: str = "192.0.2.1") -> int:
+def sign_in(password: str, username: str = "anna", address: str = "192.0.2.1") -> int:
     return (
         Client()
-        .post("/login/", {"username": "anna", "password": password}, REMOTE_ADDR=address)
+        .post("/login/", {"username": username, "password": password}, REMOTE_ADDR=address)
         .status_code
     )
 
@@ -105,12 +120,58 @@ def sign_in(password: str, address: str = "192.0.2.1") -> int:
 def test_an_address_that_guesses_passwords_is_stopped() -> None:
     User.objects.create_user("anna", password="right")
     assert [sign_in("wrong") for _ in range(9)] == [200] * 9
-    assert sign_in("right") == 302, "who signs in starts anew"
+    assert sign_in("right") == 302, "a success deletes the own failures"
     assert [sign_in("wrong") for _ in range(11)] == [200] * 9 + [429] * 2
     assert sign_in("right") == 429
     assert sign_in("right", address="192.0.2.2") == 302
     run_sql("UPDATE axes_accessattempt SET attempt_time = now() - INTERVAL '11 minutes'")
     assert sign_in("right") == 302
+
+
+@pytest.mark.django_db
+def test_a_success_with_the_own_account_deletes_no_failures_of_another() -> None:
+    User.objects.create_user("anna", password="right")
+    User.objects.create_user("mallory", password="own")
+    assert [sign_in("wrong") for _ in range(9)] == [200] * 9
+    assert sign_in("own", "mallory") == 302
+    assert sign_in("wrong") == 429
+    assert sign_in("right") == 429
+
+
+@pytest.mark.django_db
+def test_a_success_deletes_no_failures_of_another_address() -> None:
+    User.objects.create_user("anna", password="right")
+    assert [sign_in("wrong") for _ in range(9)] == [200] * 9
+    assert sign_in("right", address="192.0.2.2") == 302
+    assert sign_in("wrong") == 429
+
+
+@pytest.mark.django_db
+def test_an_address_that_guesses_for_many_users_is_stopped() -> None:
+    User.objects.create_user("mallory", password="own")
+    assert [sign_in("wrong", f"user{number}") for number in range(9)] == [200] * 9
+    assert sign_in("own", "mallory") == 302
+    assert sign_in("wrong", "user9") == 429
+
+
+@pytest.mark.django_db
+def test_the_login_of_the_admin_counts_too() -> None:
+    User.objects.create_superuser("anna", password="right")
+    for number in range(10):
+        page = ["/login/", "/admin/login/"][number % 2]
+        Client().post(page, {"username": "anna", "password": "wrong"}, REMOTE_ADDR="192.0.2.1")
+    assert sign_in("right") == 429
+
+
+@pytest.mark.django_db
+def test_tries_during_the_wait_neither_lengthen_it_nor_fill_the_database() -> None:
+    User.objects.create_user("anna", password="right")
+    for _ in range(10):
+        sign_in("wrong")
+    attempt = "SELECT attempt_time, failures_since_start, length(post_data) FROM axes_accessattempt"
+    before = run_sql(attempt)
+    assert [sign_in(password) for password in ["wrong", "right"]] == [429, 429]
+    assert run_sql(attempt) == before
 
 
 @pytest.mark.django_db

@@ -15,8 +15,8 @@ from bin.broker import ADDRESS
 from tests.connections import wait_until
 from tests.faults.crowd import Crowd
 from tests.faults.installation import Installation
-from tests.faults.proxy import Proxy
 from tests.faults.trials import Trials
+from tests.proxy import Proxy
 
 PATHS = (
     "/health/live",
@@ -161,7 +161,8 @@ def test_others_are_served_behind_the_proxy_and_after_slow_ones_without_it(
 
 def see_the_proxy(installation: Installation, key: str, trials: Trials) -> None:
     web, address = installation.start_web(DJANGO_PROXIES="1")
-    proxy = Proxy(installation, address)
+    proxy = Proxy(installation.place, address)
+    installation.started.append(proxy.process)
     wait_until(lambda: served(proxy.port, key, proxy.trust), seconds=60, what="the web server")
     seconds = trials.seconds(short=8, full=600)
     polite = Polite(proxy.port, key, proxy.trust)

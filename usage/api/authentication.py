@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
 from usage.api.statements import Asked, Statement
+from usage.authorization import credentials
 from usage.errors import TotalsNotFilledError
 from usage.models.tokens import digest_of
 from usage.selectors import TotalsState
@@ -22,6 +24,7 @@ from usage.services.access import Access
 from usage.services.tokens import note_use
 
 LONGEST_KEY = 100
+SCHEMES = {"bearer", "token"}
 
 # statement_timestamp() is before the snapshot, so as_of is never later than what is read next.
 STATE = """
@@ -86,18 +89,21 @@ def state_here() -> TotalsState | None:
     return TotalsState(*row) if row else None
 
 
+def sent_key(request: HttpRequest) -> str | None:
+    """The key in `Authorization: Bearer KEY` or `Token KEY`; None where the header holds none."""
+    scheme, words = credentials(request)
+    return words[0] if scheme in SCHEMES and len(words) == 1 else None
+
+
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Token KEY`."""
+    """`Authorization: Bearer KEY`, or `Token KEY`."""
 
     def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
         """None where there is no such header; raises AuthenticationFailed for a bad one."""
-        # Not by request.headers: it would read every header there is.
-        scheme, *keys = request.META.get("HTTP_AUTHORIZATION", "").split() or [""]
-        if scheme.lower() != "token":
+        key = sent_key(request._request)
+        if key is None:
+            _refuse_incomplete(*credentials(request._request))
             return None
-        if len(keys) != 1:
-            raise AuthenticationFailed("Invalid token header. Give one token without spaces.")
-        [key] = keys
         if len(key) > LONGEST_KEY:
             raise AuthenticationFailed("Invalid token.")
 
@@ -120,7 +126,7 @@ class KeyAuthentication(BaseAuthentication):
         return user, SignedIn(Access(user_id, frozenset(scopes)), TotalsState(*seen), server)
 
     def authenticate_header(self, request: Request) -> str:
-        return "Token"
+        return "Bearer"
 
 
 class PersonAuthentication(SessionAuthentication):
@@ -136,6 +142,19 @@ class PersonAuthentication(SessionAuthentication):
         access = Access.of_person(user)
         assert access is not None  # noqa: S101 - signed in and active, or nobody was found
         return user, SignedIn(access, seen, servers.current())
+
+
+def _refuse_incomplete(scheme: str, words: list[str]) -> None:
+    """Raises AuthenticationFailed for a header that lacks its scheme or its key."""
+    if scheme in SCHEMES:
+        fault = "more than one key" if words else "a scheme and no key"
+    elif scheme and not words:
+        fault = "one word and no scheme"
+    else:
+        return
+    raise AuthenticationFailed(
+        f"The header Authorization has {fault}. Send `Authorization: Bearer KEY`."
+    )
 
 
 def _first_row(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -11,7 +11,6 @@ from time import monotonic, time
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
 from redis import ConnectionPool, RedisError
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionInterface
@@ -19,6 +18,9 @@ from redis.exceptions import NoScriptError
 from redis.retry import Retry
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
+
+from usage.addresses import client_network
+from usage.api.authentication import sent_key
 
 WINDOW_SECONDS = 60
 # How long a request waits for Valkey, and how long none asks it again after one waited in vain.
@@ -51,35 +53,16 @@ def count_request(request: Request) -> None:
     """Raises Throttled, with the seconds to wait, when the address or the token has asked too often
     in this minute. Lets everybody pass while Valkey is away."""
     limits = {
-        f"address:{client_address(request._request)}": settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE
+        f"address:{client_network(request._request)}": settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE
     }
-    if (authorization := request.META.get("HTTP_AUTHORIZATION")) is not None:
-        digest = hashlib.sha256(authorization.encode()).hexdigest()[:32]
+    if (key := sent_key(request._request)) is not None:
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         limits[f"token:{digest}"] = settings.USAGE_TOKEN_REQUESTS_PER_MINUTE
     now = time()
     minute = int(now // WINDOW_SECONDS)
     counts = _counts([f"usage:asked:{who}:{minute}" for who in limits], list(limits.values()))
     if any(count > limit for count, limit in zip(counts, limits.values(), strict=False)):
         raise Throttled(wait=WINDOW_SECONDS - int(now % WINDOW_SECONDS))
-
-
-def client_address(request: HttpRequest) -> str:
-    """The address that asks: as the outermost of our proxies saw it, where there are any."""
-    said = request.META.get("HTTP_X_FORWARDED_FOR", "") if settings.DJANGO_PROXIES else ""
-    if not said:
-        return request.META.get("REMOTE_ADDR", "")
-    return said.split(",")[-settings.DJANGO_PROXIES :][0].strip()[:64]
-
-
-def locked_out(request: HttpRequest, *_: object) -> HttpResponse:
-    """What an address is answered that has failed to sign in too often."""
-    seconds = int(settings.AXES_COOLOFF_TIME.total_seconds())
-    return HttpResponse(
-        f"Too many wrong passwords came from your address. Try again in {seconds // 60} minutes.",
-        status=429,
-        content_type="text/plain; charset=utf-8",
-        headers={"Retry-After": str(seconds)},
-    )
 
 
 def _counts(keys: list[str], limits: list[int]) -> list[int]:

@@ -1,13 +1,15 @@
 """What every command of ours does with errors: say what to do next, without a traceback."""
 
+import sys
 from argparse import ArgumentTypeError
 from datetime import date
-from typing import Any
+from typing import Any, TextIO
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 
 from usage.errors import UsageError
+from usage.management.terminal import SafeOutput
 from usage.services.locks import is_of_server
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
@@ -23,9 +25,27 @@ def day(text: str) -> date:
 
 
 class UsageCommand(BaseCommand):
-    """A thin command over one service: its errors become messages and exit codes."""
+    """A thin command over one service: its errors become messages and exit codes, and its output
+    has no control characters."""
+
+    def __init__(
+        self,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        no_color: bool = False,
+        force_color: bool = False,
+    ) -> None:
+        super().__init__(stdout, stderr, no_color, force_color)
+        self.stdout = SafeOutput(stdout or sys.stdout)
+        style = self.stderr.style_func
+        self.stderr = SafeOutput(stderr or sys.stderr)
+        self.stderr.style_func = style
 
     def execute(self, *args: Any, **options: Any) -> str | None:
+        # Django would wrap these in its own output.
+        for name in ("stdout", "stderr"):
+            if stream := options.pop(name, None):
+                setattr(self, name, SafeOutput(stream))
         try:
             return super().execute(*args, **options)
         except UsageError as error:

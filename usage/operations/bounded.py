@@ -51,20 +51,21 @@ def ask_database(
         raise NoAnswerError(f"refused ({code})" if code else "cannot be reached") from error
 
 
-def ping_broker() -> None:
-    """Raises NoAnswerError when the broker does not answer within PATIENCE_SECONDS."""
-    client = Redis.from_url(
-        settings.REDIS_URL.replace("redis+socket://", "unix://", 1),
-        socket_connect_timeout=PATIENCE_SECONDS,
-        socket_timeout=PATIENCE_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+def ask_broker(*command: str | int) -> Any:
+    """What the broker replies to one command.
+
+    Raises NoAnswerError when it does not reply within PATIENCE_SECONDS.
+    """
     try:
-        client.ping()
+        with Redis.from_url(
+            settings.REDIS_URL.replace("redis+socket://", "unix://", 1),
+            socket_connect_timeout=PATIENCE_SECONDS,
+            socket_timeout=PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            return client.execute_command(*command)
     except Exception as error:  # the client raises its own, those of sockets and ValueError
         raise NoAnswerError(_broker_says(error)) from error
-    finally:
-        client.close()
 
 
 def _broker_says(error: Exception) -> str:

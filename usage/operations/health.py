@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from usage.operations.bounded import NoAnswerError, ask_database, ping_broker
+from usage.operations.bounded import NoAnswerError, ask_broker, ask_database
 from usage.operations.replicas import Replica, look_at_replicas
 from usage.services import triggers
 
@@ -105,7 +105,7 @@ def _replica(replica: Replica) -> Check:
 
 def _broker() -> Check:
     try:
-        ping_broker()
+        ask_broker("PING")
     except NoAnswerError as error:
         logger.warning("Not ready: the broker %s: %s", error, error.__cause__)
         return Check("broker", False, f"The broker {error}.")

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from usage.authorization import credentials
 from usage.operations.totals import TotalsCollector
 
 REQUESTS = Counter(
@@ -48,8 +49,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 def _may_read(request: HttpRequest) -> bool:
     token = settings.USAGE_METRICS_TOKEN
-    given = request.META.get("HTTP_AUTHORIZATION", "")
-    return bool(token) and constant_time_compare(given, f"Bearer {token}")
+    scheme, words = credentials(request)
+    if token is None or scheme != "bearer":
+        return False
+    return constant_time_compare(" ".join(words), token)
 
 
 def _registry() -> CollectorRegistry:

@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from usage.addresses import client_address
+from usage.operations import proxies
 from usage.operations.metrics import REQUEST_SECONDS, REQUESTS
 
 # What a proxy or a client may call a request: nothing that could break a line or fill a disk.
@@ -30,9 +32,10 @@ class Observed:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
-        # Not undone at the end: a CSV is still being made while it is sent.
+        # A CSV is still being made after the end of this call: config/gunicorn.py clears them then.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
+        proxies.notice(request)
         began = time.perf_counter()
         response = self.get_response(request)
         seconds = time.perf_counter() - began
@@ -54,6 +57,7 @@ def _note(request: HttpRequest, status: int, seconds: float) -> None:
     logger.info(
         "request",
         extra={
+            "address": client_address(request),
             "method": method,
             "path": request.path[:200],
             "endpoint": endpoint,

@@ -60,7 +60,7 @@ def test_nothing_is_answered_to_nobody(db: None, path: str) -> None:
         response: Any = getattr(client, method)(path)
         if path.startswith("/api/"):
             assert response.status_code == 401, method
-            assert response["WWW-Authenticate"] == "Token"
+            assert response["WWW-Authenticate"] == "Bearer"
         else:
             to_login = response.status_code == 302 and "/login/?next=" in response["Location"]
             assert to_login or response.status_code in {401, 403}, method
@@ -106,4 +106,4 @@ def test_usage_needs_its_scope(db: None, path: str, scope: Scope) -> None:
 def test_a_key_that_no_token_has_is_401(db: None, credentials: str) -> None:
     response = get(APIClient(), "subscriptions", authorization=credentials)
     assert response.status_code == 401
-    assert response["WWW-Authenticate"] == "Token"
+    assert response["WWW-Authenticate"] == "Bearer"

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
-from tests.factories import client_of
+from tests.factories import client_of, make_key
 from tests.usage.api.asking import fill_totals, get, only_error
 from usage.api import throttles
 
@@ -60,6 +60,13 @@ def test_each_token_has_its_own_count(client: APIClient) -> None:
     assert statuses(other, 2) == [200, 200]
 
 
+def test_the_spelling_of_a_token_brings_no_count_of_its_own(counted: LazySettings) -> None:
+    key = make_key(User.objects.create_user("client"))
+    spellings = ["Token {}", "TOKEN {}", "Bearer  {}", "bearer\t{}"]
+    clients = [APIClient(headers={"Authorization": said.format(key)}) for said in spellings]
+    assert [statuses(client, 1) for client in clients] == [[200], [200], [200], [429]]
+
+
 def test_an_address_that_guesses_keys_is_stopped(client: APIClient) -> None:
     """Counted before anybody looks for the key."""
     guesses = [
@@ -80,6 +87,26 @@ def test_nobody_else_pays_for_an_address_behind_the_proxy(
     refused = get(anybody, "subscriptions", x_forwarded_for="192.0.2.1")
     assert refused.status_code == 429
     assert get(anybody, "subscriptions", x_forwarded_for="192.0.2.2").status_code == 401
+
+
+def test_the_port_of_a_client_brings_no_count_of_its_own(counted: LazySettings) -> None:
+    counted.DJANGO_PROXIES = 1
+    asked = [
+        get(APIClient(), "subscriptions", x_forwarded_for=f"192.0.2.1:{port}").status_code
+        for port in range(5000, 5006)
+    ]
+    assert asked == [401] * 5 + [429]
+
+
+def test_the_addresses_of_an_ipv6_network_count_as_one(counted: LazySettings) -> None:
+    counted.DJANGO_PROXIES = 1
+    asked = [
+        get(APIClient(), "subscriptions", x_forwarded_for=f"2001:db8::{host}").status_code
+        for host in range(6)
+    ]
+    assert asked == [401] * 5 + [429]
+    other = get(APIClient(), "subscriptions", x_forwarded_for="2001:db8:0:1::1")
+    assert other.status_code == 401
 
 
 def test_without_a_proxy_nobody_says_where_a_request_comes_from(client: APIClient) -> None:

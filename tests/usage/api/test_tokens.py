@@ -24,7 +24,7 @@ def user(db: None) -> User:
 def refusal(client: APIClient) -> str:
     response = get(client, "subscriptions")
     assert response.status_code == 401
-    assert response["WWW-Authenticate"] == "Token"
+    assert response["WWW-Authenticate"] == "Bearer"
     error = only_error(response, "client_error")
     assert error["code"] == "authentication_failed"
     return error["detail"]
@@ -69,6 +69,39 @@ def test_the_token_of_a_user_who_left_is_refused(user: User) -> None:
     assert get(client, "subscriptions").status_code == 200
     AccessToken.objects.all().delete()
     assert refusal(client) == "Invalid token."
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("Bearer {}", "bearer {}", "BEARER {}", "Token {}", "token {}", "TOKEN {}"),
+        *("Bearer  {}", "Bearer\t{}", " Bearer {} ", "Token \t {}\t"),
+    ],
+)
+def test_a_key_is_accepted_with_either_scheme_and_any_blanks(user: User, written: str) -> None:
+    client = APIClient(headers={"Authorization": written.format(make_key(user))})
+    assert get(client, "subscriptions").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ("{}", "one word and no scheme"),
+        ("Key{}", "one word and no scheme"),
+        ("Bearer\xa0{}", "one word and no scheme"),
+        ("Bearer", "a scheme and no key"),
+        (" token\t", "a scheme and no key"),
+        ("Bearer {} {}", "more than one key"),
+    ],
+)
+def test_a_header_that_lacks_something_is_refused_with_what_it_lacks(
+    user: User, written: str, fault: str
+) -> None:
+    key = make_key(user)
+    client = APIClient(headers={"Authorization": written.format(key, key)})
+    detail = refusal(client)
+    assert detail == f"The header Authorization has {fault}. Send `Authorization: Bearer KEY`."
+    assert key not in detail
 
 
 @pytest.mark.parametrize(

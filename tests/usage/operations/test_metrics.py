@@ -35,6 +35,12 @@ def test_without_the_token_there_are_no_metrics(sent: str) -> None:
     assert b"usage_" not in response.content
 
 
+@pytest.mark.parametrize("sent", ["bearer {}", "BEARER {}", "Bearer  {}", " Bearer\t{} "])
+def test_blanks_and_capitals_of_the_scheme_make_no_difference(state: None, sent: str) -> None:
+    response = Client().get("/metrics", headers={"Authorization": sent.format(TOKEN)})
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize("sent", ["Bearer ", "Bearer None", "Bearer", ""])
 def test_nobody_may_read_while_there_is_no_token(settings: LazySettings, sent: str) -> None:
     settings.USAGE_METRICS_TOKEN = None

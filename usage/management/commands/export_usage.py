@@ -16,6 +16,7 @@ from usage.api.filters import CSV
 from usage.api.lists import ListEndpoint
 from usage.api.tables import flat_batches
 from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.selectors import Source
 from usage.services.exports import Batch
 from usage.services.exports.csv import csv_chunks, moment
@@ -112,7 +113,7 @@ class Command(UsageCommand):
             ) from error
         # Rows alone go to standard output.
         told = self.stderr if file == STANDARD_OUTPUT else self.stdout
-        told.write(f"{file}: {written:,} rows of {what} as of {about['as_of']}")
+        told.write(f"{one_line(file)}: {written:,} rows of {what} as of {about['as_of']}")
 
 
 def option(name: str) -> str:

@@ -3,10 +3,12 @@ from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from usage.errors import ImportFileError
+from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.services.imports import ImportOptions, ImportReport, check_files, import_file
 from usage.services.imports.formats import FORMATS, RECORDS
 from usage.services.imports.lines import STANDARD_INPUT
@@ -43,7 +45,7 @@ def time_zone(name: str) -> zoneinfo.ZoneInfo:
     return zoneinfo.ZoneInfo(name)
 
 
-class Command(BaseCommand):
+class Command(UsageCommand):
     help = HELP
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -85,7 +87,7 @@ class Command(BaseCommand):
         done = ImportReport(path)
         with tqdm(
             total=size or None,
-            desc=Path(path).name,
+            desc=one_line(Path(path).name),
             unit="B",
             unit_scale=True,
             disable=not self.stderr.isatty(),
@@ -105,9 +107,9 @@ class Command(BaseCommand):
                     "run the same command again, and they will be known.",
                     returncode=INTERRUPTED,
                 ) from error
-        self.stdout.write(f"{path}: {report}")
+        self.stdout.write(f"{one_line(path)}: {report}")
         for line, reason, _ in report.first_rejections:
-            self.stdout.write(f"  line {line:,}: {reason}")
+            self.stdout.write(one_line(f"  line {line:,}: {reason}"))
         if report.rejects:
-            self.stdout.write(f"  Rejected lines are in {report.rejects}")
+            self.stdout.write(one_line(f"  Rejected lines are in {report.rejects}"))
         return report

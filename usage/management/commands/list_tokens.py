@@ -3,6 +3,7 @@ from typing import Any
 from django.utils import timezone
 
 from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.models import AccessToken
 
 
@@ -16,10 +17,11 @@ class Command(UsageCommand):
         tokens = AccessToken.objects.select_related("user").order_by("pk")
         for token in tokens:
             used = f"{token.last_used_at:%Y-%m-%d %H:%M} UTC" if token.last_used_at else "never"
-            self.stdout.write(
+            line = (
                 f"{token.pk}  {token.name} ({token.user.get_username()})  "
                 f"{' '.join(token.scopes)}  {_end(token)}  last used {used}"
             )
+            self.stdout.write(one_line(line))
         if not tokens:
             self.stdout.write("There are no tokens. Make one with: manage.py make_token")
 

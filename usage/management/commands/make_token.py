@@ -6,6 +6,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
 from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.models import Scope
 from usage.services.tokens import make_token
 
@@ -63,7 +64,7 @@ class Command(UsageCommand):
         until = f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else "for ever"
         # The key alone goes to standard output, for a script to take.
         self.stderr.write(
-            f"Token {token.pk} of {username}, {until}. Its key is not shown again:",
+            f"Token {token.pk} of {one_line(username)}, {until}. Its key is not shown again:",
             style_func=self.style.NOTICE,
         )
         self.stdout.write(key)

@@ -2,6 +2,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.services.tokens import revoke_token
 
 
@@ -17,6 +18,6 @@ class Command(UsageCommand):
     def handle(self, *_args: Any, token: int, **_options: Any) -> None:
         revoked = revoke_token(token)
         self.stdout.write(
-            f"Token {revoked.pk}, {revoked.name}, is revoked since "
+            f"Token {revoked.pk}, {one_line(revoked.name)}, is revoked since "
             f"{revoked.revoked_at:%Y-%m-%d %H:%M:%S} UTC."
         )

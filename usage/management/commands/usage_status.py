@@ -9,6 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
 from usage.management.base import UsageCommand
+from usage.management.terminal import one_line
 from usage.services.status import Status, read_status
 
 
@@ -29,7 +30,7 @@ class Command(UsageCommand):
             self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
         else:
             for name, text in _lines(status):
-                self.stdout.write(f"{name:<14}{text}")
+                self.stdout.write(one_line(f"{name:<14}{text}"))
         if not status.is_fresh:
             sys.exit(1)
 

@@ -2,15 +2,20 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from usage.services.exports.columns import KINDS, Kind
 
-# A spreadsheet runs a cell that begins with one of these. The apostrophe itself is among them, so
-# that who takes one apostrophe off the front has the text as it was.
-DEFUSED = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+# A spreadsheet runs a cell that begins with one of = + - @, also in full width. Where ; separates
+# cells, quotes inside a line mean nothing, so a cell also begins after each ; and each line end.
+# The apostrophe is among them, so that a reader who takes one off at each of these places has the
+# text as it was.
+FORMULA = re.compile(
+    r"^(?=[\t\r\n])|(?:^|(?<=[;\r\n]))(?=[ \t]*[=+\-@\uff1d\uff0b\uff0d\uff20'\"])"
+)
 
 
 def csv_chunks(
@@ -37,8 +42,8 @@ def csv_chunks(
 
 
 def defused(text: str) -> str:
-    """The text with an apostrophe before a first character that would make it a formula."""
-    return f"'{text}" if text.startswith(DEFUSED) else text
+    """The text with an apostrophe wherever it would begin a formula, for , and ; as separators."""
+    return FORMULA.sub("'", text)
 
 
 def moment(value: datetime) -> str:

@@ -12,19 +12,20 @@ import yaml
 
 from bin import spawn
 from bin.broker import ADDRESS, free_port
-from tests.faults.installation import ROOT, Installation
+from tests.processes import ROOT
 
 PROGRAM = Path(sys.executable).with_name("caddy")
 
 
-def configuration(web: str, port: int, place: Path) -> str:
+def configuration(web: str, port: int, place: Path, staff: str | None) -> str:
     """The Caddyfile of docker-compose.yml, but for addresses and ports, and with its files in
-    `place`; it asks no authority for a certificate for localhost."""
+    `place`; `staff` is USAGE_STAFF_NETWORKS. It asks no authority for the certificate."""
     text = str(
         yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"]["proxy"]["content"]
     )
     for pattern, new in (
         (r"\$\{USAGE_HOST:-localhost\}", f"localhost:{port}"),
+        (r"\$\{USAGE_STAFF_NETWORKS:-(\S+)\}", staff or r"\1"),
         (r"\bweb:8000\b", web.removeprefix("http://")),
         (r"\bhttp_port \d+", f"http_port {free_port(port + 1)}"),
         (r"\bhttps_port \d+", f"https_port {port}"),
@@ -39,16 +40,16 @@ def configuration(web: str, port: int, place: Path) -> str:
 
 
 class Proxy:
-    """Caddy before a web server, ended with the installation."""
+    """Caddy before a web server, with its files in `place`; the caller ends `process`."""
 
-    def __init__(self, installation: Installation, web: str) -> None:
+    def __init__(self, place: Path, web: str, *, staff: str | None = None) -> None:
         if not PROGRAM.exists():
             pytest.skip(f"there is no {PROGRAM}: pip install -r requirements-dev.txt")
-        files = installation.place / "proxy"
+        files = place / "proxy"
         files.mkdir()
         self.port = free_port(8900)
-        (files / "Caddyfile").write_text(configuration(web, self.port, files))
-        self._log = installation.place / "proxy.log"
+        (files / "Caddyfile").write_text(configuration(web, self.port, files, staff))
+        self._log = place / "proxy.log"
         with self._log.open("ab") as output:
             self.process = spawn.spawn(
                 [
@@ -63,7 +64,6 @@ class Proxy:
                 output=output,
                 environment={"PATH": os.defpath, "HOME": str(files)},
             )
-        installation.started.append(self.process)
         authority = files / "pki" / "authorities" / "local" / "root.crt"
         deadline = time.monotonic() + 30
         while not authority.exists():

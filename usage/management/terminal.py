@@ -1,0 +1,33 @@
+"""Text for a terminal, which obeys control characters wherever they come from."""
+
+from collections.abc import Callable
+
+from django.core.management.base import OutputWrapper
+
+
+def one_line(text: str) -> str:
+    """The text with every control character, line ends too, as an escape such as \\x1b."""
+    return _escaped(text, kept="")
+
+
+def _escaped(text: str, *, kept: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or character in kept
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+class SafeOutput(OutputWrapper):
+    """The output of a command: control characters are escaped, but for line ends."""
+
+    def write(  # type: ignore[override]
+        self,
+        msg: str = "",
+        style_func: Callable[[str], str] | None = None,
+        ending: str | None = None,
+    ) -> None:
+        super().write(_escaped(msg, kept="\n"), style_func, ending)
