@@ -12,7 +12,8 @@ from tests.connections import ask, in_thread, run_sql, second_session, wait_unti
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.errors import RefreshFailedError
-from usage.models import RefreshRun
+from usage.models import DataUsageRecord, RefreshRun, Subscription
+from usage.services import clock
 from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 
@@ -82,3 +83,30 @@ def test_a_run_that_the_database_does_not_take_is_explained() -> None:
             refresh(trigger=RefreshRun.Trigger.SCHEDULE)
     finally:
         run_sql("ALTER TABLE usage_refreshrun RENAME COLUMN of_another_release TO remark")
+
+
+def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(
+    with_records: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends between the snapshot of a refresh and the moment this one writes the view."""
+    DataUsageRecord.objects.filter(price=1).delete()
+    run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
+    make_subscription(id=2)
+    original = refreshing._refresh_open_view
+
+    def refresh_after_another(*arguments: Any) -> Any:
+        with second_session(autocommit=True) as session:
+            ask(
+                session,
+                "INSERT INTO usage_datausagerecord SELECT gen_random_uuid(), 2, now(), 1, 1",
+            )
+            ask(session, "REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open")
+        return original(*arguments)
+
+    data_record(Subscription.objects.get(id=2), f"{clock.now():%Y-%m-%dT%H:%M:%SZ}", price="1")
+    monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_after_another)
+    with pytest.raises(RefreshFailedError, match="refreshed usage_daily_open by hand"):
+        refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+    monkeypatch.undo()
+    refresh_totals()
+    assert_exact()

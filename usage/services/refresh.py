@@ -32,6 +32,9 @@ from usage.services.open_view import OpenRows
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_settings
 
+# A refresh by hand that ends after the snapshot of this one may have written the same key.
+OPEN_VIEW_KEY = "usage_daily_open_key"
+
 # How long a pause waits for the refresh that is on.
 PAUSE_SECONDS = 60
 
@@ -254,7 +257,7 @@ def _explain(error: Exception) -> str:
                 f"A table of totals stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. "
                 "pg_stat_activity names who holds it; the next run tries again."
             )
-        case code if code in (SERIALIZATION_FAILURE, DEADLOCK):
+        case code if code in (SERIALIZATION_FAILURE, DEADLOCK) or OPEN_VIEW_KEY in first_line:
             return (
                 f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
                 "the tables of totals, at the same time; the next run tries again."
