@@ -1,4 +1,4 @@
-"""How a row looks in JSON. Money is a string in plain notation with every digit it has.
+"""How a row looks in JSON. Money is a string in plain notation.
 
 The arguments are the columns of the selectors, in their order.
 """
@@ -11,13 +11,9 @@ from uuid import UUID
 from usage import selectors
 from usage.api import shapes
 from usage.models import UsageType
+from usage.services.notation import amount_text
 
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
-
-
-def plain(amount: Decimal) -> str:
-    """The amount without an exponent, its zeros kept: 0.00000000, never 0E-8."""
-    return format(amount, "f")
 
 
 def exceeded(
@@ -31,8 +27,8 @@ def exceeded(
         "exceeded": [
             {
                 "usage_type": usage_type.value,
-                "total_price": plain(price),
-                "exceeded_by": plain(by),
+                "total_price": amount_text(price),
+                "exceeded_by": amount_text(by),
             }
             for usage_type, price, by in selectors.exceeded(prices, price_limit)
         ],
@@ -52,7 +48,7 @@ def type_total(
         "subscription_id": subscription_id,
         "usage_type": usage_type,
         "unit": UNITS[usage_type],
-        "total_price": plain(price),
+        "total_price": amount_text(price),
         # The database adds up whole numbers to one without bounds.
         "total_usage": int(usage),
         "record_count": int(records),
@@ -75,7 +71,7 @@ def daily_total(
         "day": day,
         "usage_type": usage_type,
         "unit": UNITS[usage_type],
-        "total_price": plain(total_price),
+        "total_price": amount_text(total_price),
         "total_usage": total_usage,
         "record_count": record_count,
         "last_usage_at": last_usage_at,
@@ -88,7 +84,7 @@ def record(
     return {
         "id": identity,
         "usage_date": usage_date,
-        "price": plain(price),
+        "price": amount_text(price),
         "quantity": quantity,
         "unit": unit,
     }

@@ -12,7 +12,7 @@ from tests.connections import run_sql
 from usage.models import UsageState
 from usage.services import periods
 
-AS_OF = "2026-11-24T12:00:00Z"
+AS_OF = "2026-11-24T12:00:00.000000Z"
 LISTS = {
     "usage/over-limit": "price_limit=0",
     "usage/totals": "",

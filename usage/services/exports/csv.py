@@ -3,10 +3,10 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from usage.services.exports.columns import KINDS, Kind
+from usage.services.notation import moment_text
 
 # A spreadsheet runs a cell that begins with one of these. The apostrophe itself is among them, so
 # that who takes one apostrophe off the front has the text as it was.
@@ -41,12 +41,7 @@ def defused(text: str) -> str:
     return f"'{text}" if text.startswith(DEFUSED) else text
 
 
-def moment(value: datetime) -> str:
-    """A moment in UTC as JSON has it: 2026-11-24T11:27:20.436010Z."""
-    return value.isoformat().replace("+00:00", "Z")
-
-
-TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.MOMENT: moment, Kind.FOREIGN: defused}
+TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.MOMENT: moment_text, Kind.FOREIGN: defused}
 
 
 def _drained(lines: io.StringIO) -> bytes:
