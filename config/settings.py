@@ -98,6 +98,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # The outermost, so that it sees every answer.
     "usage.operations.requests.Observed",
+    "usage.api.redirects.KeepMethod",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "usage.api.sessions.PeoplesSessions",

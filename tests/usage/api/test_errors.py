@@ -23,12 +23,6 @@ def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
         assert only_error(response, "client_error")["code"] == "not_found"
 
 
-def test_a_path_without_its_slash_is_redirected(client_with_token: APIClient) -> None:
-    response = client_with_token.get("/api/v1/usage/totals?month=2026-11")
-    assert response.status_code == 301
-    assert response["Location"] == "/api/v1/usage/totals/?month=2026-11"
-
-
 @pytest.mark.parametrize("path", LISTS)
 def test_other_methods_are_405(client_with_token: APIClient, path: str) -> None:
     for method in ("post", "put", "patch", "delete"):
