@@ -71,7 +71,7 @@ def answer(
     from_date, to_date = endpoint.days(asked)
     name = [
         "usage",
-        request.path.rstrip("/").rpartition("/")[2],
+        request.path.rstrip("/").rpartition("/")[2].removesuffix(".csv"),
         *([f"from-{from_date}"] if from_date else []),
         *([f"to-{to_date}"] if to_date else []),
     ]

@@ -80,7 +80,7 @@ def daily_total(
 
 def record(
     identity: UUID, usage_date: datetime, price: Decimal, quantity: int, *, unit: str
-) -> shapes.Record:
+) -> shapes.UsageRecord:
     return {
         "id": identity,
         "usage_date": usage_date,

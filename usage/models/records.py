@@ -13,6 +13,8 @@ from usage.models.subscriptions import Subscription
 
 
 class UsageType(models.TextChoices):
+    """What was used."""
+
     DATA = "data", "Data"
     VOICE = "voice", "Voice"
 

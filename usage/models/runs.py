@@ -79,6 +79,8 @@ class RefreshRun(models.Model):
     """One run of the refresh, kept for 90 days or 100,000 runs."""
 
     class Trigger(models.TextChoices):
+        """Who asked for the run."""
+
         SCHEDULE = "schedule"
         COMMAND = "command"
         API = "api"
@@ -86,6 +88,8 @@ class RefreshRun(models.Model):
         AUDIT = "audit"
 
     class Status(models.TextChoices):
+        """How far the run is."""
+
         QUEUED = "queued"
         RUNNING = "running"
         SUCCESS = "success"

@@ -1,6 +1,7 @@
 """A list as CSV: every row in one file, the columns and the text of the JSON results."""
 
 import csv
+import re
 from collections.abc import Generator, Iterator
 from threading import BoundedSemaphore
 from typing import Any
@@ -358,3 +359,53 @@ def test_a_client_that_could_not_see_a_break_is_refused(
     )
     assert response.status_code == 400
     assert only_error(response, "client_error")["code"] == "http_version"
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_a_path_of_its_own_has_the_same_file(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    by_format = get(client_with_token, path, f"{query}&format=csv".lstrip("&"))
+    expected, kept = text_of(by_format), by_format.headers.get("ETag")
+    for accept in ("*/*", "text/csv", "application/json", "image/png", ""):
+        response = client_with_token.get(
+            f"/api/v1/{path}.csv", QUERY_STRING=query, headers={"Accept": accept}
+        )
+        assert text_of(response) == expected
+        assert response["Content-Disposition"] == by_format["Content-Disposition"]
+        assert response.headers.get("ETag") == kept
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_a_path_of_its_own_takes_no_page_and_no_format(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    response = client_with_token.get(
+        f"/api/v1/{path}.csv", QUERY_STRING=f"{query}&page_size=100&cursor=x&format=csv&colour=red"
+    )
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/json"
+    errors = response.json()["errors"]
+    assert sorted((error["attr"], error["code"]) for error in errors) == [
+        ("colour", "unknown"),
+        ("cursor", "unknown"),
+        ("format", "unknown"),
+        ("page_size", "unknown"),
+    ]
+
+
+def test_a_path_of_its_own_is_not_modified_either(
+    usage: None, client_with_token: APIClient
+) -> None:
+    path = "/api/v1/usage/totals.csv"
+    first = client_with_token.get(path)
+    assert text_of(first)
+    again = client_with_token.get(path, headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304
+
+
+def test_every_moment_has_the_same_form(usage: None, client_with_token: APIClient) -> None:
+    """Fails when pandas leaves a column as text: it reads the whole column in one form."""
+    rows = csv.DictReader(download(client_with_token, "usage/daily"))
+    forms = {re.sub("[0-9]", "9", row["last_usage_at"]) for row in rows}
+    assert forms == {"9999-99-99T99:99:99.999999Z"}
