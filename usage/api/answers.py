@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +11,6 @@ from django.http import HttpResponse, HttpResponseNotModified
 from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
 from rest_framework.request import Request
-
-from usage.services.notation import moment_text
 
 # Raise it when the same totals come to another answer than before, or clients keep the old one.
 API_RELEASE = 2
@@ -56,9 +54,10 @@ def is_known(request: Request, tag: str) -> bool:
 
 
 def as_json(envelope: Mapping[str, Any]) -> bytes:
-    """Compact JSON, with moments as moment_text writes them."""
+    """Compact JSON. Moments are text already: orjson leaves out the digits of a whole second, and
+    to hand it each moment one by one takes a tenth of a request."""
     try:
-        return orjson.dumps(envelope, default=_text, option=orjson.OPT_PASSTHROUGH_DATETIME)
+        return orjson.dumps(envelope)
     except TypeError:
         # orjson refuses a number of more than 64 bits, which a sum may have.
         text = json.dumps(envelope, default=_text, ensure_ascii=False, separators=(",", ":"))
@@ -68,8 +67,6 @@ def as_json(envelope: Mapping[str, Any]) -> bytes:
 def _text(value: Any) -> str:
     """The text of what JSON has no type for. Raises TypeError for anything that is not sent."""
     match value:
-        case datetime():
-            return moment_text(value)
         case date():
             return value.isoformat()
         case UUID():

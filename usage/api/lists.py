@@ -21,6 +21,7 @@ from usage.api.statements import Asked, Statement
 from usage.errors import StaleTotalsError
 from usage.selectors import Rows, Source, TotalsState
 from usage.services import servers
+from usage.services.notation import moment_text
 
 # Parameters that no row is chosen by.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
@@ -160,7 +161,7 @@ class ListEndpoint(Endpoint):
         rows, cursor = pager.cut(columns, found)
         from_date, to_date = self.days(asked)
         return {
-            "as_of": state.moment_of(source),
+            "as_of": moment_text(state.moment_of(source)),
             "live": source is Source.LIVE,
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,

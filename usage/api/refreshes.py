@@ -1,5 +1,6 @@
 """The history of refreshes, and asking for one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,7 +9,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers
+from usage.api import answers, results
 from usage.api.base import Endpoint
 from usage.api.bodies import refuse_fields
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, rows_after
@@ -43,7 +44,7 @@ class Refreshes(Endpoint):
         return answers.page(
             {
                 "next": next_url(request, cursor) if cursor else None,
-                "results": [dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows],
+                "results": [results.run(*row) for row in rows],
             }
         )
 
@@ -72,5 +73,5 @@ class Refresh(Endpoint):
         return answers.page(_as_result(run))
 
 
-def _as_result(run: RefreshRun) -> dict[str, Any]:
-    return {column: getattr(run, column) for column in RUN_COLUMNS}
+def _as_result(run: RefreshRun) -> Mapping[str, Any]:
+    return results.run(*(getattr(run, column) for column in RUN_COLUMNS))

@@ -1,17 +1,18 @@
-"""How a row looks in JSON. Money is a string in plain notation.
+"""How a row looks in JSON. Money and moments are text in one notation.
 
 The arguments are the columns of the selectors, in their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from usage import selectors
 from usage.api import shapes
 from usage.models import UsageType
-from usage.services.notation import amount_text
+from usage.services.notation import amount_text, moment_text
 
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
 
@@ -74,7 +75,7 @@ def daily_total(
         "total_price": amount_text(total_price),
         "total_usage": total_usage,
         "record_count": record_count,
-        "last_usage_at": last_usage_at,
+        "last_usage_at": moment_text(last_usage_at),
     }
 
 
@@ -83,7 +84,7 @@ def record(
 ) -> shapes.UsageRecord:
     return {
         "id": identity,
-        "usage_date": usage_date,
+        "usage_date": moment_text(usage_date),
         "price": amount_text(price),
         "quantity": quantity,
         "unit": unit,
@@ -96,5 +97,13 @@ def subscription(
     return {
         "subscription_id": subscription_id,
         "external_id": external_id,
-        "created_at": created_at,
+        "created_at": moment_text(created_at),
+    }
+
+
+def run(*columns: Any) -> Mapping[str, Any]:
+    """A refresh, by its RUN_COLUMNS."""
+    return {
+        name: moment_text(value) if isinstance(value, datetime) else value
+        for name, value in zip(selectors.RUN_COLUMNS, columns, strict=True)
     }

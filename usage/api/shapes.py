@@ -5,7 +5,7 @@ language has by itself, as Record in TypeScript.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
@@ -23,6 +23,11 @@ def _told(description: str, example: Any, **rules: Any) -> Schema:
 def _one_of(values: type[StrEnum | TextChoices], example: str) -> Schema:
     """The rules of a value that is one of an enum, whose schema has a name of its own."""
     return {"enum": values, "examples": [example]}
+
+
+def _moment(description: str, example: str) -> Schema:
+    """The rules of a moment, which is text in the form of moment_text."""
+    return _told(description, example, format="date-time")
 
 
 _MONEY = {"format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
@@ -84,7 +89,7 @@ class DailyTotal(TypedDict):
     total_usage: Quantity
     record_count: Count
     last_usage_at: Annotated[
-        datetime, _told("The moment of the newest record.", "2026-11-24T09:12:54.000000Z")
+        str, _moment("The moment of the newest record.", "2026-11-24T09:12:54.000000Z")
     ]
 
 
@@ -92,7 +97,7 @@ class UsageRecord(TypedDict):
     """One raw record."""
 
     id: Annotated[UUID, _told("The record.", "0195f3a2-6c1e-7cc4-8ad0-3f1b5c2d9e77")]
-    usage_date: Annotated[datetime, _told("When it was used.", "2026-11-24T09:12:54.000000Z")]
+    usage_date: Annotated[str, _moment("When it was used.", "2026-11-24T09:12:54.000000Z")]
     price: Annotated[str, _told("The price; below zero for a credit.", "0.03125", **_MONEY)]
     quantity: Quantity
     unit: InUnit
@@ -103,7 +108,7 @@ class Subscription(TypedDict):
 
     subscription_id: SubscriptionId
     external_id: Annotated[str, _told("Its name elsewhere.", "sub-000001")]
-    created_at: Annotated[datetime, _told("When it was made.", "2026-11-01T08:00:00.000000Z")]
+    created_at: Annotated[str, _moment("When it was made.", "2026-11-01T08:00:00.000000Z")]
 
 
 NextPage = Annotated[str | None, _told("The next page; null after the last.", None, format="uri")]
@@ -113,8 +118,8 @@ class Envelope(TypedDict):
     """What stands around the results of a list of usage."""
 
     as_of: Annotated[
-        datetime,
-        _told("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
+        str,
+        _moment("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
     ]
     live: Annotated[bool, _told("Whether the rows were read as they are now.", False)]
     time_zone: Annotated[str, _told("The zone in which days are cut.", "UTC")]
@@ -161,14 +166,14 @@ class Run(TypedDict):
     trigger: Annotated[str, _one_of(RefreshRun.Trigger, "api")]
     status: Annotated[str, _one_of(RefreshRun.Status, "success")]
     started_at: Annotated[
-        datetime,
-        _told("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.500000Z"),
+        str,
+        _moment("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.500000Z"),
     ]
     finished_at: Annotated[
-        datetime | None, _told("When it ended; null until then.", "2026-11-24T14:40:12.700000Z")
+        str | None, _moment("When it ended; null until then.", "2026-11-24T14:40:12.700000Z")
     ]
     as_of: Annotated[
-        datetime | None, _told("What totals are as of after it.", "2026-11-24T14:40:12.600000Z")
+        str | None, _moment("What totals are as of after it.", "2026-11-24T14:40:12.600000Z")
     ]
     open_rows: Annotated[int | None, _told("Rows of the open days after it.", 386)]
     rows_changed: Annotated[int | None, _told("Rows of the open days it wrote.", 2)]

@@ -10,11 +10,14 @@ def amount_text(amount: Decimal) -> str:
     Nothing is rounded. PostgreSQL keeps the zeros that a record was written with, so equal sums
     can differ in them.
     """
-    text = format(amount, "f")
+    # Twice as fast as format(), which only small and round amounts need.
+    text = str(amount)
+    if "E" in text:
+        text = format(amount, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def moment_text(moment: datetime) -> str:
     """The moment as 2026-11-24T09:12:54.000000Z. There are always six digits of a second: pandas
     reads a column that mixes two forms as text."""
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment.isoformat("T", "microseconds").replace("+00:00", "Z")

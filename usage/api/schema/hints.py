@@ -1,7 +1,7 @@
 """Types of Python as JSON schemas, with examples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from enum import Enum
 from inspect import cleandoc
 from types import NoneType, UnionType
@@ -16,7 +16,6 @@ BASIC: dict[type, Schema] = {
     float: {"type": "number"},
     str: {"type": "string"},
     date: {"type": "string", "format": "date"},
-    datetime: {"type": "string", "format": "date-time"},
     object: {},
     UUID: {"type": "string", "format": "uuid"},
 }
@@ -57,7 +56,7 @@ def enum_of(values: type[Enum]) -> Schema:
     schema = {"type": "string", "description": cleandoc(str(values.__doc__)), "enum": found}
     if all(value.isidentifier() for value in found):
         return schema
-    # A generator makes one name of `day` and `-day`.
+    # Generators number a value that is no name, such as -day.
     return schema | {"x-enum-varnames": [each.name for each in values]}
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from usage.services.exports.columns import KINDS, Kind
-from usage.services.notation import moment_text
 
 # A spreadsheet runs a cell that begins with one of these. The apostrophe itself is among them, so
 # that who takes one apostrophe off the front has the text as it was.
@@ -41,7 +40,7 @@ def defused(text: str) -> str:
     return f"'{text}" if text.startswith(DEFUSED) else text
 
 
-TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.MOMENT: moment_text, Kind.FOREIGN: defused}
+TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.FOREIGN: defused}
 
 
 def _drained(lines: io.StringIO) -> bytes:

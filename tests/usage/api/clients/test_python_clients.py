@@ -113,6 +113,12 @@ def test_the_types_of_an_answer_are_its_own_and_the_error(operations: dict[str, 
         assert kinds - {"None", "NoneType"} == {kind, "Error", *(["Any"] if has_tag else [])}, name
 
 
+def test_every_value_of_an_enum_has_a_name(package: ModuleType) -> None:
+    enum = importlib.import_module("usage_client.models").DailyOrdering
+    assert enum.DAY_DESCENDING == "-day"
+    assert not [each.name for each in enum if each.name[-1].isdigit()]
+
+
 def test_pages_are_followed_by_their_cursor(operations: dict[str, Any], client: Any) -> None:
     found: list[tuple[int, str, str]] = []
     cursor: dict[str, str] = {}
