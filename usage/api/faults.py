@@ -1,4 +1,4 @@
-"""How errors look: the types of what is sent where there is no answer."""
+"""The types of errors, and with them the schema that is published."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,7 +8,7 @@ from usage.api.values import Schema
 
 
 class ErrorType(StrEnum):
-    """Who can mend it: the client by other parameters, the client otherwise, or the server."""
+    """The side at fault: the parameters, the request otherwise, or the server."""
 
     VALIDATION_ERROR = "validation_error"
     CLIENT_ERROR = "client_error"
@@ -16,7 +16,7 @@ class ErrorType(StrEnum):
 
 
 class ErrorCode(StrEnum):
-    """What is wrong, for programs. docs/api.md says what to do about each."""
+    """The kind of a fault, for programs. docs/api.md says what to do about each."""
 
     AUTHENTICATION_FAILED = "authentication_failed"
     BLANK = "blank"
@@ -55,12 +55,12 @@ class Fault(TypedDict):
     """One thing that is wrong."""
 
     code: Annotated[str, {"enum": ErrorCode}]
-    detail: Annotated[str, {"description": "For people: what is wrong and what to do."}]
+    detail: Annotated[str, {"description": "The fault and what to do about it, for people."}]
     attr: Annotated[str | None, _ATTR]
 
 
 class Error(TypedDict):
-    """What is sent where there is no answer. A 400 lists every fault of the request."""
+    """The body of an error. A 400 lists every fault of the request."""
 
     type: Annotated[str, {"enum": ErrorType}]
     errors: Annotated[Sequence[Fault], {"minItems": 1}]

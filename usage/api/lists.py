@@ -91,7 +91,7 @@ class ListEndpoint(Endpoint):
 
     @property
     def question_class(self) -> type[filters.QueryFilter]:
-        """What this path understands."""
+        """The parameters of this path."""
         return self.file_filterset_class if self.is_file else self.filterset_class
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""The endpoints of the API, for who looks what there is."""
+"""The root of the API, which lists its endpoints."""
 
 import inspect
 import re

@@ -115,7 +115,7 @@ NextPage = Annotated[str | None, _told("The next page; null after the last.", No
 
 
 class Envelope(TypedDict):
-    """What stands around the results of a list of usage."""
+    """The fields around the results of a list of usage."""
 
     as_of: Annotated[
         str,
@@ -200,10 +200,10 @@ class RunsPage(TypedDict):
 class EndpointLine(TypedDict):
     """One endpoint of the API."""
 
-    path: Annotated[str, _told("Where it is.", "/api/v1/usage/totals/")]
-    methods: Annotated[Sequence[str], _told("What it takes.", ["GET"])]
+    path: Annotated[str, _told("Its path.", "/api/v1/usage/totals/")]
+    methods: Annotated[Sequence[str], _told("The methods it takes.", ["GET"])]
     description: Annotated[
-        str, _told("What it does.", "Totals by subscription and usage type over the days.")
+        str, _told("Its subject.", "Totals by subscription and usage type over the days.")
     ]
 
 
@@ -217,8 +217,10 @@ class OpenApiDocument(TypedDict):
     """A description of the API in OpenAPI 3.1."""
 
     openapi: Annotated[str, _told("The version of OpenAPI.", "3.1.0")]
-    info: Annotated[Mapping[str, object], _told("What it describes.", {"title": "Usage"})]
-    servers: Annotated[Sequence[Mapping[str, object]], _told("Where it is.", [{"url": "/"}])]
+    info: Annotated[Mapping[str, object], _told("Title, version and licence.", {"title": "Usage"})]
+    servers: Annotated[
+        Sequence[Mapping[str, object]], _told("The addresses of the server.", [{"url": "/"}])
+    ]
     tags: Annotated[Sequence[Mapping[str, object]], _told("Groups.", [{"name": "Usage"}])]
     paths: Annotated[Mapping[str, object], _told("The endpoints.", {})]
     components: Annotated[Mapping[str, object], _told("The types.", {})]

@@ -13,7 +13,7 @@ from usage.models.subscriptions import Subscription
 
 
 class UsageType(models.TextChoices):
-    """What was used."""
+    """The kind of usage."""
 
     DATA = "data", "Data"
     VOICE = "voice", "Voice"

@@ -79,7 +79,7 @@ class RefreshRun(models.Model):
     """One run of the refresh, kept for 90 days or 100,000 runs."""
 
     class Trigger(models.TextChoices):
-        """Who asked for the run."""
+        """The origin of the run."""
 
         SCHEDULE = "schedule"
         COMMAND = "command"
@@ -88,7 +88,7 @@ class RefreshRun(models.Model):
         AUDIT = "audit"
 
     class Status(models.TextChoices):
-        """How far the run is."""
+        """The state of the run."""
 
         QUEUED = "queued"
         RUNNING = "running"

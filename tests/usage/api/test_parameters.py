@@ -241,7 +241,7 @@ def test_a_fault_quotes_little_of_a_long_value(client_with_token: APIClient) -> 
     "path", ["usage/totals", "usage/daily", "usage/over-limit", "subscriptions"]
 )
 @pytest.mark.parametrize("value", ["+33612345678", "%2033612345678", "a,+33", "33612345678+"])
-def test_a_plus_that_arrives_as_a_blank_is_told(
+def test_a_plus_that_arrives_as_a_blank_is_refused_with_a_hint(
     client_with_token: APIClient, path: str, value: str
 ) -> None:
     """Fails when a phone number with a bare + gets an empty answer."""
@@ -256,7 +256,9 @@ def test_a_plus_that_arrives_as_a_blank_is_told(
 @pytest.mark.parametrize(
     "query", ["price_limit=+5", "month=+2026-11", "subscription_id=+1", "page_size=+5"]
 )
-def test_a_plus_before_any_value_is_told(client_with_token: APIClient, query: str) -> None:
+def test_a_plus_before_any_value_is_refused_with_a_hint(
+    client_with_token: APIClient, query: str
+) -> None:
     response = get(client_with_token, "usage/over-limit", query)
     name = query.partition("=")[0]
     [detail] = [each["detail"] for each in response.json()["errors"] if each["attr"] == name]

@@ -44,7 +44,7 @@ class Operation:
 
 
 def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
-    """`named` gives the reference to the schema of a TypedDict."""
+    """`named` gives the reference to the schema of a TypedDict or an enum."""
     match view, method:
         case ListEndpoint(), _:
             return _of_list(view, named)
@@ -104,7 +104,8 @@ def _of_list(view: ListEndpoint, named: Named) -> Operation:
         {200: answer} | ({304: answers.NOT_MODIFIED} if has_tag else {}),
         (
             refusals.BAD_QUERY,
-            *refusals.ANYWHERE,
+            # Every `Accept` is good for the path of a file.
+            *(each for each in refusals.ANYWHERE if not (view.is_file and each.status == 406)),
             *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),

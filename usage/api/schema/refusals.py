@@ -10,7 +10,7 @@ RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again."}
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status, an example of each fault that an answer with it may tell, and its headers."""
+    """A status, an example of each fault that it can have, and its headers."""
 
     name: str
     status: int
@@ -50,7 +50,7 @@ _UNREADABLE = (
 BAD_QUERY = Refusal(
     "BadQuery",
     400,
-    "The query has faults. All of them are told, each with its parameter in `attr`.",
+    "The query has faults. All are listed, each with its parameter in `attr`.",
     (
         _fault("required", "Missing. Give data or voice.", "usage_type"),
         _fault("invalid", "'12' is not allowed. Give data or voice.", "usage_type"),
