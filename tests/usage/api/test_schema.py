@@ -268,6 +268,12 @@ def test_sending_every_default_changes_nothing(
         assert found[0] == found[1]
 
 
+def test_what_the_web_server_answers_is_in_the_introduction() -> None:
+    """Fails when a 414 in HTML, or one without content, makes the type of an error unknown."""
+    assert "414 or 431" in SCHEMA["info"]["description"]
+    assert all("414" not in operation["responses"] for operation in OPERATIONS.values())
+
+
 def test_a_csv_is_described_without_a_page_size() -> None:
     for (path, _), operation in OPERATIONS.items():
         if path.endswith(".csv"):
