@@ -98,6 +98,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     # The outermost, so that it sees every answer.
     "usage.operations.requests.Observed",
+    "usage.api.redirects.KeepMethod",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "usage.api.sessions.PeoplesSessions",
@@ -238,7 +239,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["usage.api.permissions.NobodyMay"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "usage.api.negotiation.Negotiation",
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["usage.api.bodies.ShortJson"],
     "DEFAULT_SCHEMA_CLASS": "usage.api.schema.inspector.EndpointSchema",
     "EXCEPTION_HANDLER": "usage.api.errors.handle",
     "COERCE_DECIMAL_TO_STRING": True,
@@ -251,10 +252,23 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "DESCRIPTION": "Who used and paid how much, by subscription, day and usage type. Every answer "
     "says what it is worth: `as_of`, and every record committed by then is in it. Money is a "
-    "string with every digit it has. Paths end with a slash; one without is redirected. More, "
-    "with examples, is in docs/api.md.",
+    "string, never rounded. Paths end with a slash, but those that end with .csv; a path without "
+    "its slash is redirected by a 308, which keeps the method. An address of more than 8190 bytes "
+    "or headers of more than the web server reads are a 414 or 431 of its own, in HTML. More, with "
+    "examples, is in docs/api.md.",
     "OAS_VERSION": "3.1.0",
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "CONTACT": {"name": "The operator of this server, who also makes tokens"},
+    "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
+    "TAGS": [
+        {"name": "Usage", "description": "Totals of usage, and the records behind them."},
+        {"name": "Subscriptions", "description": "The subscriptions that usage is charged to."},
+        {"name": "Refreshes", "description": "The refreshes of the totals."},
+        {
+            "name": "Description",
+            "description": "The endpoints of the API, for people and programs.",
+        },
+    ],
     # From here, and nobody elsewhere is asked whether the description is good.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

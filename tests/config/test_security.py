@@ -83,7 +83,7 @@ def test_http_is_sent_on_to_https_and_cookies_go_by_https_alone() -> None:
     )
     assert asked.returncode == 0, asked.stderr
     assert asked.stdout.splitlines() == [
-        "301 https://usage.example/login/",
+        "308 https://usage.example/login/",
         "no HSTS",
         "200 ",
         "max-age=31536000; includeSubDomains",

@@ -244,14 +244,14 @@ def test_everybody_is_answered_what_the_table_says_and_nothing_of_others(
 def group(path: str) -> str | None:
     """The row of the table that a path of the project belongs to, or how else it is open."""
     for pattern, row in (
-        (r"/api/v1/(usage/[\w-]+|subscriptions)/", "usage"),
+        (r"/api/v1/(usage/[\w-]+|subscriptions)(/|\.csv)", "usage"),
         (r"/api/v1/refreshes/(1/)?", "refreshes"),
         (r"/(over-limit/)?", "page"),
         (r"/refreshes/(1/)?", "refreshes-page"),
         (r"/admin/.*", "admin"),
         (r"/metrics", "metrics"),
         (r"/health/\w+", "health"),
-        (r"/api/v1/(schema|docs)/", "description"),
+        (r"/api/v1/((schema|docs)/)?", "description"),
         (r"/(login|logout)/", "signs in and out"),
     ):
         if re.fullmatch(pattern, path):

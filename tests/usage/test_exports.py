@@ -87,7 +87,7 @@ def test_a_reader_that_stalls_loses_its_snapshot(state: None) -> None:
 
 def test_csv_is_exact_text() -> None:
     columns = ["subscription_id", "day", "usage_type", "total_price", "last_usage_at"]
-    moment = datetime(2026, 11, 1, 23, 59, 59, 999999, tzinfo=UTC)
+    moment = "2026-11-01T23:59:59.999999Z"
     row = [9223372036854775807, date(2026, 11, 1), "data", "-0.00000001", moment]
     assert list(csv_chunks(columns, [[row], [row]])) == [
         b"subscription_id,day,usage_type,total_price,last_usage_at\r\n"
@@ -175,8 +175,8 @@ def test_parquet_is_exact_and_typed() -> None:
         file,
         columns,
         [
-            [(1, date(2026, 11, 1), "data", largest, moment)],
-            [(2**63 - 1, date(2026, 11, 2), "voice", "-0.10", moment)],
+            [(1, date(2026, 11, 1), "data", largest, moment.isoformat())],
+            [(2**63 - 1, date(2026, 11, 2), "voice", "-0.10", moment.isoformat())],
         ],
         {"as_of": "2026-11-24T12:00:00Z"},
     )

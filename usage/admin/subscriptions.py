@@ -20,6 +20,7 @@ from django.utils.html import format_html, format_html_join
 from usage.errors import RecordsDroppedError
 from usage.models import PeriodTotal, Subscription, UsageState, UsageType
 from usage.selectors import day_records, refuse_dropped_day
+from usage.services.notation import amount_text
 
 MOST_RECORDS = 1_000
 MONTHS_SHOWN = 24
@@ -161,8 +162,8 @@ def _records(subscription_id: int, usage_type: str, day: date) -> list[dict[str,
     rows = day_records(
         subscription_id=subscription_id, usage_type=UsageType(usage_type), day=day
     ).order_by("usage_date", "id")
-    return list(rows[: MOST_RECORDS + 1])
+    return [{**row, "price": amount_text(row["price"])} for row in rows[: MOST_RECORDS + 1]]
 
 
 def _price_and_usage(price: Any, usage: int | None, usage_type: UsageType) -> str:
-    return "" if price is None else f"{price:f} for {usage:,} {usage_type.unit}"
+    return "" if price is None else f"{amount_text(price)} for {usage:,} {usage_type.unit}"

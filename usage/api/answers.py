@@ -1,17 +1,19 @@
 """How an answer leaves: as JSON, and with a tag, so that a client that has it is told so."""
 
+import json
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.http import HttpResponse, HttpResponseNotModified
 from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 # Raise it when the same totals come to another answer than before, or clients keep the old one.
-API_RELEASE = 1
+API_RELEASE = 2
 
 # Whoever signs in differently may get another answer; one that was kept is asked about each time.
 HEADERS = {
@@ -52,9 +54,21 @@ def is_known(request: Request, tag: str) -> bool:
 
 
 def as_json(envelope: Mapping[str, Any]) -> bytes:
-    """Compact JSON; a moment in UTC ends with Z."""
+    """Compact JSON. Moments are text already: orjson leaves out the digits of a whole second, and
+    to hand it each moment one by one takes a tenth of a request."""
     try:
-        return orjson.dumps(envelope, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(envelope)
     except TypeError:
         # orjson refuses a number of more than 64 bits, which a sum may have.
-        return JSONRenderer().render(envelope)
+        text = json.dumps(envelope, default=_text, ensure_ascii=False, separators=(",", ":"))
+        return text.encode()
+
+
+def _text(value: Any) -> str:
+    """The text of what JSON has no type for. Raises TypeError for anything that is not sent."""
+    match value:
+        case date():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+    raise TypeError(f"{type(value).__name__} has no text in JSON.")

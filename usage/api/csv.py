@@ -14,7 +14,8 @@ from usage.api.errors import Unavailable
 from usage.api.tables import flat_batches
 from usage.selectors import Source, TotalsState
 from usage.services.exports import Limits
-from usage.services.exports.csv import csv_chunks, moment
+from usage.services.exports.csv import csv_chunks
+from usage.services.notation import moment_text
 
 if TYPE_CHECKING:
     from usage.api.lists import ListEndpoint
@@ -70,7 +71,7 @@ def answer(
     from_date, to_date = endpoint.days(asked)
     name = [
         "usage",
-        request.path.rstrip("/").rpartition("/")[2],
+        request.path.rstrip("/").rpartition("/")[2].removesuffix(".csv"),
         *([f"from-{from_date}"] if from_date else []),
         *([f"to-{to_date}"] if to_date else []),
     ]
@@ -79,7 +80,7 @@ def answer(
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{"-".join(name)}.csv"',
-            "Usage-As-Of": moment(state.moment_of(source)),
+            "Usage-As-Of": moment_text(state.moment_of(source)),
             "Usage-Live": "true" if source is Source.LIVE else "false",
             "Usage-Time-Zone": state.time_zone,
             "Usage-Currency": settings.USAGE_CURRENCY,

@@ -64,7 +64,7 @@ class OverLimit(TotalsEndpoint):
     """Subscriptions whose price in the days reached a limit, the largest total first."""
 
     filterset_class = filters.OverLimitFilter
-    shape = shapes.OverLimit
+    shape = shapes.OverLimitPage
     columns = ("subscription_id", "usage_type", "total_price", "exceeded_by")
 
     def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
@@ -104,7 +104,7 @@ class Totals(TotalsEndpoint):
     """Totals by subscription and usage type over the days."""
 
     filterset_class = filters.TotalsFilter
-    shape = shapes.TypeTotal
+    shape = shapes.TotalsPage
     columns = (
         "subscription_id",
         "usage_type",
@@ -130,7 +130,7 @@ class Daily(TotalsEndpoint):
     """Totals by subscription, day and usage type."""
 
     filterset_class = filters.DailyFilter
-    shape = shapes.DailyTotal
+    shape = shapes.DailyPage
     columns = (
         "subscription_id",
         "day",
@@ -147,7 +147,7 @@ class Daily(TotalsEndpoint):
         return selectors.daily_rows(daily=daily)
 
     def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
-        return DAILY_KEYS[asked["ordering"] or filters.DAILY_ORDERINGS[0]]
+        return DAILY_KEYS[asked["ordering"] or filters.DailyOrdering.SUBSCRIPTION_ID]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.daily_total(*row)
@@ -157,7 +157,7 @@ class Records(ListEndpoint):
     """The raw records behind one daily total, as they are now, by usage_date and id."""
 
     filterset_class = filters.RecordFilter
-    shape = shapes.Record
+    shape = shapes.UsageRecordsPage
     columns = ("id", "usage_date", "price", "quantity", "unit")
     shaped_by = frozenset({"usage_type"})
 
@@ -187,7 +187,7 @@ class Subscriptions(ListEndpoint):
     """The subscriptions usage is charged to."""
 
     filterset_class = filters.SubscriptionFilter
-    shape = shapes.Subscription
+    shape = shapes.SubscriptionsPage
     columns = ("subscription_id", "external_id", "created_at")
 
     def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:

@@ -8,10 +8,10 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.exceptions import BadRequest, DisallowedHost, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
-from django.urls import reverse
+from django.urls import get_resolver, reverse
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
@@ -92,7 +92,7 @@ class Handler(ExceptionHandler):
             case DatabaseError() | InterfaceError() if is_of_server(exc):
                 return _database_fault(exc)
             case SuspiciousOperation() | BadRequest():
-                return ParseError("The request cannot be read. Send fewer or shorter parameters.")
+                return ParseError(*_unreadable(exc))
             case _:
                 return super().convert_known_exceptions(exc)
 
@@ -148,8 +148,20 @@ def _database_fault(error: Exception) -> Unavailable:
             return Unavailable(detail, code="database_unavailable", wait=5)
 
 
+def _unreadable(error: Exception) -> tuple[str, str]:
+    """The detail and the code of a request that Django refuses to read."""
+    if isinstance(error, DisallowedHost):
+        detail = (
+            "The header Host has no name of this server. Use one of its names, or have the "
+            "operator add this one to DJANGO_ALLOWED_HOSTS."
+        )
+        return detail, "host_not_allowed"
+    return "The request cannot be read. Send fewer or shorter parameters.", "parse_error"
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return _plain_answer(400, "parse_error", "The request cannot be read.")
+    detail, code = _unreadable(exception)
+    return _plain_answer(400, code, detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
@@ -157,7 +169,9 @@ def permission_denied(request: HttpRequest, exception: Exception) -> JsonRespons
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    detail = f"Nothing is at {request.path[:100]}. Paths begin with /api/v1/ and end with a slash."
+    root, resolver = get_resolver().namespace_dict["api"]
+    paths = ", ".join(f"/{root}{pattern.pattern}" for pattern in resolver.url_patterns)
+    detail = f"Nothing is at {request.path[:100]}. The endpoints of the API are {paths}."
     return _plain_answer(404, "not_found", detail)
 
 

@@ -1,118 +1,40 @@
-"""FilterSets: query parameters in, narrowed querysets out."""
+"""The questions that each list of usage answers."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-import django_filters  # type: ignore[import-untyped]
-import orjson
-from django import forms
 from django.core.exceptions import ValidationError as FormError
-from django.db.models import QuerySet
 from django.http import QueryDict
-from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from usage.api import parameters
+from usage.api.questions import PageFilter, Parameter
 from usage.api.values import MOST_IDS
 from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")
-JSON, CSV = FORMATS = ("json", "csv")
 OF_THESE = "Of these subscriptions alone."
-DAILY_ORDERINGS = ("subscription_id", "day", "-day", "total_price", "-total_price")
 
 
-class Parameter(django_filters.Filter):
-    """A query parameter. It `narrows` by a lookup, or is only checked here and used elsewhere."""
+class Format(StrEnum):
+    """What an answer is written in."""
 
-    def __init__(
-        self, field_class: type[forms.Field], *, narrows: str | None = None, **options: Any
-    ) -> None:
-        self.field_class = field_class
-        self.narrows = narrows
-        super().__init__(**options)
-
-    def filter(self, queryset: QuerySet, value: Any) -> QuerySet:
-        if self.narrows is None or value is None:
-            return queryset
-        return queryset.filter(**{self.narrows: value})
+    JSON = "json"
+    CSV = "csv"
 
 
-class PageFilter(django_filters.FilterSet):
-    """What every list understands. A parameter it doesn't know is a fault."""
+class DailyOrdering(StrEnum):
+    """The order of daily totals; ties by subscription, day and usage type."""
 
-    page_size = Parameter(parameters.PageSizeField, help_text="Results on a page.")
-    cursor = Parameter(parameters.CursorField, help_text="Which page.")
+    SUBSCRIPTION_ID = "subscription_id"
+    DAY = "day"
+    DAY_DESCENDING = "-day"
+    TOTAL_PRICE = "total_price"
+    TOTAL_PRICE_DESCENDING = "-total_price"
 
-    def __init__(self, data: QueryDict, **otherwise: Any) -> None:
-        """Not that of FilterSet, which copies every filter and makes a form for each request:
-        nothing here changes a filter or its field, so the class has them once.
 
-        `otherwise` is what is asked where no parameter says anything else.
-        """
-        self.data = data
-        self.otherwise = otherwise
-
-    @cached_property
-    def asked(self) -> dict[str, Any]:
-        """The meaning of each parameter, None where it wasn't given.
-
-        Raises ValidationError with every fault of every parameter.
-        """
-        faults: dict[str, list[ErrorDetail]] = {}
-        for name in self.data:
-            if name not in self.base_filters:
-                allowed = ", ".join(sorted(self.base_filters))
-                detail = f"Unknown parameter. Allowed are {allowed}."
-                faults[name[:100]] = [ErrorDetail(detail, code="unknown")]
-        asked: dict[str, Any] = {}
-        for name, parameter in self.base_filters.items():
-            given = self.data.getlist(name) if name in self.data else None
-            try:
-                asked[name] = parameter.field.clean(given)
-            except FormError as fault:
-                asked[name] = None
-                faults[name] = [_detail(fault)]
-        for name, value in self.otherwise.items():
-            if asked.get(name) is None:
-                asked[name] = value
-        for name, between in self.faults_between(asked):
-            faults.setdefault(name, []).append(_detail(between))
-        if faults:
-            raise ValidationError(faults)
-        return asked
-
-    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
-        """Faults that no parameter has alone; a parameter with a fault of its own is None."""
-        yield from ()
-
-    def fault(self, name: str, problem: str, *, code: str = "invalid") -> FormError:
-        """What is wrong with a parameter, and what it allows."""
-        return self.base_filters[name].field.fault(problem, code=code)
-
-    @classmethod
-    def narrowed(cls, queryset: QuerySet, asked: Mapping[str, Any]) -> QuerySet:
-        """The rows of this queryset that are asked for."""
-        for name, parameter in cls.base_filters.items():
-            queryset = parameter.filter(queryset, asked[name])
-        return queryset
-
-    def digest(self, *, endpoint: str, columns: Sequence[str]) -> str:
-        """Names the query: the same for the same question in the same order, however written.
-
-        Pages of one query may differ in size and in how old they may be.
-        """
-        not_asked = {"page_size", "cursor", "max_staleness", "month", "period", "format"}
-        question = {
-            name: value
-            for name, value in self.asked.items()
-            if value is not None and value is not False and name not in not_asked
-        }
-        query = orjson.dumps(
-            [endpoint, columns, question], default=str, option=orjson.OPT_SORT_KEYS
-        )
-        return hashlib.sha256(query).hexdigest()[:32]
+JSON, CSV = Format.JSON.value, Format.CSV.value
 
 
 class QueryFilter(PageFilter):
@@ -123,8 +45,9 @@ class QueryFilter(PageFilter):
     )
     format = Parameter(
         parameters.ChoiceField,
-        choices=FORMATS,
-        help_text="A page of JSON, or a CSV with every row. It wins over `Accept`.",
+        values=Format,
+        help_text="A page of JSON, or the CSV of the path that ends with .csv. It wins over "
+        "`Accept`.",
     )
 
     def __init__(
@@ -143,8 +66,8 @@ class QueryFilter(PageFilter):
                 for name in NAMES:
                     yield name, self.fault(name, f"{count} values", code="too_many")
         if asked["format"] == CSV:
-            for name in ("page_size", "cursor"):
-                if name in self.data:
+            for name in PageFilter.base_filters:
+                if name in self.data and name in self.base_filters:
                     yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
 
 
@@ -203,8 +126,8 @@ class TotalsFilter(UsageFilter):
 class DailyFilter(TotalsFilter):
     ordering = Parameter(
         parameters.ChoiceField,
-        choices=DAILY_ORDERINGS,
-        help_text=f"The order of the rows, {DAILY_ORDERINGS[0]} unless another is asked for.",
+        values=DailyOrdering,
+        help_text="The order of the rows, subscription_id unless another is sent.",
     )
 
 
@@ -240,5 +163,16 @@ class SubscriptionFilter(QueryFilter):
     )
 
 
-def _detail(fault: FormError) -> ErrorDetail:
-    return ErrorDetail(str(fault.message), code=fault.code)
+class EveryRow(QueryFilter):
+    """The question of a file: without pages, and in one format."""
+
+    @classmethod
+    def get_filters(cls) -> dict[str, Parameter]:
+        left_out = {*PageFilter.base_filters, "format"}
+        found = super().get_filters().items()
+        return {name: parameter for name, parameter in found if name not in left_out}
+
+
+def of_every_row(filters: type[QueryFilter]) -> type[QueryFilter]:
+    """The same question where the answer is a file."""
+    return type(f"{filters.__name__}OfEveryRow", (EveryRow, filters), {})

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers, csv, filters, shapes
+from usage.api import answers, csv, filters
 from usage.api.authentication import signed_in, state_here
 from usage.api.base import Endpoint
 from usage.api.negotiation import format_accepted
@@ -21,6 +21,7 @@ from usage.api.statements import Asked, Statement
 from usage.errors import StaleTotalsError
 from usage.selectors import Rows, Source, TotalsState
 from usage.services import servers
+from usage.services.notation import moment_text
 
 # Parameters that no row is chosen by.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
@@ -33,18 +34,27 @@ class ListEndpoint(Endpoint):
 
     permission_classes = [MayReadUsage]
     filterset_class: ClassVar[type[filters.QueryFilter]]
-    # The TypedDict of one result.
+    # The same without pages.
+    file_filterset_class: ClassVar[type[filters.QueryFilter]]
+    # Whether every row is the answer, as CSV: by the path that ends with .csv.
+    is_file: bool = False
+    # The TypedDict of a page.
     shape: ClassVar[type]
     # Parameters whose value, not only whether it is given, decides what the SQL looks like.
     shaped_by: ClassVar[frozenset[str]] = frozenset()
     # Of a CSV or another table: those of the JSON result, where that is flat.
     columns: ClassVar[tuple[str, ...]]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "filterset_class" in vars(cls):
+            cls.file_filterset_class = filters.of_every_row(cls.filterset_class)
+
     def get(self, request: Request) -> HttpResponseBase:
         caller = signed_in(request)
-        query = self.filterset_class(
+        query = self.question_class(
             request.query_params,
-            format_accepted=format_accepted(request),
+            format_accepted=filters.CSV if self.is_file else format_accepted(request),
             owner=caller.access.owner,
         )
         asked = query.asked
@@ -52,8 +62,8 @@ class ListEndpoint(Endpoint):
         pager = Pager(
             keys=keys,
             query=query.digest(endpoint=type(self).__name__, columns=[key.column for key in keys]),
-            cursor=asked["cursor"],
-            size=asked["page_size"] or DEFAULT_PAGE_SIZE,
+            cursor=asked.get("cursor"),
+            size=asked.get("page_size") or DEFAULT_PAGE_SIZE,
         )
         # Read before the rows, on the server that they are read from: a refresh in between makes
         # the answer newer than it says, never older.
@@ -78,6 +88,15 @@ class ListEndpoint(Endpoint):
 
         is_at_replica = caller.server != servers.PRIMARY
         return servers.read(answer_here, first=caller.server if is_at_replica else None)
+
+    @property
+    def question_class(self) -> type[filters.QueryFilter]:
+        """The parameters of this path."""
+        return self.file_filterset_class if self.is_file else self.filterset_class
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """The path of a file says what the answer is written in, so every header is good."""
+        return super().perform_content_negotiation(request, force=force or self.is_file)
 
     def seen_here(self, asked: Mapping[str, Any]) -> tuple[TotalsState, Source]:
         """The state of the totals on the current server and what the rows are read from there.
@@ -135,14 +154,14 @@ class ListEndpoint(Endpoint):
         pager: Pager,
         state: TotalsState,
         source: Source,
-    ) -> shapes.UsagePage:
+    ) -> Mapping[str, Any]:
         """The envelope with the rows of one page."""
         statement = self.statement(asked, source, after=pager.cursor is not None)
         columns, found = statement.fetch({**asked, **pager.values})
         rows, cursor = pager.cut(columns, found)
         from_date, to_date = self.days(asked)
         return {
-            "as_of": state.moment_of(source),
+            "as_of": moment_text(state.moment_of(source)),
             "live": source is Source.LIVE,
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,

@@ -1,9 +1,9 @@
 """What an answer is written in: JSON, or CSV where a list is asked for as such."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rest_framework.exceptions import NotAcceptable
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -12,14 +12,14 @@ from usage.api.filters import CSV, JSON
 MEDIA_TYPES = {"application/json": JSON, "text/csv": CSV}
 
 
-class Negotiation(BaseContentNegotiation):
+class Negotiation(DefaultContentNegotiation):
     """The one renderer, JSON, and the media type that the Accept header likes best.
 
     The parameter `format` wins over the header, so with it every header is good.
     """
 
-    def select_renderer(  # type: ignore[override]
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         [renderer] = renderers
         # Most clients take anything; to parse that took a fifteenth of a request.

@@ -3,13 +3,15 @@
 import re
 from datetime import date
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
+from django.db.models import TextChoices
 
-from usage.api.pagination import DEFAULT_PAGE_SIZE, Cursor
+from usage.api.pagination import Cursor
 from usage.api.values import (
     DAY_PATTERN,
     IDS,
@@ -54,6 +56,9 @@ class ParameterField(forms.Field):
     def read_or_raise(self, value: str) -> Any:
         if not value:
             raise self.fault("Empty", code="blank")
+        if value != value.strip(" "):
+            hint = "In an address a + is a blank: write %2B for a +"
+            raise self.fault(f"{shown(value)} begins or ends with a blank. {hint}", code="invalid")
         read = self.read(value)
         if read is None:
             raise self.fault(f"{shown(value)} is not allowed", code="invalid")
@@ -110,7 +115,7 @@ class ExternalIdsField(ManyField):
             "type": "string",
             "minLength": 1,
             "maxLength": LONGEST_EXTERNAL_ID,
-            "pattern": r"^[^,\u0000]*$",
+            "pattern": r"^[^ ,\u0000]([^,\u0000]*[^ ,\u0000])?$",
         }
     )
     example = ["sub-000001", "sub-000002"]
@@ -122,6 +127,7 @@ class ExternalIdsField(ManyField):
 class UsageTypeField(ParameterField):
     allowed = " or ".join(UsageType.values)
     schema = {"type": "string", "enum": UsageType.values}
+    values: type[StrEnum | TextChoices] = UsageType
     example = UsageType.DATA.value
 
     def read(self, value: str) -> UsageType | None:
@@ -172,24 +178,23 @@ class PriceLimitField(ParameterField):
 
 
 class ChoiceField(ParameterField):
-    """One of `choices`."""
+    """One of the values of an enum."""
 
-    def __init__(self, *, choices: tuple[str, ...], **kwargs: Any) -> None:
+    def __init__(self, *, values: type[StrEnum], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.choices = choices
+        self.values = values
+        *_, self.example = choices = [each.value for each in values]
         self.allowed = f"one of {', '.join(choices)}"
-        self.schema = {"type": "string", "enum": list(choices)}
-        self.example = choices[-1]
+        self.schema = {"type": "string", "enum": choices}
 
     def read(self, value: str) -> str | None:
-        return value if value in self.choices else None
+        return value if value in self.schema["enum"] else None
 
 
 class PageSizeField(ParameterField):
-    allowed = (
-        f"a whole number from {PAGE_SIZES.least} to {PAGE_SIZES.most} (default {DEFAULT_PAGE_SIZE})"
-    )
-    schema = PAGE_SIZES.schema | {"default": DEFAULT_PAGE_SIZE}
+    allowed = f"a whole number from {PAGE_SIZES.least} to {PAGE_SIZES.most}"
+    # Without a default: a generated client sends it with every request.
+    schema = PAGE_SIZES.schema
     example = 2
 
     def read(self, value: str) -> int | None:

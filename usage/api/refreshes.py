@@ -1,5 +1,6 @@
 """The history of refreshes, and asking for one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse
@@ -8,11 +9,12 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers
+from usage.api import answers, results
 from usage.api.base import Endpoint
-from usage.api.filters import PageFilter
+from usage.api.bodies import refuse_fields
 from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, rows_after
 from usage.api.permissions import MayReadOrRunRefreshes
+from usage.api.questions import PageFilter, refuse_parameters
 from usage.models import RefreshRun
 from usage.selectors import RUN_COLUMNS
 from usage.services.requests import request_refresh
@@ -42,13 +44,15 @@ class Refreshes(Endpoint):
         return answers.page(
             {
                 "next": next_url(request, cursor) if cursor else None,
-                "results": [dict(zip(RUN_COLUMNS, row, strict=True)) for row in rows],
+                "results": [results.run(*row) for row in rows],
             }
         )
 
     def post(self, request: Request) -> HttpResponse:
         """Asks for a refresh. A worker takes it at once; while one waits or runs, there is no
         other."""
+        refuse_parameters(request)
+        refuse_fields(request)
         run = request_refresh()
         response = answers.page(_as_result(run))
         response.status_code = 202
@@ -62,11 +66,12 @@ class Refresh(Endpoint):
     permission_classes = [MayReadOrRunRefreshes]
 
     def get(self, request: Request, run_id: int) -> HttpResponse:
+        refuse_parameters(request)
         run = selectors.runs_newest_first().filter(pk=run_id).first()
         if run is None:
             raise NotFound(f"There is no refresh {run_id}; those of 90 days are kept.")
         return answers.page(_as_result(run))
 
 
-def _as_result(run: RefreshRun) -> dict[str, Any]:
-    return {column: getattr(run, column) for column in RUN_COLUMNS}
+def _as_result(run: RefreshRun) -> Mapping[str, Any]:
+    return results.run(*(getattr(run, column) for column in RUN_COLUMNS))

@@ -1,23 +1,20 @@
-"""How a row looks in JSON. Money is a string in plain notation with every digit it has.
+"""How a row looks in JSON. Money and moments are text in one notation.
 
 The arguments are the columns of the selectors, in their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from usage import selectors
 from usage.api import shapes
 from usage.models import UsageType
+from usage.services.notation import amount_text, moment_text
 
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
-
-
-def plain(amount: Decimal) -> str:
-    """The amount without an exponent, its zeros kept: 0.00000000, never 0E-8."""
-    return format(amount, "f")
 
 
 def exceeded(
@@ -31,8 +28,8 @@ def exceeded(
         "exceeded": [
             {
                 "usage_type": usage_type.value,
-                "total_price": plain(price),
-                "exceeded_by": plain(by),
+                "total_price": amount_text(price),
+                "exceeded_by": amount_text(by),
             }
             for usage_type, price, by in selectors.exceeded(prices, price_limit)
         ],
@@ -52,7 +49,7 @@ def type_total(
         "subscription_id": subscription_id,
         "usage_type": usage_type,
         "unit": UNITS[usage_type],
-        "total_price": plain(price),
+        "total_price": amount_text(price),
         # The database adds up whole numbers to one without bounds.
         "total_usage": int(usage),
         "record_count": int(records),
@@ -75,20 +72,20 @@ def daily_total(
         "day": day,
         "usage_type": usage_type,
         "unit": UNITS[usage_type],
-        "total_price": plain(total_price),
+        "total_price": amount_text(total_price),
         "total_usage": total_usage,
         "record_count": record_count,
-        "last_usage_at": last_usage_at,
+        "last_usage_at": moment_text(last_usage_at),
     }
 
 
 def record(
     identity: UUID, usage_date: datetime, price: Decimal, quantity: int, *, unit: str
-) -> shapes.Record:
+) -> shapes.UsageRecord:
     return {
         "id": identity,
-        "usage_date": usage_date,
-        "price": plain(price),
+        "usage_date": moment_text(usage_date),
+        "price": amount_text(price),
         "quantity": quantity,
         "unit": unit,
     }
@@ -100,5 +97,13 @@ def subscription(
     return {
         "subscription_id": subscription_id,
         "external_id": external_id,
-        "created_at": created_at,
+        "created_at": moment_text(created_at),
+    }
+
+
+def run(*columns: Any) -> Mapping[str, Any]:
+    """A refresh, by its RUN_COLUMNS."""
+    return {
+        name: moment_text(value) if isinstance(value, datetime) else value
+        for name, value in zip(selectors.RUN_COLUMNS, columns, strict=True)
     }

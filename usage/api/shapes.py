@@ -1,9 +1,16 @@
-"""How answers look: the types of what is sent, and with them the schema that is published."""
+"""How answers look: the types of what is sent, and with them the schema that is published.
+
+The name of a type here is its name in a generated client, so none is that of a type which such a
+language has by itself, as Record in TypeScript.
+"""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from typing import Annotated, Any, Literal, TypedDict
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, TypedDict
 from uuid import UUID
+
+from django.db.models import TextChoices
 
 from usage.api.values import IDS, Schema
 from usage.models import RefreshRun, UsageType
@@ -13,19 +20,30 @@ def _told(description: str, example: Any, **rules: Any) -> Schema:
     return {"description": description, "examples": [example], **rules}
 
 
+def _one_of(values: type[StrEnum | TextChoices], example: str) -> Schema:
+    """The rules of a value that is one of an enum, whose schema has a name of its own."""
+    return {"enum": values, "examples": [example]}
+
+
+def _moment(description: str, example: str) -> Schema:
+    """The rules of a moment, which is text in the form of moment_text."""
+    return _told(description, example, format="date-time")
+
+
 _MONEY = {"format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
 
+
+class Unit(StrEnum):
+    """The unit that quantities of a usage type are counted in."""
+
+    KILOBYTES = "kilobytes"
+    SECONDS = "seconds"
+
+
 SubscriptionId = Annotated[int, _told("The subscription.", 1, **IDS.schema)]
-Type = Annotated[str, _told("What was used.", "data", enum=UsageType.values)]
-Unit = Annotated[
-    str,
-    _told(
-        "What quantities of this type are counted in.",
-        UsageType.DATA.unit,
-        enum=[usage_type.unit for usage_type in UsageType],
-    ),
-]
-Price = Annotated[str, _told("The price, with every digit it has.", "260.45193828", **_MONEY)]
+Type = Annotated[str, _one_of(UsageType, "data")]
+InUnit = Annotated[str, _one_of(Unit, "kilobytes")]
+Price = Annotated[str, _told("The price, exactly.", "260.45193828", **_MONEY)]
 Count = Annotated[int, _told("How many records were added up.", 488, minimum=1)]
 Quantity = Annotated[int, _told("Kilobytes or seconds.", 19333449, minimum=0)]
 
@@ -52,7 +70,7 @@ class TypeTotal(TypedDict):
 
     subscription_id: SubscriptionId
     usage_type: Type
-    unit: Unit
+    unit: InUnit
     total_price: Price
     total_usage: Quantity
     record_count: Count
@@ -66,23 +84,23 @@ class DailyTotal(TypedDict):
     subscription_id: SubscriptionId
     day: Annotated[date, _told("The day, in `time_zone`.", "2026-11-24")]
     usage_type: Type
-    unit: Unit
+    unit: InUnit
     total_price: Price
     total_usage: Quantity
     record_count: Count
     last_usage_at: Annotated[
-        datetime, _told("The moment of the newest record.", "2026-11-24T09:12:54Z")
+        str, _moment("The moment of the newest record.", "2026-11-24T09:12:54.000000Z")
     ]
 
 
-class Record(TypedDict):
+class UsageRecord(TypedDict):
     """One raw record."""
 
     id: Annotated[UUID, _told("The record.", "0195f3a2-6c1e-7cc4-8ad0-3f1b5c2d9e77")]
-    usage_date: Annotated[datetime, _told("When it was used.", "2026-11-24T09:12:54Z")]
+    usage_date: Annotated[str, _moment("When it was used.", "2026-11-24T09:12:54.000000Z")]
     price: Annotated[str, _told("The price; below zero for a credit.", "0.03125", **_MONEY)]
     quantity: Quantity
-    unit: Unit
+    unit: InUnit
 
 
 class Subscription(TypedDict):
@@ -90,19 +108,18 @@ class Subscription(TypedDict):
 
     subscription_id: SubscriptionId
     external_id: Annotated[str, _told("Its name elsewhere.", "sub-000001")]
-    created_at: Annotated[datetime, _told("When it was made.", "2026-11-01T08:00:00Z")]
+    created_at: Annotated[str, _moment("When it was made.", "2026-11-01T08:00:00.000000Z")]
 
 
 NextPage = Annotated[str | None, _told("The next page; null after the last.", None, format="uri")]
-Results = Sequence[Mapping[str, Any]]
 
 
-class UsagePage(TypedDict):
-    """A page of results, and what it is worth."""
+class Envelope(TypedDict):
+    """The fields around the results of a list of usage."""
 
     as_of: Annotated[
-        datetime,
-        _told("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
+        str,
+        _moment("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
     ]
     live: Annotated[bool, _told("Whether the rows were read as they are now.", False)]
     time_zone: Annotated[str, _told("The zone in which days are cut.", "UTC")]
@@ -110,30 +127,53 @@ class UsagePage(TypedDict):
     from_date: Annotated[date | None, _told("The first day asked for; null: open.", "2026-11-01")]
     to_date: Annotated[date | None, _told("The last day asked for; null: open.", "2026-11-30")]
     next: NextPage
-    results: Results
 
 
-class Page(TypedDict):
-    """A page of results."""
+class OverLimitPage(Envelope):
+    """A page of subscriptions that reached the limit."""
 
-    next: NextPage
-    results: Results
+    results: Sequence[OverLimit]
+
+
+class TotalsPage(Envelope):
+    """A page of totals by subscription and usage type."""
+
+    results: Sequence[TypeTotal]
+
+
+class DailyPage(Envelope):
+    """A page of totals by subscription, day and usage type."""
+
+    results: Sequence[DailyTotal]
+
+
+class UsageRecordsPage(Envelope):
+    """A page of the raw records behind one daily total."""
+
+    results: Sequence[UsageRecord]
+
+
+class SubscriptionsPage(Envelope):
+    """A page of subscriptions."""
+
+    results: Sequence[Subscription]
 
 
 class Run(TypedDict):
     """One refresh or audit. A queued one has not begun."""
 
     id: Annotated[int, _told("Names it.", 1042, **IDS.schema)]
-    trigger: Annotated[str, _told("Who asked for it.", "api", enum=RefreshRun.Trigger.values)]
-    status: Annotated[str, _told("How far it is.", "success", enum=RefreshRun.Status.values)]
+    trigger: Annotated[str, _one_of(RefreshRun.Trigger, "api")]
+    status: Annotated[str, _one_of(RefreshRun.Status, "success")]
     started_at: Annotated[
-        datetime, _told("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.5Z")
+        str,
+        _moment("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.500000Z"),
     ]
     finished_at: Annotated[
-        datetime | None, _told("When it ended; null until then.", "2026-11-24T14:40:12.7Z")
+        str | None, _moment("When it ended; null until then.", "2026-11-24T14:40:12.700000Z")
     ]
     as_of: Annotated[
-        datetime | None, _told("What totals are as of after it.", "2026-11-24T14:40:12.6Z")
+        str | None, _moment("What totals are as of after it.", "2026-11-24T14:40:12.600000Z")
     ]
     open_rows: Annotated[int | None, _told("Rows of the open days after it.", 386)]
     rows_changed: Annotated[int | None, _told("Rows of the open days it wrote.", 2)]
@@ -153,16 +193,37 @@ class Run(TypedDict):
     ]
 
 
-class Fault(TypedDict):
-    """One thing that is wrong."""
+class RunsPage(TypedDict):
+    """A page of refreshes, the newest first."""
 
-    code: Annotated[str, _told("For programs.", "invalid")]
-    detail: Annotated[str, _told("For people: what is wrong and what to do.", "")]
-    attr: Annotated[str | None, _told("The parameter at fault; null: no parameter is.", None)]
+    next: NextPage
+    results: Sequence[Run]
 
 
-class Errors(TypedDict):
-    """What every answer that is none looks like."""
+class EndpointLine(TypedDict):
+    """One endpoint of the API."""
 
-    type: Literal["validation_error", "client_error", "server_error"]
-    errors: Annotated[Sequence[Fault], {"minItems": 1}]
+    path: Annotated[str, _told("Its path.", "/api/v1/usage/totals/")]
+    methods: Annotated[Sequence[str], _told("The methods it takes.", ["GET"])]
+    description: Annotated[
+        str, _told("Its subject.", "Totals by subscription and usage type over the days.")
+    ]
+
+
+class EndpointList(TypedDict):
+    """The endpoints of the API."""
+
+    endpoints: Annotated[Sequence[EndpointLine], {"minItems": 1}]
+
+
+class OpenApiDocument(TypedDict):
+    """A description of the API in OpenAPI 3.1."""
+
+    openapi: Annotated[str, _told("The version of OpenAPI.", "3.1.0")]
+    info: Annotated[Mapping[str, object], _told("Title, version and licence.", {"title": "Usage"})]
+    servers: Annotated[
+        Sequence[Mapping[str, object]], _told("The addresses of the server.", [{"url": "/"}])
+    ]
+    tags: Annotated[Sequence[Mapping[str, object]], _told("Groups.", [{"name": "Usage"}])]
+    paths: Annotated[Mapping[str, object], _told("The endpoints.", {})]
+    components: Annotated[Mapping[str, object], _told("The types.", {})]

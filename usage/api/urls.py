@@ -1,15 +1,23 @@
 from django.urls import path
 
-from usage.api import endpoints, refreshes
+from usage.api import endpoints, refreshes, root
 from usage.api.schema import pages
 
 app_name = "api"
+LISTS = {
+    "usage/over-limit": endpoints.OverLimit,
+    "usage/totals": endpoints.Totals,
+    "usage/daily": endpoints.Daily,
+    "usage/records": endpoints.Records,
+    "subscriptions": endpoints.Subscriptions,
+}
 urlpatterns = [
-    path("usage/over-limit/", endpoints.OverLimit.as_view(), name="over-limit"),
-    path("usage/totals/", endpoints.Totals.as_view(), name="totals"),
-    path("usage/daily/", endpoints.Daily.as_view(), name="daily"),
-    path("usage/records/", endpoints.Records.as_view(), name="records"),
-    path("subscriptions/", endpoints.Subscriptions.as_view(), name="subscriptions"),
+    path("", root.Root.as_view(), name="root"),
+    *(path(f"{name}/", view.as_view(), name=name) for name, view in LISTS.items()),
+    *(
+        path(f"{name}.csv", view.as_view(is_file=True), name=f"{name}.csv")
+        for name, view in LISTS.items()
+    ),
     path("refreshes/", refreshes.Refreshes.as_view(), name="refreshes"),
     path("refreshes/<int:run_id>/", refreshes.Refresh.as_view(), name="refresh"),
     path("schema/", pages.Description.as_view(), name="schema"),

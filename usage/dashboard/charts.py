@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 
 from usage.models import RefreshRun, UsageType
+from usage.services.notation import amount_text
 
 Chart: TypeAlias = dict[str, Any]
 
@@ -41,7 +42,7 @@ def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
     def series(usage_type: UsageType, column: str) -> dict[str, Any]:
         found = {row["day"]: row[column] for row in rows if row["usage_type"] == usage_type}
         # Text, so that no digit is lost on the way to the legend.
-        values = [_plain(found.get(day, 0)) for day in all_days]
+        values = [amount_text(Decimal(found.get(day, 0))) for day in all_days]
         return {"label": usage_type.label, "colour": usage_type.value, "values": values}
 
     price = {
@@ -101,10 +102,6 @@ def of_runs(runs: Sequence[RefreshRun]) -> list[Chart]:
     }
     labels = [f"{run.started_at.day} {run.started_at:%b %H:%M:%S}" for run in drawn]
     return [{"kind": "stacked", "labels": labels, **chart} for chart in [durations, changes]]
-
-
-def _plain(number: Decimal | int) -> str:
-    return format(number, "f") if isinstance(number, Decimal) else str(number)
 
 
 def _seconds_by_part(run: RefreshRun) -> dict[str, float]:

@@ -13,6 +13,8 @@ from usage.models.subscriptions import Subscription
 
 
 class UsageType(models.TextChoices):
+    """The kind of usage."""
+
     DATA = "data", "Data"
     VOICE = "voice", "Voice"
 

@@ -96,6 +96,8 @@ class RefreshRun(models.Model):
     """One run of the refresh, kept for 90 days or 100,000 runs."""
 
     class Trigger(models.TextChoices):
+        """The origin of the run."""
+
         SCHEDULE = "schedule"
         COMMAND = "command"
         API = "api"
@@ -103,6 +105,8 @@ class RefreshRun(models.Model):
         AUDIT = "audit"
 
     class Status(models.TextChoices):
+        """The state of the run."""
+
         QUEUED = "queued"
         RUNNING = "running"
         SUCCESS = "success"

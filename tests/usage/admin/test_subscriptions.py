@@ -73,7 +73,7 @@ def test_staff_see_every_page(usage: None, staff: Client, path: str) -> None:
 
 def test_list_shows_totals_over_all_days(usage: None, staff: Client) -> None:
     page = text(staff, "/admin/usage/subscription/")
-    assert "3.00 for 60 kilobytes" in page
+    assert "3 for 60 kilobytes" in page
     assert "2.5 for 60 seconds" in page
     assert "9 for 90 kilobytes" in page
 

@@ -13,7 +13,7 @@ from usage.models import UsageState
 from usage.services import open_view, periods
 from usage.services.changes import Changes
 
-AS_OF = "2026-11-24T12:00:00Z"
+AS_OF = "2026-11-24T12:00:00.000000Z"
 LISTS = {
     "usage/over-limit": "price_limit=0",
     "usage/totals": "",

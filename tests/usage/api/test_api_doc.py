@@ -23,6 +23,9 @@ from tests.connections import run_sql
 from tests.factories import data_record, make_key, make_subscription, refresh_totals
 from tests.given import given
 from tests.processes import ROOT, database_url
+from tests.usage.api.clients.conftest import SCHEME
+from tests.usage.api.clients.node import run_program
+from tests.usage.api.clients.typescript import prepare, run_compiled, type_check
 from usage.models import RefreshRun, Scope, Subscription
 from usage.services.requests import run_requested
 
@@ -31,7 +34,9 @@ BLOCKS = re.findall(r"^```\n(\$ .*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 SCRIPTS = {
     language: (script, shown)
     for language, script, shown in re.findall(
-        r"^```(python|javascript)\n(.*?)^```\n\n```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL
+        r"^```(python|javascript|typescript)\n(.*?)^```\n\n```text\n(.*?)^```$",
+        TEXT,
+        re.MULTILINE | re.DOTALL,
     )
 }
 # A block's commands build on each other; each has what it shows below it.
@@ -149,7 +154,7 @@ def lines(text: str) -> set[str]:
 def test_there_are_examples() -> None:
     assert sum(map(len, EXAMPLES)) == TEXT.count("\n$ ")
     assert sum(map(len, EXAMPLES)) >= 15
-    assert SCRIPTS.keys() == {"python", "javascript"}
+    assert SCRIPTS.keys() == {"python", "javascript", "typescript"}
 
 
 @pytest.mark.parametrize("examples", EXAMPLES, ids=[each[0][0][:60] for each in EXAMPLES])
@@ -205,6 +210,21 @@ def test_node_prints_what_is_shown(environment: dict[str, str], place: Path) -> 
     script, shown = SCRIPTS["javascript"]
     (place / "usage.mjs").write_text(script)
     assert run(["node", "usage.mjs"], environment, place) == shown
+
+
+def test_typescript_type_checks_and_prints_what_is_shown(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    script, shown = SCRIPTS["typescript"]
+    prepare(tmp_path)
+    description = str(ROOT / "docs" / "openapi.yaml")
+    run_program("openapi-typescript", description, "--output", "openapi.d.ts", at=tmp_path)
+    # As it stands there; then as the server of this test knows a key.
+    (tmp_path / "usage.mts").write_text(script)
+    type_check(tmp_path)
+    compiled = tmp_path / "usage.mjs"
+    compiled.write_text(compiled.read_text().replace("Bearer ", f"{SCHEME} "))
+    assert run_compiled("usage.mjs", tmp_path, **environment) == shown
 
 
 @pytest.mark.usefixtures("refreshed_when_too_old")

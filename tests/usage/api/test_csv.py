@@ -1,6 +1,7 @@
 """A list as CSV: every row in one file, the columns and the text of the JSON results."""
 
 import csv
+import re
 from collections.abc import Generator, Iterator
 from threading import BoundedSemaphore
 from typing import Any
@@ -70,11 +71,11 @@ def test_over_limit_has_a_line_for_each_type_that_exceeded(
     assert download(client_with_token, "usage/over-limit", "price_limit=0.2") == [
         HEADERS["usage/over-limit"],
         "1,data,0.20000001,0.00000001",
-        "1,voice,9.00,8.80",
+        "1,voice,9,8.8",
     ]
     assert download(client_with_token, "usage/over-limit", "price_limit=1") == [
         HEADERS["usage/over-limit"],
-        "1,voice,9.00,8.00",
+        "1,voice,9,8",
     ]
 
 
@@ -82,16 +83,16 @@ def test_totals(usage: None, client_with_token: APIClient) -> None:
     assert download(client_with_token, "usage/totals", "month=2026-11") == [
         HEADERS["usage/totals"],
         "1,data,kilobytes,0.20000001,8589934592,2,2026-11-01,2026-11-01",
-        "1,voice,seconds,9.00,60,1,2026-11-30,2026-11-30",
+        "1,voice,seconds,9,60,1,2026-11-30,2026-11-30",
     ]
 
 
 def test_daily_in_the_order_asked_for(usage: None, client_with_token: APIClient) -> None:
     assert download(client_with_token, "usage/daily", "ordering=total_price") == [
         HEADERS["usage/daily"],
-        "2,2026-12-01,voice,seconds,-1.50,30,1,2026-12-01T00:00:00.250000Z",
+        "2,2026-12-01,voice,seconds,-1.5,30,1,2026-12-01T00:00:00.250000Z",
         "1,2026-11-01,data,kilobytes,0.20000001,8589934592,2,2026-11-01T23:59:59.500000Z",
-        "1,2026-11-30,voice,seconds,9.00,60,1,2026-11-30T12:30:00Z",
+        "1,2026-11-30,voice,seconds,9,60,1,2026-11-30T12:30:00.000000Z",
     ]
 
 
@@ -99,7 +100,7 @@ def test_records(usage: None, client_with_token: APIClient) -> None:
     header, *lines = download(client_with_token, "usage/records", LISTS["usage/records"])
     assert header == HEADERS["usage/records"]
     assert [line.split(",", 1)[1] for line in lines] == [
-        "2026-11-01T00:00:00Z,0.20,4294967296,kilobytes",
+        "2026-11-01T00:00:00.000000Z,0.2,4294967296,kilobytes",
         "2026-11-01T23:59:59.500000Z,0.00000001,4294967296,kilobytes",
     ]
 
@@ -159,7 +160,7 @@ def test_every_row_is_in_one_answer_of_three_statements(
 def test_headers_say_what_the_envelope_says(usage: None, client_with_token: APIClient) -> None:
     response = get(client_with_token, "usage/daily", "month=2026-11&format=csv")
     assert {name: response[name] for name in response.headers if name.startswith("Usage-")} == {
-        "Usage-As-Of": "2026-11-24T12:00:00Z",
+        "Usage-As-Of": "2026-11-24T12:00:00.000000Z",
         "Usage-Live": "false",
         "Usage-Time-Zone": "UTC",
         "Usage-Currency": "USD",
@@ -172,7 +173,7 @@ def test_a_live_answer_says_so(sealed_usage: None, client_with_token: APIClient)
     response = get(client_with_token, "usage/totals", f"{query}&format=csv")
     assert response["Usage-Live"] == "true"
     assert response["Usage-As-Of"] > answer(client_with_token, "usage/totals")["as_of"]
-    assert text_of(response).splitlines()[1] == ("1,data,kilobytes,4.50,45,4,2026-11-01,2026-11-03")
+    assert text_of(response).splitlines()[1] == ("1,data,kilobytes,4.5,45,4,2026-11-01,2026-11-03")
 
 
 @pytest.mark.parametrize(
@@ -358,3 +359,53 @@ def test_a_client_that_could_not_see_a_break_is_refused(
     )
     assert response.status_code == 400
     assert only_error(response, "client_error")["code"] == "http_version"
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_a_path_of_its_own_has_the_same_file(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    by_format = get(client_with_token, path, f"{query}&format=csv".lstrip("&"))
+    expected, kept = text_of(by_format), by_format.headers.get("ETag")
+    for accept in ("*/*", "text/csv", "application/json", "image/png", ""):
+        response = client_with_token.get(
+            f"/api/v1/{path}.csv", QUERY_STRING=query, headers={"Accept": accept}
+        )
+        assert text_of(response) == expected
+        assert response["Content-Disposition"] == by_format["Content-Disposition"]
+        assert response.headers.get("ETag") == kept
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_a_path_of_its_own_takes_no_page_and_no_format(
+    usage: None, client_with_token: APIClient, path: str, query: str
+) -> None:
+    response = client_with_token.get(
+        f"/api/v1/{path}.csv", QUERY_STRING=f"{query}&page_size=100&cursor=x&format=csv&colour=red"
+    )
+    assert response.status_code == 400
+    assert response["Content-Type"] == "application/json"
+    errors = response.json()["errors"]
+    assert sorted((error["attr"], error["code"]) for error in errors) == [
+        ("colour", "unknown"),
+        ("cursor", "unknown"),
+        ("format", "unknown"),
+        ("page_size", "unknown"),
+    ]
+
+
+def test_a_path_of_its_own_is_not_modified_either(
+    usage: None, client_with_token: APIClient
+) -> None:
+    path = "/api/v1/usage/totals.csv"
+    first = client_with_token.get(path)
+    assert text_of(first)
+    again = client_with_token.get(path, headers={"If-None-Match": first["ETag"]})
+    assert again.status_code == 304
+
+
+def test_every_moment_has_the_same_form(usage: None, client_with_token: APIClient) -> None:
+    """Fails when pandas leaves a column as text: it reads the whole column in one form."""
+    rows = csv.DictReader(download(client_with_token, "usage/daily"))
+    forms = {re.sub("[0-9]", "9", row["last_usage_at"]) for row in rows}
+    assert forms == {"9999-99-99T99:99:99.999999Z"}

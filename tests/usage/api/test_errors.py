@@ -16,17 +16,20 @@ from usage.models import UsageState
 
 
 def test_an_unknown_path_is_404_in_json(client_with_token: APIClient) -> None:
-    for path in ("/api/v1/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
+    for path in ("/api/", "/api/v1/usage/nothing/", "/api/v1/usage/totals/1/", "/%00/"):
         response = client_with_token.get(path)
         assert response.status_code == 404
         assert response["Cache-Control"] == "private, no-cache"
         assert only_error(response, "client_error")["code"] == "not_found"
 
 
-def test_a_path_without_its_slash_is_redirected(client_with_token: APIClient) -> None:
-    response = client_with_token.get("/api/v1/usage/totals?month=2026-11")
-    assert response.status_code == 301
-    assert response["Location"] == "/api/v1/usage/totals/?month=2026-11"
+def test_an_unknown_path_lists_the_endpoints(client_with_token: APIClient) -> None:
+    detail = only_error(client_with_token.get("/api/v1/usage/total/"), "client_error")["detail"]
+    assert detail.startswith(
+        "Nothing is at /api/v1/usage/total/. The endpoints of the API are /api"
+    )
+    for path in ("", *(f"{path}/" for path in LISTS), *(f"{path}.csv" for path in LISTS)):
+        assert f" /api/v1/{path}" in detail
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -56,9 +59,13 @@ def test_a_request_with_thousands_of_parameters_is_400(client_with_token: APICli
 
 
 def test_a_host_that_is_not_ours_is_400(client_with_token: APIClient) -> None:
-    response = get(client_with_token, "subscriptions", host="elsewhere.example")
-    assert response.status_code == 400
-    assert only_error(response, "client_error")["code"] == "parse_error"
+    """Fails when the operator is not told which setting to change."""
+    for host in ("elsewhere.example", "no host"):
+        response = get(client_with_token, "subscriptions", host=host)
+        assert response.status_code == 400
+        error = only_error(response, "client_error")
+        assert error["code"] == "host_not_allowed"
+        assert "DJANGO_ALLOWED_HOSTS" in error["detail"]
 
 
 @pytest.mark.parametrize(("path", "query"), LISTS.items())

@@ -40,7 +40,7 @@ def test_live_totals_are_those_of_the_raw_records(
             "subscription_id": 1,
             "usage_type": "data",
             "unit": "kilobytes",
-            "total_price": "4.50",
+            "total_price": "4.5",
             "total_usage": 45,
             "record_count": 4,
             "first_day": "2026-11-01",
@@ -50,7 +50,7 @@ def test_live_totals_are_those_of_the_raw_records(
             "subscription_id": 1,
             "usage_type": "voice",
             "unit": "seconds",
-            "total_price": "11.00",
+            "total_price": "11",
             "total_usage": 90,
             "record_count": 2,
             "first_day": "2026-11-01",
@@ -69,7 +69,7 @@ def test_an_answer_from_the_totals_says_so(
     assert moment(found) == UsageState.objects.get().as_of
     assert [
         (row["subscription_id"], row["usage_type"], row["total_price"]) for row in found["results"]
-    ] == [(1, "data", "2.00"), (1, "voice", "7.00"), (2, "data", "5.00")]
+    ] == [(1, "data", "2"), (1, "voice", "7"), (2, "data", "5")]
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_live_days_narrow_by_every_parameter(
         return [f"{row['day'][5:]} {row['usage_type']} {row['total_price']}" for row in found]
 
     assert days("") == [
-        "11-01 data 3.00",
-        "11-01 voice 7.00",
-        "11-03 data 1.50",
-        "12-24 voice 4.00",
+        "11-01 data 3",
+        "11-01 voice 7",
+        "11-03 data 1.5",
+        "12-24 voice 4",
     ]
-    assert days("from_date=2026-11-02") == ["11-03 data 1.50", "12-24 voice 4.00"]
-    assert days("to_date=2026-11-03") == ["11-01 data 3.00", "11-01 voice 7.00", "11-03 data 1.50"]
-    assert days("to_date=2026-11-02") == ["11-01 data 3.00", "11-01 voice 7.00"]
-    assert days("month=2026-12") == ["12-24 voice 4.00"]
-    assert days("usage_type=data&ordering=-day") == ["11-03 data 1.50", "11-01 data 3.00"]
-    assert days("ordering=total_price&page_size=2") == ["11-03 data 1.50", "11-01 data 3.00"]
+    assert days("from_date=2026-11-02") == ["11-03 data 1.5", "12-24 voice 4"]
+    assert days("to_date=2026-11-03") == ["11-01 data 3", "11-01 voice 7", "11-03 data 1.5"]
+    assert days("to_date=2026-11-02") == ["11-01 data 3", "11-01 voice 7"]
+    assert days("month=2026-12") == ["12-24 voice 4"]
+    assert days("usage_type=data&ordering=-day") == ["11-03 data 1.5", "11-01 data 3"]
+    assert days("ordering=total_price&page_size=2") == ["11-03 data 1.5", "11-01 data 3"]
 
 
 def test_a_live_subscription_must_be_in_both_lists(
@@ -109,8 +109,8 @@ def test_live_over_limit_of_everybody_and_of_named_ones(
     anna = {
         "subscription_id": 1,
         "exceeded": [
-            {"usage_type": "data", "total_price": "4.50", "exceeded_by": "0.00"},
-            {"usage_type": "voice", "total_price": "11.00", "exceeded_by": "6.50"},
+            {"usage_type": "data", "total_price": "4.5", "exceeded_by": "0"},
+            {"usage_type": "voice", "total_price": "11", "exceeded_by": "6.5"},
         ],
     }
     for who in ("", "&subscription_id=1,2", "&external_id=anna"):
@@ -118,7 +118,7 @@ def test_live_over_limit_of_everybody_and_of_named_ones(
         assert (found["live"], found["results"]) == (True, [anna])
     assert results(
         client_with_token, "usage/over-limit", "live=true&price_limit=4.51&month=2026-11"
-    )[0]["exceeded"] == [{"usage_type": "voice", "total_price": "7.00", "exceeded_by": "2.49"}]
+    )[0]["exceeded"] == [{"usage_type": "voice", "total_price": "7", "exceeded_by": "2.49"}]
 
 
 @pytest.mark.parametrize("path", ["usage/totals", "usage/daily"])
@@ -154,9 +154,9 @@ def test_what_another_session_has_not_committed_is_not_shown(
 
     with second_session() as other:
         ask(other, INSERT)
-        assert price() == "4.50"
+        assert price() == "4.5"
         other.commit()
-        assert price() == "104.50"
+        assert price() == "104.5"
 
 
 def test_as_of_of_a_live_answer_is_before_its_snapshot(
@@ -176,7 +176,7 @@ def test_as_of_of_a_live_answer_is_before_its_snapshot(
 
     with connection.execute_wrapper(commit_behind):
         found = answer(client_with_token, "usage/totals", "live=true&subscription_id=1")
-    assert found["results"][0]["total_price"] == "4.50"
+    assert found["results"][0]["total_price"] == "4.5"
     assert len(committed) == 1
     assert moment(found) < committed[0]
 

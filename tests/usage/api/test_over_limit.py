@@ -35,11 +35,11 @@ def test_a_total_equal_to_the_limit_has_reached_it(
     assert results(client_with_token, PATH, "price_limit=10.5") == [
         {
             "subscription_id": 1,
-            "exceeded": [{"usage_type": "data", "total_price": "10.50", "exceeded_by": "0.00"}],
+            "exceeded": [{"usage_type": "data", "total_price": "10.5", "exceeded_by": "0"}],
         },
         {
             "subscription_id": 2,
-            "exceeded": [{"usage_type": "voice", "total_price": "10.50", "exceeded_by": "0.00"}],
+            "exceeded": [{"usage_type": "voice", "total_price": "10.5", "exceeded_by": "0"}],
         },
     ]
     assert results(client_with_token, PATH, "price_limit=10.50000001") == []
@@ -52,7 +52,7 @@ def test_every_type_that_reached_the_limit_is_listed(
         {
             "subscription_id": 1,
             "exceeded": [
-                {"usage_type": "data", "total_price": "10.50", "exceeded_by": "8.50"},
+                {"usage_type": "data", "total_price": "10.5", "exceeded_by": "8.5"},
                 {"usage_type": "voice", "total_price": "2.25", "exceeded_by": "0.25"},
             ],
         }

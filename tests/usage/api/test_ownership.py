@@ -100,9 +100,12 @@ def test_a_day_whose_records_are_dropped_is_gone_for_whatever_is_asked(own: APIC
 
 
 @pytest.mark.parametrize(("path", "query"), [*QUESTIONS, ("usage/records", LISTS["usage/records"])])
-def test_a_csv_holds_own_subscriptions_alone(own: APIClient, path: str, query: str) -> None:
+@pytest.mark.parametrize("ending", ["/?format=csv", ".csv?"])
+def test_a_csv_holds_own_subscriptions_alone(
+    own: APIClient, path: str, query: str, ending: str
+) -> None:
     def lines(suffix: str) -> list[str]:
-        response = get(own, path, f"{query}&format=csv{suffix}")
+        response: Any = own.get(f"/api/v1/{path}{ending}&{query}{suffix}".replace("?&", "?"))
         assert response.status_code == 200
         return b"".join(response).decode().splitlines()[1:]
 

@@ -5,7 +5,8 @@ from urllib.parse import quote
 import pytest
 from rest_framework.test import APIClient
 
-from tests.usage.api.asking import LISTS, answer, faults, fill_totals, get
+from tests.factories import make_subscription
+from tests.usage.api.asking import LISTS, answer, faults, fill_totals, get, results
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_a_value_out_of_range_is_refused(
         "price_limit=0&subscription_id=9223372036854775807",
         f"price_limit=0&external_id={'x' * 100}",
         "price_limit=0&external_id=%F0%9F%93%9E%25%27%22",
-        "price_limit=0&external_id=a%20b,%20c",
+        "price_limit=0&external_id=a%20b,c",
         "price_limit=0&from_date=2026-11-01&to_date=2026-11-01",
         "price_limit=0&subscription_id=" + ",".join(map(str, range(1, 201))),
     ],
@@ -234,3 +235,42 @@ def test_each_fault_says_what_is_allowed(client_with_token: APIClient) -> None:
 def test_a_fault_quotes_little_of_a_long_value(client_with_token: APIClient) -> None:
     body = get(client_with_token, "usage/daily", f"ordering={'x' * 4000}&{'y' * 4000}=1").content
     assert len(body) < 1000
+
+
+@pytest.mark.parametrize(
+    "path", ["usage/totals", "usage/daily", "usage/over-limit", "subscriptions"]
+)
+@pytest.mark.parametrize("value", ["+33612345678", "%2033612345678", "a,+33", "33612345678+"])
+def test_a_plus_that_arrives_as_a_blank_is_refused_with_a_hint(
+    client_with_token: APIClient, path: str, value: str
+) -> None:
+    """Fails when a phone number with a bare + gets an empty answer."""
+    fill_totals()
+    response = get(client_with_token, path, f"{LISTS[path]}&external_id={value}".lstrip("&"))
+    assert response.status_code == 400
+    [error] = response.json()["errors"]
+    assert (error["attr"], error["code"]) == ("external_id", "invalid")
+    assert "In an address a + is a blank: write %2B for a +." in error["detail"]
+
+
+@pytest.mark.parametrize(
+    "query", ["price_limit=+5", "month=+2026-11", "subscription_id=+1", "page_size=+5"]
+)
+def test_a_plus_before_any_value_is_refused_with_a_hint(
+    client_with_token: APIClient, query: str
+) -> None:
+    response = get(client_with_token, "usage/over-limit", query)
+    name = query.partition("=")[0]
+    [detail] = [each["detail"] for each in response.json()["errors"] if each["attr"] == name]
+    assert "write %2B" in detail
+
+
+def test_an_escaped_plus_and_a_blank_within_are_part_of_a_name(
+    client_with_token: APIClient,
+) -> None:
+    make_subscription("+33612345678", id=1)
+    make_subscription("anna bob", id=2)
+    fill_totals()
+    for query, number in (("%2B33612345678", 1), ("anna+bob", 2), ("anna%20bob", 2)):
+        found = results(client_with_token, "subscriptions", f"external_id={query}")
+        assert [row["subscription_id"] for row in found] == [number]

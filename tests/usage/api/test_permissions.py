@@ -26,6 +26,7 @@ OPEN = {
     "/logout/": "signs out whoever is signed in",
     "/admin/login/": "where staff sign in",
     "/admin/logout/": "signs out whoever is signed in",
+    "/api/v1/": "lists the endpoints, holds no data",
     "/api/v1/schema/": "describes the API, holds no data",
     "/api/v1/docs/": "shows that description",
 }

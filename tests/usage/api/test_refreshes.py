@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.test import Client
 from rest_framework.test import APIClient
 
 from tests.connections import ask, run_sql, second_session
@@ -144,6 +145,79 @@ def test_a_broker_that_is_away_is_told_within_seconds(
     assert (run.status, run.error[:10]) == ("failed", "The broker")
 
 
+@pytest.mark.parametrize(
+    ("media_type", "body", "status", "faults"),
+    [
+        ("application/json", "", 202, []),
+        ("application/json", "{}", 202, []),
+        ("application/json; charset=utf-8", " {} ", 202, []),
+        (
+            "application/json",
+            '{"days": 3, "sub": 1}',
+            400,
+            [("days", "unknown"), ("sub", "unknown")],
+        ),
+        ("application/json", "{", 400, [(None, "parse_error")]),
+        ("application/json", "[]", 400, [(None, "parse_error")]),
+        ("application/json", "null", 400, [(None, "parse_error")]),
+        ("application/json", '{"a": NaN}', 400, [(None, "parse_error")]),
+        ("application/json", "[" * 100_000, 400, [(None, "parse_error")]),
+        ("application/json", '{"\\u0000": 1}', 400, [("\0", "unknown")]),
+        ("application/json", f'"{"x" * 3_000_000}"', 400, [(None, "parse_error")]),
+        ("application/x-www-form-urlencoded", "days=3", 415, [(None, "unsupported_media_type")]),
+        ("multipart/form-data; boundary=b", "--b--", 415, [(None, "unsupported_media_type")]),
+        ("text/plain", "now", 415, [(None, "unsupported_media_type")]),
+        ("", "now", 415, [(None, "unsupported_media_type")]),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_body_that_says_anything_is_a_fault(
+    operator: APIClient,
+    queue: Callable[[], int],
+    media_type: str,
+    body: str,
+    status: int,
+    faults: list[tuple[str | None, str]],
+) -> None:
+    """Fails when a client believes that a field it sends is obeyed."""
+    response = operator.generic("POST", PATH, body, content_type=media_type)
+    assert response.status_code == status
+    errors = response.json().get("errors", [])
+    assert [(error["attr"], error["code"]) for error in errors] == faults
+    assert queue() == RefreshRun.objects.count() == (1 if status == 202 else 0)
+
+
+def test_a_body_of_a_person_is_read_in_the_same_way(db: None, queue: Callable[[], int]) -> None:
+    """The CSRF token is looked for in a form first."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("staff", is_staff=True))
+    token = client.get("/refreshes/").cookies["csrftoken"].value
+    for media_type in ("multipart/form-data; boundary=b", "application/x-www-form-urlencoded"):
+        headers = {"X-CSRFToken": token}
+        response = client.generic("POST", PATH, "--b--", media_type, headers=headers)
+        assert response.status_code == 415
+    assert client.post(PATH, headers={"X-CSRFToken": token}).status_code == 415
+    assert client.generic("POST", PATH, headers={"X-CSRFToken": token}).status_code == 202
+    assert queue() == 1
+
+
+def test_a_parameter_of_what_has_none_is_a_fault(
+    operator: APIClient, queue: Callable[[], int]
+) -> None:
+    run = operator.post(PATH)["Location"]
+    for response in (
+        operator.post(f"{PATH}?days=3&live=true"),
+        operator.get(f"{run}?days=3&live=true"),
+    ):
+        assert response.status_code == 400
+        errors = response.json()["errors"]
+        assert [(error["attr"], error["code"]) for error in errors] == [
+            ("days", "unknown"),
+            ("live", "unknown"),
+        ]
+    assert queue() == 1
+
+
 @pytest.fixture
 def history(db: None) -> None:
     run_sql(
@@ -165,8 +239,8 @@ def test_the_history_is_whole_and_the_newest_comes_first(
         "id": 1,
         "trigger": "schedule",
         "status": "success",
-        "started_at": "2026-11-01T10:01:00Z",
-        "finished_at": "2026-11-01T10:01:01Z",
+        "started_at": "2026-11-01T10:01:00.000000Z",
+        "finished_at": "2026-11-01T10:01:01.000000Z",
         "as_of": None,
         "open_rows": 5,
         "rows_changed": 2,

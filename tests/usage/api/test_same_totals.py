@@ -16,8 +16,16 @@ from rest_framework.test import APIClient
 
 from tests.connections import run_sql
 from tests.exact import plain_totals
-from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
-from tests.usage.api.asking import get, pages
+from tests.factories import (
+    data_record,
+    make_subscription,
+    refresh_and_seal,
+    refresh_totals,
+    voice_record,
+)
+from tests.usage.api.asking import get, pages, results
+from tests.usage.api.test_csv import download
+from usage.services.notation import amount_text
 
 pytestmark = pytest.mark.one_server("no record comes late there")
 
@@ -77,7 +85,7 @@ def random_usage(clock_at: Callable[[str], None]) -> None:
 
 
 def as_text(value: Any) -> str:
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    return amount_text(value) if isinstance(value, Decimal) else str(value)
 
 
 def picked(rows: Any, columns: tuple[str, ...]) -> Rows:
@@ -127,3 +135,31 @@ def test_a_csv_adds_up_to_the_raw_records(random_usage: None, client_with_token:
         )
         for row in rows
     ] == plain_totals()
+
+
+def test_one_amount_has_one_text_wherever_it_is_read(
+    state: None, client_with_token: APIClient
+) -> None:
+    """Fails when an answer shows the zeros that a record was written with: PostgreSQL keeps those
+    of the longest summand, also of one that was replaced."""
+    anna = make_subscription("anna", id=1)
+    record = data_record(anna, "2026-11-01T10:00:00Z", "1.50000000", 10)
+    refresh_totals()
+    record.price = Decimal("1.5")
+    record.save()
+    refresh_totals()
+    stored = run_sql("SELECT total_price::text FROM usage_period_total")
+    assert ("1.50000000",) in stored
+    assert run_sql("SELECT total_price::text FROM usage_daily") == [("1.5",)]
+
+    month = "month=2026-11"
+    [over] = results(client_with_token, "usage/over-limit", f"{month}&price_limit=1")
+    assert over["exceeded"] == [{"usage_type": "data", "total_price": "1.5", "exceeded_by": "0.5"}]
+    for path, query in {
+        "usage/totals": month,
+        "usage/daily": month,
+        "usage/over-limit": f"{month}&price_limit=1.5",
+        "usage/records": "subscription_id=1&usage_type=data&day=2026-11-01",
+    }.items():
+        assert '"1.5"' in str(get(client_with_token, path, query).content), path
+        assert ",1.5," in download(client_with_token, path, query)[1], path

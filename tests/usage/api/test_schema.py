@@ -2,24 +2,28 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any, get_type_hints
 
 import jsonschema
 import pytest
 import yaml
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
+from tests.factories import client_of
 from tests.processes import ROOT
 from tests.usage.api.asking import LISTS, faults, fill_totals, get
 from tests.usage.api.test_permissions import ALL, METHODS
 from usage.api import shapes
+from usage.api.faults import ErrorCode
 from usage.api.schema.hints import schema_of
 from usage.api.schema.pages import written
-from usage.models import RefreshRun
+from usage.models import RefreshRun, Scope
 from usage.selectors import FIRST_DAY, LAST_DAY, RUN_COLUMNS
 
 COMMITTED = ROOT / "docs" / "openapi.yaml"
@@ -83,17 +87,19 @@ def test_every_example_fits_its_schema(operation: dict[str, Any]) -> None:
         for told in resolved(answer).get("content", {}).values():
             shown = [each["value"] for each in told.get("examples", {}).values()]
             shown += [told["example"]] if "example" in told else []
-            assert shown or operation["operationId"] == "get_description"
+            assert shown
             for example in shown:
                 fits(example, told["schema"])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each["operationId"])
 def test_every_operation_says_who_may_ask(operation: dict[str, Any]) -> None:
-    needed = [scope for way in operation.get("security", []) for [scope] in way.values()]
-    assert all(f"`{scope}`" in operation["description"] for scope in needed)
-    assert bool(needed) == (operation["operationId"] != "get_description")
-    assert ("401" in operation["responses"]) == bool(needed)
+    is_open = operation["operationId"] in {"get_description", "get_root"}
+    ways = [] if is_open else ["token", "session"]
+    assert [name for way in operation.get("security", []) for name in way] == ways
+    needed = re.findall(r"`(\w+:[\w:]+)`", operation["description"])
+    assert set(needed) <= set(Scope)
+    assert bool(needed) == bool(ways) == ("401" in operation["responses"])
 
 
 def beyond(schema: dict[str, Any]) -> list[str]:
@@ -133,7 +139,7 @@ def test_bounds_are_those_that_are_checked(
 ) -> None:
     """Fails when what the description allows is refused, or what it doesn't is answered."""
     fill_totals()
-    name, schema = parameter["name"], parameter["schema"]
+    name, schema = parameter["name"], resolved(parameter["schema"])
     other = "&".join(part for part in LISTS[path].split("&") if not part.startswith(f"{name}="))
     for value in beyond(schema):
         assert name in {at for at, _ in faults(client_with_token, path, f"{other}&{name}={value}")}
@@ -164,12 +170,13 @@ def test_run_is_described_as_the_table_has_it() -> None:
     assert tuple(hints) == RUN_COLUMNS
     for name, hint in hints.items():
         field = RefreshRun._meta.get_field(name)
-        assert ("null" in schema_of(hint, lambda _: {})["type"]) == field.null, name
+        schema = schema_of(hint, lambda _: {"type": "string"})
+        assert ("null" in schema["type"]) == field.null, name
 
 
 def test_codes_are_those_of_the_documentation() -> None:
     """Fails when docs/api.md or the description knows a code that the other doesn't."""
-    told = {
+    described = {
         (status, code)
         for status, answer in (
             (status, resolved(answer))
@@ -183,15 +190,153 @@ def test_codes_are_those_of_the_documentation() -> None:
     documented = {
         (status, code) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)
     }
-    # No operation has them: where none is, or by another method.
-    assert documented - told == {("405", "method_not_allowed")}
-    assert told - documented == set()
+    assert documented == described
+    assert {code for _, code in described} == set(ErrorCode)
+
+
+def described_schemas() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema of the description, with where it is: those of the types and, in operations,
+    those of parameters and answers."""
+    yield from SCHEMA["components"]["schemas"].items()
+    for operation in OPERATIONS.values():
+        name = operation["operationId"]
+        for parameter in operation.get("parameters", []):
+            yield f"{name} {parameter['name']}", parameter["schema"]
+        for status, answer in operation["responses"].items():
+            for kind, content in resolved(answer).get("content", {}).items():
+                yield f"{name} {status} {kind}", content["schema"]
+
+
+def test_every_object_and_every_enum_has_a_name() -> None:
+    """Fails when a generator has to make a name up, such as GetTotalsResponse200."""
+
+    def parts(schema: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(schema, dict):
+            yield schema
+            for part in schema.values():
+                yield from parts(part)
+        elif isinstance(schema, list):
+            for part in schema:
+                yield from parts(part)
+
+    for where, schema in described_schemas():
+        is_named = where in SCHEMA["components"]["schemas"]
+        for part in parts(schema):
+            if part is not schema or not is_named:
+                assert "enum" not in part, where
+                assert not isinstance(part.get("properties"), dict), where
+                assert not {"allOf", "anyOf", "oneOf"} & part.keys(), where
+
+
+def test_names_are_those_that_clients_read() -> None:
+    names = set(SCHEMA["components"]["schemas"])
+    assert {"TotalsPage", "DailyPage", "OverLimitPage", "UsageRecordsPage", "Error"} <= names
+    # TypeScript has a type of this name.
+    assert "Record" not in names
+
+
+def test_every_answer_and_every_error_has_one_type() -> None:
+    """Fails when a client gets a union: of JSON and CSV, or of our errors and another's."""
+    for operation in OPERATIONS.values():
+        for status, answer in operation["responses"].items():
+            content = resolved(answer).get("content", {})
+            if status >= "400":
+                schemas = [{"$ref": "#/components/schemas/Error"}]
+                assert [each["schema"] for each in content.values()] == schemas
+            elif operation["operationId"] != "get_description":
+                assert len(content) == (0 if status == "304" else 1)
+
+
+@pytest.mark.parametrize(("path", "query"), LISTS.items())
+def test_sending_every_default_changes_nothing(
+    client_with_token: APIClient, path: str, query: str
+) -> None:
+    """A generated client sends the default of each parameter that has one, always."""
+    fill_totals()
+    for ending in (".csv", "/"):
+        defaults = "&".join(
+            f"{parameter['name']}={json.dumps(parameter['schema']['default'])}"
+            for parameter in OPERATIONS[f"/api/v1/{path}{ending}", "get"]["parameters"]
+            if "default" in parameter["schema"]
+        )
+        plain, sent = (
+            client_with_token.get(f"/api/v1/{path}{ending}", QUERY_STRING=each.strip("&"))
+            for each in (query, f"{query}&{defaults}")
+        )
+        assert plain.status_code == sent.status_code == 200
+        found = [re.sub(rb'"as_of":"[^"]*"', b"", b"".join(each)) for each in (plain, sent)]
+        assert found[0] == found[1]
+
+
+def test_what_the_web_server_answers_is_in_the_introduction() -> None:
+    """Fails when a 414 in HTML, or one without content, makes the type of an error unknown."""
+    assert "414 or 431" in SCHEMA["info"]["description"]
+    assert all("414" not in operation["responses"] for operation in OPERATIONS.values())
+
+
+def test_a_csv_is_described_without_a_page_size() -> None:
+    for (path, _), operation in OPERATIONS.items():
+        if path.endswith(".csv"):
+            names = {parameter["name"] for parameter in operation["parameters"]}
+            assert not names & {"page_size", "cursor", "format"}
+            assert list(operation["responses"]["200"]["content"]) == ["text/csv"]
+
+
+def test_a_key_is_a_bearer_token() -> None:
+    token = SCHEMA["components"]["securitySchemes"]["token"]
+    assert (token["type"], token["scheme"]) == ("http", "bearer")
+
+
+def test_the_description_says_where_whose_and_under_which_licence() -> None:
+    assert [server["url"] for server in SCHEMA["servers"]] == ["/"]
+    assert SCHEMA["info"]["contact"]["name"]
+    assert SCHEMA["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each["operationId"])
+def test_every_operation_describes_its_failure_and_other_methods(operation: dict[str, Any]) -> None:
+    assert {"400", "405", "429", "500"} <= operation["responses"].keys()
+    is_file = operation["operationId"].endswith("_csv")
+    assert ("406" in operation["responses"]) != is_file
+
+
+def example(path: str, method: str, status: str) -> Any:
+    answer = OPERATIONS[f"/api/v1/{path}/", method]["responses"][status]
+    return answer["content"]["application/json"]["example"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_the_example_of_a_page_is_true(client_with_token: APIClient, path: str) -> None:
+    """Fails when an example says that rows which are read now are those of the last refresh."""
+    fill_totals()
+    shown = example(path, "get", "200")
+    query = f"{LISTS[path]}&month=2026-11" if "price" in str(shown) else LISTS[path]
+    if path == "usage/records":
+        query = LISTS[path].replace("2026-11-01", shown["from_date"])
+    found = get(client_with_token, path, query.lstrip("&")).json()
+    assert shown.keys() == found.keys()
+    for name in ("live", "from_date", "to_date", "time_zone", "currency"):
+        assert shown[name] == found[name], name
+
+
+def test_every_example_of_a_moment_has_the_form_of_all() -> None:
+    shown = re.findall(r"'?(\d{4}-\d\d-\d\dT[^'\s]+)", written("application/yaml").decode())  # type: ignore[union-attr]
+    assert shown
+    assert {re.sub("[0-9]", "9", each) for each in shown} == {"9999-99-99T99:99:99.999999Z"}
+
+
+def test_the_example_of_a_requested_refresh_is_true(db: None, queue: object) -> None:
+    operator = client_of(User.objects.create_user("operator"), Scope.REFRESH_RUN)
+    found = operator.post("/api/v1/refreshes/").json()
+    shown = example("refreshes", "post", "202")
+    own = {"id": shown["id"], "started_at": shown["started_at"]}
+    assert found | own == shown
 
 
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
-        ("*/*", "application/yaml"),
+        ("*/*", "application/json"),
         ("application/json", "application/json"),
         ("application/yaml", "application/yaml"),
     ],

@@ -88,9 +88,9 @@ def test_each_request_gets_the_rows_of_its_own_values(
         return [row["total_price"] for row in results(client_with_token, "usage/totals", query)]
 
     for _ in range(8):  # the server changes to a plan for any values after five
-        assert prices("subscription_id=1&month=2026-11") == ["1.10", "2.20"]
-        assert prices("subscription_id=2&month=2026-11") == ["3.30"]
-        assert prices("subscription_id=1,2&month=2026-11") == ["1.10", "2.20", "3.30"]
+        assert prices("subscription_id=1&month=2026-11") == ["1.1", "2.2"]
+        assert prices("subscription_id=2&month=2026-11") == ["3.3"]
+        assert prices("subscription_id=1,2&month=2026-11") == ["1.1", "2.2", "3.3"]
         assert prices("subscription_id=1,2&month=2026-10") == []
 
 

@@ -21,7 +21,7 @@ from usage.management.commands import export_usage
 DAILY = (
     "subscription_id,day,usage_type,unit,total_price,total_usage,record_count,last_usage_at\r\n"
     "1,2026-11-01,data,kilobytes,0.30000001,30,2,2026-11-01T23:59:59.500000Z\r\n"
-    "1,2026-11-02,voice,seconds,-9.00,60,1,2026-11-02T10:00:00Z\r\n"
+    "1,2026-11-02,voice,seconds,-9,60,1,2026-11-02T10:00:00.000000Z\r\n"
 )
 
 
@@ -39,7 +39,7 @@ def usage(state: None) -> None:
     data_record(anna, "2026-11-01T23:59:59.5Z", price="0.00000001", kilobytes=20)
     voice_record(anna, "2026-11-02T10:00:00Z", price="-9.00", seconds=60)
     refresh_totals()
-    run_sql("UPDATE usage_state SET as_of = '2026-11-24T12:00:00Z'")
+    run_sql("UPDATE usage_state SET as_of = '2026-11-24T12:00:00.000000Z'")
 
 
 def run(*arguments: str) -> str:
@@ -57,7 +57,7 @@ def exported(*arguments: str) -> list[str]:
 
 def test_writes_every_row_and_says_of_when(usage: None) -> None:
     said = run("daily.csv", "--what", "daily")
-    assert said == "daily.csv: 2 rows of daily as of 2026-11-24T12:00:00Z\n"
+    assert said == "daily.csv: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
     assert Path("daily.csv").read_bytes().decode() == DAILY
     assert Path("daily.csv").stat().st_mode & 0o777 == 0o600
 
@@ -69,7 +69,7 @@ def test_writes_every_row_and_says_of_when(usage: None) -> None:
         ("daily --month 2026-10", []),
         (
             "totals --from-date 2026-11-02 --external-id anna,nobody",
-            ["1,voice,seconds,-9.00,60,1,2026-11-02,2026-11-02"],
+            ["1,voice,seconds,-9,60,1,2026-11-02,2026-11-02"],
         ),
         ("over-limit --price-limit 0.3 --to-date 2026-11-01", ["1,data,0.30000001,0.00000001"]),
         ("totals --subscription-id 2 --subscription-id 3", []),
@@ -134,7 +134,7 @@ def test_parquet_has_the_same_rows_with_types(usage: None) -> None:
         ),
     ]
     assert table.schema.metadata == {
-        b"as_of": b"2026-11-24T12:00:00Z",
+        b"as_of": b"2026-11-24T12:00:00.000000Z",
         b"live": b"false",
         b"time_zone": b"UTC",
         b"currency": b"USD",
@@ -186,7 +186,7 @@ def test_standard_output_gets_rows_alone(usage: None, directory: Path) -> None:
     process = start_command("export_usage", "-", "--what", "daily", cwd=directory)
     [(code, output, error)] = finished([process])
     assert (code, output) == (0, DAILY.replace("\r\n", "\n"))  # as Python reads text
-    assert error == "-: 2 rows of daily as of 2026-11-24T12:00:00Z\n"
+    assert error == "-: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
 
 
 def test_a_reader_that_has_enough_is_no_traceback(usage: None, directory: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_terminal_shows_progress(usage: None, directory: Path) -> None:
     )
     os.close(theirs)
     output, _ = process.communicate(timeout=60)
-    assert output == "out.csv: 2 rows of daily as of 2026-11-24T12:00:00Z\n"
+    assert output == "out.csv: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
     shown = os.read(ours, 65_536).decode()
     os.close(ours)
     assert "2.00 rows" in shown

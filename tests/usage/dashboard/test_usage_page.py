@@ -26,9 +26,9 @@ def carl(customer: User) -> Client:
 @pytest.mark.usefixtures("usage")
 def test_each_day_has_the_sum_of_every_subscription(operator: Client) -> None:
     assert pages.rows(operator, "/", "days") == [
-        ["2026-11-03", "Data", "1002.70", "27", "kilobytes", "2", "2"],
+        ["2026-11-03", "Data", "1002.7", "27", "kilobytes", "2", "2"],
         ["2026-11-03", "Voice", "3.35000001", "150", "seconds", "2", "2"],
-        ["2026-11-01", "Data", "1.10", "10", "kilobytes", "1", "1"],
+        ["2026-11-01", "Data", "1.1", "10", "kilobytes", "1", "1"],
     ]
 
 
@@ -50,9 +50,9 @@ def test_sums_of_the_days_are_those_of_the_api(operator: Client) -> None:
 @pytest.mark.usefixtures("usage")
 def test_a_subscription_and_a_type_narrow_the_days(operator: Client) -> None:
     assert pages.rows(operator, f"{NOVEMBER}&subscription=anna", "days") == [
-        ["2026-11-03", "Data", "2.20", "20", "kilobytes", "1", "1"],
+        ["2026-11-03", "Data", "2.2", "20", "kilobytes", "1", "1"],
         ["2026-11-03", "Voice", "0.05", "60", "seconds", "1", "1"],
-        ["2026-11-01", "Data", "1.10", "10", "kilobytes", "1", "1"],
+        ["2026-11-01", "Data", "1.1", "10", "kilobytes", "1", "1"],
     ]
     assert pages.rows(operator, f"{NOVEMBER}&subscription=anna&usage_type=voice", "days") == [
         ["2026-11-03", "Voice", "0.05", "60", "seconds", "1", "1"],
@@ -62,9 +62,9 @@ def test_a_subscription_and_a_type_narrow_the_days(operator: Client) -> None:
 @pytest.mark.usefixtures("usage")
 def test_customer_sees_the_subscriptions_he_owns(carl: Client) -> None:
     assert pages.rows(carl, NOVEMBER, "days") == [
-        ["2026-11-03", "Data", "2.20", "20", "kilobytes", "1", "1"],
+        ["2026-11-03", "Data", "2.2", "20", "kilobytes", "1", "1"],
         ["2026-11-03", "Voice", "0.05", "60", "seconds", "1", "1"],
-        ["2026-11-01", "Data", "1.10", "10", "kilobytes", "1", "1"],
+        ["2026-11-01", "Data", "1.1", "10", "kilobytes", "1", "1"],
     ]
     others = pages.text(carl, f"{NOVEMBER}&subscription=bob", status=404)
     nobody = pages.text(carl, f"{NOVEMBER}&subscription=nobody", status=404)
@@ -78,7 +78,7 @@ def test_charts_hold_every_digit_and_days_without_usage(operator: Client) -> Non
     assert set(drawn) == {"price", "usage-data", "usage-voice"}
     assert drawn["price"]["labels"] == ["1 Nov 2026", "2 Nov 2026", "3 Nov 2026"]
     assert drawn["price"]["series"] == [
-        {"label": "Data", "colour": "data", "values": ["1.10", "0", "1002.70"]},
+        {"label": "Data", "colour": "data", "values": ["1.1", "0", "1002.7"]},
         {"label": "Voice", "colour": "voice", "values": ["0", "0", "3.35000001"]},
     ]
     assert drawn["usage-voice"]["unit"] == "seconds"

@@ -1,10 +1,10 @@
-"""What is answered, as the schema tells it: bodies, examples and headers."""
+"""Answers as the schema describes them: bodies, examples and headers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_type_hints
 
+from usage.api import shapes
 from usage.api.answers import HEADERS
-from usage.api.schema.hints import example_of, object_of, schema_of
+from usage.api.schema.hints import example_of
 from usage.api.schema.refusals import Refusal
 from usage.api.values import Schema
 
@@ -14,13 +14,25 @@ JSON = "application/json"
 ALWAYS = {name: f"`{HEADERS[name]}`" for name in ("Cache-Control", "Vary")}
 ETAG = {"ETag": "Names this answer. Not where the rows are live, or may change at any time."}
 OF_CSV = {
-    "Content-Disposition": "Of a CSV: the name of the file.",
-    "Usage-As-Of": "Of a CSV: `as_of`.",
-    "Usage-Live": "Of a CSV: `live`.",
-    "Usage-Time-Zone": "Of a CSV: `time_zone`.",
-    "Usage-Currency": "Of a CSV: `currency`.",
+    "Content-Disposition": "The name of the file.",
+    "Usage-As-Of": "`as_of` of the page.",
+    "Usage-Live": "`live` of the page.",
+    "Usage-Time-Zone": "`time_zone` of the page.",
+    "Usage-Currency": "`currency` of the page.",
 }
 OF_RUN = {"Location": "The path of the refresh."}
+
+# Where an example differs from that of its parts.
+READ_NOW = {"live": True, "from_date": None, "to_date": None}
+EXAMPLES: dict[type, Schema] = {
+    shapes.SubscriptionsPage: READ_NOW,
+    shapes.UsageRecordsPage: READ_NOW | {"from_date": "2026-11-24", "to_date": "2026-11-24"},
+}
+QUEUED: Schema = {
+    "status": "queued",
+    **dict.fromkeys(["finished_at", "as_of", "open_rows", "rows_changed", "sealed_before"]),
+    "phases": {},
+}
 
 Named = Callable[[type], Schema]
 
@@ -35,79 +47,55 @@ def headers(always: Mapping[str, str], sometimes: Mapping[str, str] | None = Non
     }
 
 
-def one(shape: type, named: Named) -> Schema:
+def one(shape: type, named: Named, *, has_tag: bool = False) -> Schema:
     """An answer that is one such thing."""
     return {
         "description": str(shape.__doc__),
-        "headers": headers(ALWAYS),
-        "content": {JSON: {"schema": named(shape), "example": example_of(shape)}},
-    }
-
-
-def page(envelope: type, shape: type, named: Named) -> Schema:
-    """A page of such things."""
-    hints = get_type_hints(envelope, include_extras=True)
-    properties = {
-        name: {"type": "array", "items": named(shape)}
-        if name == "results"
-        else schema_of(hint, named)
-        for name, hint in hints.items()
-    }
-    example: Any = {name: example_of(hint) for name, hint in hints.items() if name != "results"}
-    return {
-        "description": str(envelope.__doc__),
-        "headers": headers(ALWAYS),
+        "headers": headers(ALWAYS, ETAG if has_tag else None),
         "content": {
             JSON: {
-                "schema": object_of(properties, str(envelope.__doc__)),
-                "example": example | {"results": [example_of(shape)]},
+                "schema": named(shape),
+                "example": example_of(shape) | EXAMPLES.get(shape, {}),
             }
         },
     }
 
 
-def also_csv(page: Schema, columns: Sequence[str], *, has_tag: bool) -> Schema:
-    """The answer that is a page, or every row as CSV."""
-    csv = {"schema": {"type": "string"}, "example": ",".join(columns) + "\r\n"}
-    return page | {
-        "description": f"{page['description']} As CSV every row, with the columns "
-        f"{', '.join(columns)}.",
-        "headers": headers(ALWAYS, OF_CSV | (ETAG if has_tag else {})),
-        "content": page["content"] | {"text/csv": csv},
+def csv(columns: Sequence[str], *, has_tag: bool) -> Schema:
+    """Every row as CSV."""
+    return {
+        "description": f"Every row, with the columns {', '.join(columns)}.",
+        "headers": headers(ALWAYS | OF_CSV, ETAG if has_tag else None),
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "example": ",".join(columns) + "\r\n"}
+        },
     }
 
 
 def accepted(shape: type, named: Named) -> Schema:
     """The answer that is a refresh which waits for a worker."""
-    return one(shape, named) | {"headers": headers(ALWAYS | OF_RUN)}
+    answer = one(shape, named)
+    answer["content"][JSON]["example"] |= QUEUED
+    return answer | {"headers": headers(ALWAYS | OF_RUN)}
 
 
-def description() -> Schema:
+def description(named: Named) -> Schema:
     """The answer that is this description."""
-    schema = {"type": "object", "required": ["openapi", "info", "paths"]}
-    return {
-        "description": "This description, in OpenAPI 3.1.",
-        "headers": headers(ALWAYS),
-        "content": {"application/yaml": {"schema": schema}, JSON: {"schema": schema}},
-    }
+    answer = one(shapes.OpenApiDocument, named)
+    content = answer["content"][JSON]
+    return answer | {"content": {JSON: content, "application/yaml": content}}
 
 
-def refused(refusal: Refusal, errors: Schema) -> Schema:
+def refused(refusal: Refusal, error: Schema) -> Schema:
+    codes = ", ".join(f"`{code}`" for code in refusal.codes)
     return {
-        "description": refusal.description,
+        "description": f"{refusal.description} Codes: {codes}.",
         "headers": headers(ALWAYS | refusal.headers),
-        "content": {JSON: {"schema": refusal.schema(errors), "examples": refusal.examples}},
+        "content": {JSON: {"schema": error, "examples": refusal.examples}},
     }
 
 
 NOT_MODIFIED: Schema = {
     "description": "What has the tag in `If-None-Match` is still the answer.",
     "headers": headers(ALWAYS | ETAG),
-}
-
-TOO_LONG: Schema = {
-    "description": "The address has more than 8190 bytes. The web server says so by itself.",
-    "content": {
-        "text/html": {"schema": {"type": "string"}, "example": "Request Line is too large"}
-    },
 }

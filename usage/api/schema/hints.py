@@ -1,9 +1,11 @@
 """Types of Python as JSON schemas, with examples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
+from enum import Enum
+from inspect import cleandoc
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
 from usage.api.values import Schema
@@ -14,23 +16,23 @@ BASIC: dict[type, Schema] = {
     float: {"type": "number"},
     str: {"type": "string"},
     date: {"type": "string", "format": "date"},
-    datetime: {"type": "string", "format": "date-time"},
+    object: {},
     UUID: {"type": "string", "format": "uuid"},
 }
 
 
 def schema_of(hint: Any, named: Callable[[type], Schema]) -> Schema:
-    """The schema of a type; `named` gives the reference to that of a TypedDict."""
+    """The schema of a type; `named` gives the reference to that of a TypedDict or an enum."""
     arguments = get_args(hint)
     match get_origin(hint):
         case origin if origin is Annotated:
+            if (values := arguments[1].get("enum")) is not None:
+                return named(values)
             return schema_of(arguments[0], named) | arguments[1]
         case origin if origin is UnionType:
             [told] = [each for each in arguments if each is not NoneType]
             schema = schema_of(told, named)
             return schema | {"type": [schema["type"], "null"]}
-        case origin if origin is Literal:
-            return {"type": "string", "enum": list(arguments)}
         case origin if origin is Sequence:
             return {"type": "array", "items": schema_of(arguments[0], named)}
         case origin if origin is Mapping:
@@ -46,6 +48,16 @@ def object_of(properties: dict[str, Schema], description: str) -> Schema:
         "properties": properties,
         "required": list(properties),
     }
+
+
+def enum_of(values: type[Enum]) -> Schema:
+    """The schema of a value that is one of an enum."""
+    found = [each.value for each in values]
+    schema = {"type": "string", "description": cleandoc(str(values.__doc__)), "enum": found}
+    if all(value.isidentifier() for value in found):
+        return schema
+    # Generators number a value that is no name, such as -day.
+    return schema | {"x-enum-varnames": [each.name for each in values]}
 
 
 def example_of(hint: Any) -> Any:

@@ -2,17 +2,19 @@
 
 import inspect
 import re
+from enum import Enum
 from typing import Any, get_type_hints
 
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from usage.api import shapes
 from usage.api.base import Endpoint
+from usage.api.faults import Error
+from usage.api.lists import ListEndpoint
 from usage.api.permissions import NeedsScope
 from usage.api.schema import security  # noqa: F401 - by being there it is known
 from usage.api.schema.answers import refused
-from usage.api.schema.hints import object_of, schema_of
+from usage.api.schema.hints import enum_of, object_of, schema_of
 from usage.api.schema.operations import Operation, operation_of
 from usage.api.schema.refusals import Refusal
 from usage.api.values import Schema
@@ -35,13 +37,21 @@ class EndpointSchema(AutoSchema):
 
     def get_operation_id(self) -> str:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self.view).__name__).lower()
-        return f"{self.method.lower()}_{name}"
+        ending = "_csv" if self._is_file else ""
+        return f"{self.method.lower()}_{name}{ending}"
+
+    @property
+    def _is_file(self) -> bool:
+        return isinstance(self.view, ListEndpoint) and self.view.is_file
 
     def get_summary(self) -> str:
-        return self._sentences()[0]
+        summary = self._sentences()[0].removesuffix(".")
+        return f"{summary}, as CSV" if self._is_file else summary
 
     def get_description(self) -> str:  # type: ignore[override]
         _, *more = self._sentences()
+        if isinstance(self.view, ListEndpoint) and not self.view.is_file:
+            more.append("`format=csv` or `Accept: text/csv` gets the answer of the path with .csv.")
         [permission] = self.view.get_permissions()
         if isinstance(permission, NeedsScope):
             scopes = " or ".join(f"`{scope}`" for scope in permission.needed(self.method))
@@ -62,11 +72,15 @@ class EndpointSchema(AutoSchema):
         return self.operation.parameters
 
     def named(self, shape: type) -> Schema:
-        """The reference to the schema of a TypedDict, which is put among the components."""
+        """The reference to the schema of a TypedDict or an enum, which is put among the
+        components."""
         component = ResolvedComponent(
-            name=shape.__name__, type=ResolvedComponent.SCHEMA, object=shape
+            name=shape.__qualname__.replace(".", ""), type=ResolvedComponent.SCHEMA, object=shape
         )
-        if component not in self.registry:
+        if component not in self.registry and issubclass(shape, Enum):
+            component.schema = enum_of(shape)
+            self.registry.register(component)
+        elif component not in self.registry:
             self.registry.register(component)
             hints = get_type_hints(shape, include_extras=True)
             component.schema = object_of(
@@ -83,10 +97,10 @@ class EndpointSchema(AutoSchema):
 
     def _responses(self) -> Schema:
         operation = self.operation
-        told = dict(operation.answers) | {
+        described = dict(operation.answers) | {
             refusal.status: self._refusal(refusal) for refusal in operation.refusals
         }
-        return {str(status): told[status] for status in sorted(told)}
+        return {str(status): described[status] for status in sorted(described)}
 
     def _refusal(self, refusal: Refusal) -> Schema:
         """The reference to one that is put among the components, since many endpoints have it."""
@@ -94,7 +108,7 @@ class EndpointSchema(AutoSchema):
             name=refusal.name,
             type=ResolvedComponent.RESPONSE,
             object=Refusal,
-            schema=refused(refusal, self.named(shapes.Errors)),
+            schema=refused(refusal, self.named(Error)),
         )
         self.registry.register_on_missing(component)
         reference: Schema = component.ref

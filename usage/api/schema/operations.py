@@ -1,6 +1,6 @@
-"""What each operation of the API is asked and answers."""
+"""Each operation of the API: its parameters and its answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +9,12 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 from usage.api import shapes
 from usage.api.base import Endpoint
 from usage.api.endpoints import Records, Subscriptions, TotalsEndpoint
-from usage.api.filters import PageFilter, Parameter
 from usage.api.lists import ListEndpoint
+from usage.api.questions import PageFilter, Parameter, Question
 from usage.api.refreshes import Refresh, Refreshes
+from usage.api.root import Root
 from usage.api.schema import answers, refusals
+from usage.api.schema.answers import Named
 from usage.api.schema.refusals import Refusal
 from usage.api.values import IDS, Schema
 
@@ -41,68 +43,91 @@ class Operation:
     parameters: list[OpenApiParameter] = field(default_factory=list)
 
 
-def operation_of(view: Endpoint, method: str, named: Callable[[type], Schema]) -> Operation:
-    """`named` gives the reference to the schema of a TypedDict."""
+def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
+    """`named` gives the reference to the schema of a TypedDict or an enum."""
     match view, method:
         case ListEndpoint(), _:
             return _of_list(view, named)
         case Refreshes(), "GET":
             return Operation(
                 "Refreshes",
-                {200: answers.page(shapes.Page, shapes.Run, named), 414: answers.TOO_LONG},
+                {200: answers.one(shapes.RunsPage, named)},
                 (refusals.BAD_QUERY, *refusals.ANYWHERE, refusals.NOT_NOW),
-                asked(PageFilter),
+                parameters_of(PageFilter, named),
             )
         case Refreshes(), "POST":
             return Operation(
                 "Refreshes",
                 {202: answers.accepted(shapes.Run, named)},
-                (*refusals.ANYWHERE, refusals.IN_PROGRESS, refusals.NO_WORKER_NOW),
+                (
+                    refusals.BAD_REQUEST,
+                    *refusals.ANYWHERE,
+                    refusals.IN_PROGRESS,
+                    refusals.NOT_JSON,
+                    refusals.NO_WORKER_NOW,
+                ),
             )
         case Refresh(), _:
             return Operation(
                 "Refreshes",
                 {200: answers.one(shapes.Run, named)},
-                (*refusals.ANYWHERE, refusals.NO_SUCH_RUN, refusals.NOT_NOW),
+                (
+                    refusals.BAD_REQUEST,
+                    *refusals.ANYWHERE,
+                    refusals.NO_SUCH_RUN,
+                    refusals.NOT_NOW,
+                ),
                 [RUN_ID],
             )
+        case Root(), _:
+            return Operation(
+                "Description",
+                {200: answers.one(shapes.EndpointList, named)},
+                (refusals.BAD_REQUEST, *refusals.OPEN_TO_ALL),
+            )
     return Operation(
-        "This description",
-        {200: answers.description()},
-        (refusals.NOT_ACCEPTABLE, refusals.TOO_OFTEN),
+        "Description",
+        {200: answers.description(named)},
+        (refusals.BAD_REQUEST, *refusals.OPEN_TO_ALL),
     )
 
 
-def _of_list(view: ListEndpoint, named: Callable[[type], Schema]) -> Operation:
+def _of_list(view: ListEndpoint, named: Named) -> Operation:
     has_tag = isinstance(view, TotalsEndpoint)
-    page = answers.page(shapes.UsagePage, view.shape, named)
+    answer = (
+        answers.csv(view.columns, has_tag=has_tag)
+        if view.is_file
+        else answers.one(view.shape, named, has_tag=has_tag)
+    )
     return Operation(
         "Subscriptions" if isinstance(view, Subscriptions) else "Usage",
-        {200: answers.also_csv(page, view.columns, has_tag=has_tag)}
-        | ({304: answers.NOT_MODIFIED} if has_tag else {})
-        | {414: answers.TOO_LONG},
+        {200: answer} | ({304: answers.NOT_MODIFIED} if has_tag else {}),
         (
             refusals.BAD_QUERY,
-            *refusals.ANYWHERE,
+            # Every `Accept` is good for the path of a file.
+            *(each for each in refusals.ANYWHERE if not (view.is_file and each.status == 406)),
             *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),
-        asked(view.filterset_class) + ([IF_NONE_MATCH] if has_tag else []),
+        parameters_of(view.question_class, named) + ([IF_NONE_MATCH] if has_tag else []),
     )
 
 
-def asked(filters: type[PageFilter]) -> list[OpenApiParameter]:
-    """The parameters of a query."""
-    return [_parameter(name, each) for name, each in filters.base_filters.items()]
+def parameters_of(question: type[Question], named: Named) -> list[OpenApiParameter]:
+    """The parameters of a question. The CSV of a page is an operation of its own, so `format` is
+    none here."""
+    found = question.base_filters.items()
+    return [_parameter(name, each, named) for name, each in found if name != "format"]
 
 
-def _parameter(name: str, parameter: Parameter) -> OpenApiParameter:
+def _parameter(name: str, parameter: Parameter, named: Named) -> OpenApiParameter:
     checks: Any = parameter.field
     is_many = checks.schema["type"] == "array"
     shown = [] if checks.example is None else [checks.example]
+    schema = checks.schema | ({"examples": shown} if shown else {})
     return OpenApiParameter(
         name,
-        checks.schema | ({"examples": shown} if shown else {}),
+        named(checks.values) if hasattr(checks, "values") else schema,
         required=checks.required,
         description=f"{checks.help_text} Give {checks.allowed}.",
         style="form" if is_many else None,

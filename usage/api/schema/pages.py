@@ -13,17 +13,19 @@ from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
 from usage.api.base import Endpoint
+from usage.api.questions import refuse_parameters
 
 
 class Description(Endpoint):
-    """This description of the API. YAML, or JSON where `Accept` asks for it."""
+    """This description of the API. JSON, or YAML where `Accept` names application/yaml."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]
     content_negotiation_class = DefaultContentNegotiation
-    renderer_classes = [OpenApiYamlRenderer2, OpenApiJsonRenderer2]
+    renderer_classes = [OpenApiJsonRenderer2, OpenApiYamlRenderer2]
 
     def get(self, request: Request) -> HttpResponse:
+        refuse_parameters(request)
         media_type = request.accepted_renderer.media_type
         return HttpResponse(written(media_type), content_type=media_type)
 

@@ -1,18 +1,16 @@
-"""What is answered in place of an answer: each status, its codes, and what a client does then."""
+"""Errors as the schema describes them: each status, its codes and an example of each."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from usage.api import shapes
-from usage.api.shapes import Fault
-from usage.api.values import Schema
+from usage.api.faults import Error, Fault
 
 RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again."}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status, an example of each fault that an answer with it may tell, and its headers."""
+    """A status, an example of each fault that it can have, and its headers."""
 
     name: str
     status: int
@@ -29,26 +27,30 @@ class Refusal:
         """One for each code."""
         return {fault["code"]: {"value": self._answer(fault)} for fault in self.faults}
 
-    def _answer(self, fault: Fault) -> shapes.Errors:
+    def _answer(self, fault: Fault) -> Error:
         if fault["attr"]:
             return {"type": "validation_error", "errors": [fault]}
         kind: Any = "client_error" if self.status < 500 else "server_error"
         return {"type": kind, "errors": [fault]}
-
-    def schema(self, errors: Schema) -> Schema:
-        """`errors` is the schema of all refusals, narrowed here to the codes of this one."""
-        code = {"properties": {"code": {"enum": self.codes}}}
-        return {"allOf": [errors, {"properties": {"errors": {"items": code}}}]}
 
 
 def _fault(code: str, detail: str, attr: str | None = None) -> Fault:
     return {"code": code, "detail": detail, "attr": attr}
 
 
+_UNREADABLE = (
+    _fault("parse_error", "The request cannot be read. Send fewer or shorter parameters."),
+    _fault(
+        "host_not_allowed",
+        "The header Host has no name of this server. Use one of its names, or have the operator "
+        "add this one to DJANGO_ALLOWED_HOSTS.",
+    ),
+)
+
 BAD_QUERY = Refusal(
     "BadQuery",
     400,
-    "The query has faults. All of them are told, each with its parameter in `attr`.",
+    "The query has faults. All are listed, each with its parameter in `attr`.",
     (
         _fault("required", "Missing. Give data or voice.", "usage_type"),
         _fault("invalid", "'12' is not allowed. Give data or voice.", "usage_type"),
@@ -61,8 +63,33 @@ BAD_QUERY = Refusal(
             "http_version",
             "A CSV is sent in chunks, which HTTP/1.0 does not have. Use HTTP/1.1.",
         ),
-        _fault("parse_error", "The request cannot be read. Send fewer or shorter parameters."),
+        *_UNREADABLE,
     ),
+)
+BAD_REQUEST = Refusal(
+    "BadRequest",
+    400,
+    "The request takes no parameter and no field, or cannot be read.",
+    (_fault("unknown", "Unknown parameter. Send none here.", "colour"), *_UNREADABLE),
+)
+NOT_JSON = Refusal(
+    "NotJson",
+    415,
+    "The body is no JSON.",
+    (_fault("unsupported_media_type", 'Unsupported media type "text/plain" in request.'),),
+)
+OTHER_METHOD = Refusal(
+    "OtherMethod",
+    405,
+    "The path takes no such method; `Allow` lists those it takes.",
+    (_fault("method_not_allowed", 'Method "DELETE" not allowed.'),),
+    headers={"Allow": "The methods of the path."},
+)
+FAILED = Refusal(
+    "Failed",
+    500,
+    "The server failed.",
+    (_fault("error", "The server failed. Its log says why."),),
 )
 WHO_ARE_YOU = Refusal(
     "WhoAreYou",
@@ -72,7 +99,7 @@ WHO_ARE_YOU = Refusal(
         _fault("not_authenticated", "Authentication credentials were not provided."),
         _fault("authentication_failed", "Invalid token."),
     ),
-    headers={"WWW-Authenticate": "`Token`"},
+    headers={"WWW-Authenticate": "`Bearer`"},
 )
 NOT_ALLOWED = Refusal(
     "NotAllowed",
@@ -166,4 +193,5 @@ NO_WORKER_NOW = Refusal(
     ),
     headers=RETRY_AFTER,
 )
-ANYWHERE = (WHO_ARE_YOU, NOT_ALLOWED, NOT_ACCEPTABLE, TOO_OFTEN)
+OPEN_TO_ALL = (OTHER_METHOD, NOT_ACCEPTABLE, TOO_OFTEN, FAILED)
+ANYWHERE = (WHO_ARE_YOU, NOT_ALLOWED, *OPEN_TO_ALL)

@@ -1,37 +1,25 @@
-"""How a caller says who it is, as the schema tells it."""
+"""How a caller signs in, as the schema describes it."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from usage.api.permissions import NeedsScope
 from usage.api.values import Schema
 
 
-class _OfScopes(OpenApiAuthenticationExtension):
-    """Any of the scopes that an endpoint takes is enough, so each is a way in of its own."""
-
-    name: str
-
-    def get_security_requirement(self, auto_schema: AutoSchema) -> list[Schema]:
-        [permission] = auto_schema.view.get_permissions()
-        assert isinstance(permission, NeedsScope)  # noqa: S101 - or nobody may ask
-        return [{self.name: [scope]} for scope in permission.needed(auto_schema.method)]
-
-
-class Token(_OfScopes):
+class Token(OpenApiAuthenticationExtension):
     target_class = "usage.api.authentication.KeyAuthentication"
     name = "token"
 
     def get_security_definition(self, auto_schema: AutoSchema) -> Schema:
         return {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": "`Token KEY`, with a key that `manage.py make_token` has shown.",
+            "type": "http",
+            "scheme": "bearer",
+            "description": "`Authorization: Bearer KEY`, with a key that `manage.py make_token` "
+            "has shown. `Token KEY` is the same.",
         }
 
 
-class Session(_OfScopes):
+class Session(OpenApiAuthenticationExtension):
     target_class = "usage.api.authentication.PersonAuthentication"
     name = "session"
 

@@ -5,16 +5,20 @@ from decimal import Decimal
 from django import template
 
 from usage.models import UsageType
+from usage.services.notation import amount_text
 
 register = template.Library()
 
 
 @register.filter
 def figure(number: Decimal | int | None) -> str:
-    """The exact number in plain notation, as 34,991.9050; a dash for none."""
+    """The exact number in plain notation, as 34,991.905; a dash for none."""
     if number is None:
         return "–"  # noqa: RUF001
-    return f"{number:,f}" if isinstance(number, Decimal) else f"{number:,}"
+    if isinstance(number, int):
+        return f"{number:,}"
+    whole, point, fraction = amount_text(number).partition(".")
+    return f"{Decimal(whole):,}{point}{fraction}"
 
 
 @register.filter

@@ -19,9 +19,10 @@ from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
 from usage.selectors import Source
 from usage.services.exports import Batch
-from usage.services.exports.csv import csv_chunks, moment
+from usage.services.exports.csv import csv_chunks
 from usage.services.exports.files import STANDARD_OUTPUT, whole_file
 from usage.services.exports.parquet import ROWS_PER_GROUP, write_parquet
+from usage.services.notation import moment_text
 
 PARQUET = "parquet"
 ROWS_AT_ONCE = {CSV: ROWS_PER_CHUNK, PARQUET: ROWS_PER_GROUP}
@@ -82,7 +83,7 @@ class Command(UsageCommand):
         state = selectors.totals_state()
         source = endpoint.source(asked, state)
         about = {
-            "as_of": moment(state.moment_of(source)),
+            "as_of": moment_text(state.moment_of(source)),
             "live": "true" if source is Source.LIVE else "false",
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from usage.services.exports.columns import KINDS, Kind
@@ -46,12 +45,7 @@ def defused(text: str) -> str:
     return FORMULA.sub("'", text)
 
 
-def moment(value: datetime) -> str:
-    """A moment in UTC as JSON has it: 2026-11-24T11:27:20.436010Z."""
-    return value.isoformat().replace("+00:00", "Z")
-
-
-TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.MOMENT: moment, Kind.FOREIGN: defused}
+TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.FOREIGN: defused}
 
 
 def _drained(lines: io.StringIO) -> bytes:

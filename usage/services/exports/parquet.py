@@ -1,6 +1,7 @@
 """Rows as a Parquet file, with exact decimals. Needs pyarrow, which production does without."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, BinaryIO
 
@@ -53,10 +54,12 @@ def write_parquet(
 
 
 def _read(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
-    """The values as pyarrow takes them: of rows as JSON has them, money is text."""
+    """The values as pyarrow takes them: in rows as JSON has them, money and moments are text."""
     match kind:
         case Kind.MONEY:
             return [Decimal(value) for value in values]
+        case Kind.MOMENT:
+            return [datetime.fromisoformat(value) for value in values]
         case Kind.WORD:
             return [str(value) for value in values]
         case _:
