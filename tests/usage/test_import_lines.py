@@ -9,7 +9,7 @@ from tests.usage.importing import call, counts, imported, write, write_records
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 PRICE = "is not a plain decimal number with at most 12 digits before the point and 8 behind it"
-QUANTITY = "is not a whole number from 0 to 1099511627776"
+QUANTITY = "is not a whole number from 0 to 4294967296"
 TEXT = "characters without control characters or blanks around it"
 MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
 
@@ -76,7 +76,7 @@ MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
         ("data,a,2026-11-15T21:00:00Z,٣,1,k", f"price '٣' {PRICE}"),
         ("data,a,2026-11-15T21:00:00Z,1,-1,k", f"quantity '-1' {QUANTITY}"),
         ("data,a,2026-11-15T21:00:00Z,1,1.5,k", f"quantity '1.5' {QUANTITY}"),
-        ("data,a,2026-11-15T21:00:00Z,1,1099511627777,k", f"quantity '1099511627777' {QUANTITY}"),
+        ("data,a,2026-11-15T21:00:00Z,1,4294967297,k", f"quantity '4294967297' {QUANTITY}"),
         ("data,a,2026-11-15T21:00:00Z,1", "4 columns instead of 6"),
         ("data,a,2026-11-15T21:00:00Z,1,1,k,", "7 columns instead of 6"),
         ('data,"a,2026-11-15T21:00:00Z,1,1,k', "not a line of CSV: unexpected end of data"),
