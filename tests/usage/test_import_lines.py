@@ -79,7 +79,10 @@ MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
         ("data,a,2026-11-15T21:00:00Z,1,4294967297,k", f"quantity '4294967297' {QUANTITY}"),
         ("data,a,2026-11-15T21:00:00Z,1", "4 columns instead of 6"),
         ("data,a,2026-11-15T21:00:00Z,1,1,k,", "7 columns instead of 6"),
-        ('data,"a,2026-11-15T21:00:00Z,1,1,k', "not a line of CSV: unexpected end of data"),
+        (
+            'data,"a"b,2026-11-15T21:00:00Z,1,1,k',
+            "not a line of CSV: ',' expected after '\"'",
+        ),
     ],
 )
 def test_a_bad_record_is_rejected_alone(tmp_path: Path, line: str, reason: str) -> None:

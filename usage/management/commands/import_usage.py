@@ -62,6 +62,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="read and report, write nothing")
         parser.add_argument(
+            "--complete",
+            action="store_true",
+            help="the last line is whole although it has no line end",
+        )
+        parser.add_argument(
             "--rejects",
             type=Path,
             metavar="PATH",
@@ -69,7 +74,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_args: Any, files: list[str], **options: Any) -> None:
-        names = ("format", "zone", "source", "dry_run", "rejects")
+        names = ("format", "zone", "source", "dry_run", "rejects", "complete")
         import_options = ImportOptions(**{name: options[name] for name in names})
         try:
             check_files(files, import_options)

@@ -30,6 +30,7 @@ class ImportOptions:
     source: str | None = None
     dry_run: bool = False
     rejects: Path | None = None
+    complete: bool = False
 
     def source_of(self, path: str) -> str:
         return self.source or source_name(path)
@@ -151,7 +152,7 @@ def _open(path: str, options: ImportOptions) -> Iterator[tuple[Lines, LineFormat
         raise ImportFileError(
             f"{options.format!r} is not a format. Use one of: {', '.join(FORMATS)}."
         )
-    with open_lines(path) as lines:
+    with open_lines(path, options.complete) as lines:
         yield lines, make_format(lines, options.source_of(path), options.zone)
 
 

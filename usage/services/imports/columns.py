@@ -32,7 +32,7 @@ class Column:
         )
 
 
-IGNORED = Column("", ".*", "", unquoted='[^",]*')
+IGNORED = Column("", ".*", "", unquoted='[^",\r]*')
 
 
 def text_column(name: str, most: int) -> Column:
@@ -63,7 +63,7 @@ class LinePattern:
 
     def read(self, text: str) -> list[str]:
         """The values that aren't ignored. Raises LineRejectedError with the first fault."""
-        values = split_line(text)
+        values = split_record(text)
         if len(values) != len(self._columns):
             raise LineRejectedError(f"{len(values)} columns instead of {len(self._columns)}")
         wanted = [
@@ -76,8 +76,8 @@ class LinePattern:
         return [value for _, value in wanted]
 
 
-def split_line(text: str) -> list[str]:
-    """The columns of one line. Raises LineRejectedError when a quoted one does not end on it."""
+def split_record(text: str) -> list[str]:
+    """The columns of one record. Raises LineRejectedError when it is not CSV."""
     try:
         return next(csv.reader([text.rstrip("\r")], strict=True), [])
     except csv.Error as error:

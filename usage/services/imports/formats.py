@@ -13,6 +13,7 @@ from usage.services.imports.columns import (
     Column,
     LinePattern,
     LineRejectedError,
+    split_record,
     text_column,
 )
 from usage.services.imports.lines import Lines
@@ -80,9 +81,9 @@ class LineFormat:
 
 def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
     """Our own CSV: a header, the RECORD_COLUMNS in any order, others ignored."""
-    _, header = next(iter(lines), (0, ""))
-    header = header.rstrip("\r")
-    names = [name.strip().strip('"') for name in header.split(",")]
+    header = lines.peek().rstrip("\r")
+    lines.skip()
+    names = column_names(header)
     wanted = [column.name for column in RECORD_COLUMNS]
     missing = [name for name in wanted if name not in names]
     if missing or len(set(names)) < len(names):
@@ -172,6 +173,14 @@ FORMATS: dict[str, Callable[[Lines, str, ZoneInfo | None], LineFormat]] = {
     RECORDS: records_format,
     CALLS: calls_format,
 }
+
+
+def column_names(header: str) -> list[str]:
+    """The names in the first line of a file, none when it is not CSV."""
+    try:
+        return [name.strip() for name in split_record(header)]
+    except LineRejectedError:
+        return []
 
 
 def call_moment(day: str, time: str, zone: ZoneInfo) -> datetime:

@@ -9,7 +9,7 @@ from typing import Self, TextIO
 
 from usage.errors import ImportFileError
 from usage.services.imports.batches import Rejection
-from usage.services.imports.lines import STANDARD_INPUT
+from usage.services.imports.lines import NO_LINE_END, STANDARD_INPUT
 
 
 class RejectsFile:
@@ -33,7 +33,9 @@ class RejectsFile:
         for line, reason, text in rejections:
             start = io.StringIO()
             csv.writer(start, lineterminator="").writerow([line, reason])
-            self._file.write(f"{start.getvalue()},{text}\n")
+            # A cut off line stays one, so that nobody imports it from here by mistake.
+            end = "" if reason == NO_LINE_END else "\n"
+            self._file.write(f"{start.getvalue()},{text}{end}")
         self._file.flush()
 
     def __enter__(self) -> Self:
