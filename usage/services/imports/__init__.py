@@ -11,6 +11,7 @@ from django.db import DatabaseError, reset_queries
 
 from usage.errors import ImportFileError
 from usage.services.imports.batches import Batch, Rejection, read_ahead, read_batches
+from usage.services.imports.columns import one_spelling
 from usage.services.imports.formats import FORMATS, RECORDS, LineFormat
 from usage.services.imports.lines import STANDARD_INPUT, Lines, open_lines, source_name
 from usage.services.imports.rejects import RejectsFile, default_path, refuse_unwritable
@@ -33,7 +34,7 @@ class ImportOptions:
     complete: bool = False
 
     def source_of(self, path: str) -> str:
-        return self.source or source_name(path)
+        return one_spelling(self.source or source_name(path))
 
 
 @dataclass

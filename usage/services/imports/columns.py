@@ -2,8 +2,16 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+# Control characters, marks of direction and joining, blanks, what is private or not assigned yet.
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+# Of other categories, and shown as nothing or as a blank all the same.
+HIDDEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 class LineRejectedError(ValueError):
@@ -14,22 +22,28 @@ class LineRejectedError(ValueError):
 class Column:
     """A column: what its values match, and how that reads in a sentence.
 
-    `unquoted` is the pattern in a line without quotes, where a comma ends the value.
+    `unquoted` is the pattern in a line without quotes, where a comma ends the value. Text is
+    stored in one spelling (see `one_spelling`).
     """
 
     name: str
     pattern: str
     meaning: str
     unquoted: str = ""
+    is_text: bool = False
 
-    def check(self, value: str) -> None:
-        """Raise LineRejectedError when a value is not what belongs here."""
-        if re.fullmatch(self.pattern, value, re.ASCII):
-            return
+    def read(self, value: str) -> str:
+        """The value as it is stored. Raises LineRejectedError when it does not belong here."""
         shown = f"{value[:60]}..." if len(value) > 60 else value
-        raise LineRejectedError(
-            f"{self.name} {shown!r} is not {self.meaning}" if value else f"{self.name} is empty"
-        )
+        if self.is_text and not value.isascii():
+            value = one_spelling(value)
+            if hidden := hidden_character(value):
+                raise LineRejectedError(f"{self.name} {shown!r} holds {hidden}, which nobody sees")
+        if not re.fullmatch(self.pattern, value, re.ASCII):
+            raise LineRejectedError(
+                f"{self.name} {shown!r} is not {self.meaning}" if value else f"{self.name} is empty"
+            )
+        return value
 
 
 IGNORED = Column("", ".*", "", unquoted='[^",\r]*')
@@ -43,14 +57,15 @@ def text_column(name: str, most: int) -> Column:
         return rf"{outer}(?:{inner}{{0,{most - 2}}}{outer})?"
 
     meaning = f"text of at most {most} characters without control characters or blanks around it"
-    return Column(name, pattern(""), meaning, unquoted=pattern('",'))
+    return Column(name, pattern(""), meaning, unquoted=pattern('",'), is_text=True)
 
 
 class LinePattern:
-    """Reads the values of columns from a line.
+    """Reads the values of columns from a record.
 
-    `match` is one pattern for the usual line, with a group a column that isn't ignored. A line
-    it doesn't match has quotes or a fault: `read` goes column by column.
+    `match` is one pattern for the usual record in ASCII, with a group a column that isn't ignored.
+    One that it doesn't match has quotes or a fault: `read` goes column by column, as it must for
+    text beyond ASCII.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -66,14 +81,27 @@ class LinePattern:
         values = split_record(text)
         if len(values) != len(self._columns):
             raise LineRejectedError(f"{len(values)} columns instead of {len(self._columns)}")
-        wanted = [
-            (column, value)
+        return [
+            column.read(value)
             for column, value in zip(self._columns, values, strict=True)
             if column is not IGNORED
         ]
-        for column, value in wanted:
-            column.check(value)
-        return [value for _, value in wanted]
+
+
+def one_spelling(text: str) -> str:
+    """The text in Unicode's NFC, which has one sequence of characters for what looks the same."""
+    return unicodedata.normalize("NFC", text)
+
+
+def hidden_character(text: str) -> str | None:
+    """The name of the first character beyond ASCII that is not seen, or seen as a blank."""
+    for character in text:
+        if character > "\x7f" and (
+            unicodedata.category(character) in HIDDEN_CATEGORIES or HIDDEN.match(character)
+        ):
+            name = unicodedata.name(character, "without a name")
+            return f"the character U+{ord(character):04X} ({name})"
+    return None
 
 
 def split_record(text: str) -> list[str]:

@@ -99,7 +99,7 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
     match, record_id = pattern.match, record_id_maker(source)
 
     def parse(text: str) -> Parsed:
-        if found := match(text):
+        if text.isascii() and (found := match(text)):
             values = found.group(*in_match)
         else:
             read = pattern.read(text)
@@ -148,7 +148,7 @@ def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat
         return moment, moment.isoformat(), moment.timestamp()
 
     def parse(text: str) -> Parsed:
-        found = pattern.match(text)
+        found = pattern.match(text) if text.isascii() else None
         values = found.groups() if found else pattern.read(text)
         call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
         _, usage_date, start = moment_of(start_day, start_time)
