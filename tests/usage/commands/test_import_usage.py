@@ -53,7 +53,10 @@ def test_rejected_lines_are_shown_and_make_the_exit_code_1(directory: Path) -> N
     lines = output.getvalue().splitlines()
     assert lines[0].startswith(f"{path}: 2 read, 1 added, 0 already known, 1 rejected in ")
     assert lines[1].startswith("  line 3: price 'free' is not a plain decimal number")
-    assert lines[2] == f"  Rejected lines are in {directory / 'usage.csv.rejects.csv'}"
+    assert lines[2] == (
+        f"  Rejected lines are in {directory / 'usage.csv.rejects'}. Once they are corrected,"
+        " import that file with the same options and --source usage.csv"
+    )
     assert len(stored()) == 1
 
 
@@ -111,7 +114,7 @@ def test_standard_input_is_imported(directory: Path, compress: bool) -> None:
     assert code == 1
     assert output.startswith("-: 2 read, 1 added, 0 already known, 1 rejected in ")
     assert error == "CommandError: 1 line was rejected.\n"
-    assert (directory / "stdin.rejects.csv").exists()
+    assert (directory / "stdin.rejects").exists()
     assert len(stored()) == 1
 
 

@@ -1,3 +1,4 @@
+import shlex
 import zoneinfo
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -30,7 +31,8 @@ seconds) and record_key, in any order. Format calls: call records without a head
 
 A record is known by its source, record key, subscription and moment. Values of a known record
 are not changed. Lines that hold no good record are counted and go to a CSV file with their
-number and the reason; corrected, it can be imported itself, with --source of the first file.
+number and the reason: FILE.rejects beside FILE, or FILE.rejects-2 where that exists. Corrected,
+it can be imported itself, with the --source of the first file.
 
 Exits 0 when every line was added or known, 1 when lines were rejected, 2 when a file could not
 be imported.
@@ -70,7 +72,7 @@ class Command(BaseCommand):
             "--rejects",
             type=Path,
             metavar="PATH",
-            help="where rejected lines go; <FILE>.rejects.csv in this directory unless given",
+            help="where rejected lines go, a new file; FILE.rejects beside FILE unless given",
         )
 
     def handle(self, *_args: Any, files: list[str], **options: Any) -> None:
@@ -114,5 +116,8 @@ class Command(BaseCommand):
         for line, reason, _ in report.first_rejections:
             self.stdout.write(f"  line {line:,}: {reason}")
         if report.rejects:
-            self.stdout.write(f"  Rejected lines are in {report.rejects}")
+            self.stdout.write(
+                f"  Rejected lines are in {report.rejects}. Once they are corrected, import that "
+                f"file with the same options and --source {shlex.quote(options.source_of(path))}"
+            )
         return report

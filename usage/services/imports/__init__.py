@@ -1,7 +1,7 @@
 """Imports files of usage records. The same file twice leaves the same rows."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from usage.services.imports.batches import Batch, Rejection, read_ahead, read_ba
 from usage.services.imports.columns import one_spelling
 from usage.services.imports.formats import FORMATS, RECORDS, LineFormat
 from usage.services.imports.lines import STANDARD_INPUT, Lines, open_lines, source_name
-from usage.services.imports.rejects import RejectsFile, default_path, refuse_unwritable
+from usage.services.imports.rejects import RejectsFile, default_paths, refuse_unwritable
 from usage.services.imports.ways import Written
 from usage.services.imports.writer import BatchWriter
 
@@ -102,7 +102,7 @@ def check_files(paths: Sequence[str], options: ImportOptions) -> None:
         if path != STANDARD_INPUT:
             _check_file(path, options)
         if not options.dry_run or options.rejects:
-            refuse_unwritable(options.rejects or default_path(path), path)
+            refuse_unwritable(options.rejects, path)
 
 
 def import_file(
@@ -117,7 +117,10 @@ def import_file(
     """
     started = time.monotonic()
     report = ImportReport(name=path, dry_run=options.dry_run)
-    rejects = options.rejects or (None if options.dry_run else default_path(path))
+    if options.rejects:
+        rejects: Iterable[Path] = [options.rejects]
+    else:
+        rejects = [] if options.dry_run else default_paths(path)
     writer = None if options.dry_run else BatchWriter(options.source_of(path))
     try:
         with (
@@ -129,12 +132,12 @@ def import_file(
                 rejects_file.write(report.count(batch, written))
                 if on_progress:
                     on_progress(report, batch.position)
+                report.rejects = rejects_file.path
                 reset_queries()  # with DEBUG, Django would keep every statement of the import
     except (ImportFileError, DatabaseError) as error:
         report.seconds = time.monotonic() - started
         raise ImportStoppedError(error, report) from error
     report.seconds = time.monotonic() - started
-    report.rejects = rejects if report.rejected else None
     return report
 
 

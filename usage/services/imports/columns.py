@@ -61,31 +61,44 @@ def text_column(name: str, most: int) -> Column:
 
 
 class LinePattern:
-    """Reads the values of columns from a record.
+    """Reads the values of the wanted columns from a record, in the order in which they are wanted.
 
-    `match` is one pattern for the usual record in ASCII, with a group a column that isn't ignored.
-    One that it doesn't match has quotes or a fault: `read` goes column by column, as it must for
-    text beyond ASCII.
+    `match` is one pattern for the usual record in ASCII; `in_match` are the groups of its match.
+    A record that it doesn't match has quotes or a fault: `read` goes column by column, as it must
+    for text beyond ASCII.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
-        self._columns = columns
+    def __init__(self, names: Sequence[str], wanted: Sequence[Column]) -> None:
+        by_name = {column.name: column for column in wanted}
+        self._columns = [by_name.get(name, IGNORED) for name in names]
         groups = [
             column.unquoted if column is IGNORED else f"({column.unquoted or column.pattern})"
-            for column in columns
+            for column in self._columns
         ]
         self.match = re.compile(",".join(groups) + "\r?", re.ASCII).fullmatch
+        kept = [column.name for column in self._columns if column is not IGNORED]
+        self._order = [kept.index(column.name) for column in wanted]
+        self.in_match = tuple(position + 1 for position in self._order)
 
-    def read(self, text: str) -> list[str]:
-        """The values that aren't ignored. Raises LineRejectedError with the first fault."""
+    def read(self, text: str) -> tuple[str, ...]:
+        """The wanted values. Raises LineRejectedError with the first fault."""
         values = split_record(text)
         if len(values) != len(self._columns):
             raise LineRejectedError(f"{len(values)} columns instead of {len(self._columns)}")
-        return [
+        kept = [
             column.read(value)
             for column, value in zip(self._columns, values, strict=True)
             if column is not IGNORED
         ]
+        return tuple(kept[position] for position in self._order)
+
+
+def unusable(names: Sequence[str], wanted: Sequence[Column]) -> str | None:
+    """Why a file with these names of columns does not hold the wanted ones; None when it does."""
+    if missing := [column.name for column in wanted if column.name not in names]:
+        return f"Missing: {', '.join(missing)}"
+    twice = [column.name for column in wanted if names.count(column.name) > 1]
+    return f"Named twice: {', '.join(twice)}" if twice else None
 
 
 def one_spelling(text: str) -> str:

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 from usage.errors import ImportFileError
 from usage.models import UsageType
 from usage.services.imports.columns import (
-    IGNORED,
     Column,
     LinePattern,
     LineRejectedError,
     split_record,
     text_column,
+    unusable,
 )
 from usage.services.imports.lines import Lines
 from usage.services.imports.values import (
@@ -84,26 +84,15 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
     header = lines.peek().rstrip("\r")
     lines.skip()
     names = column_names(header)
-    wanted = [column.name for column in RECORD_COLUMNS]
-    missing = [name for name in wanted if name not in names]
-    if missing or len(set(names)) < len(names):
-        raise ImportFileError(
-            f"{lines.name}: line 1 must name each column once: {', '.join(wanted)}. "
-            f"{'Missing: ' + ', '.join(missing) if missing else 'One is named twice'}."
-        )
-    columns = [RECORD_COLUMNS[wanted.index(name)] if name in wanted else IGNORED for name in names]
-    pattern = LinePattern(columns)
-    groups = [column.name for column in columns if column is not IGNORED]
-    order = [groups.index(name) for name in wanted]
-    in_match = tuple(position + 1 for position in order)
-    match, record_id = pattern.match, record_id_maker(source)
+    if why := unusable(names, RECORD_COLUMNS):
+        wanted = ", ".join(column.name for column in RECORD_COLUMNS)
+        raise ImportFileError(f"{lines.name}: line 1 must name each column once: {wanted}. {why}.")
+    pattern = LinePattern(names, RECORD_COLUMNS)
+    match, in_match, record_id = pattern.match, pattern.in_match, record_id_maker(source)
 
     def parse(text: str) -> Parsed:
-        if text.isascii() and (found := match(text)):
-            values = found.group(*in_match)
-        else:
-            read = pattern.read(text)
-            values = tuple(read[position] for position in order)
+        found = match(text) if text.isascii() else None
+        values = found.group(*in_match) if found else pattern.read(text)
         usage_type, external_id, usage_date, price, quantity, record_key = values
         if int(quantity) > MOST_QUANTITY:
             raise LineRejectedError(f"quantity {quantity!r} is not {QUANTITY.meaning}")
@@ -128,19 +117,24 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
 
 
 def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
-    """Call records without a header, in local time.
+    """Call records in local time, without a header or with one that names the CALL_COLUMNS.
 
     A call id comes again in a file, so a call is known by its id, numbers, line and start.
     """
     if zone is None:
         raise ImportFileError("Call records carry local times: say where with --zone.")
-    header = ",".join(column.name for column in CALL_COLUMNS)
+    names = [column.name for column in CALL_COLUMNS]
+    header = ",".join(names)
     first = lines.peek()
-    if first and first.count(",") != len(CALL_COLUMNS) - 1:
+    in_file = column_names(first)
+    if not unusable(in_file, CALL_COLUMNS):
+        lines.skip()
+        header, names = first.rstrip("\r"), in_file
+    elif in_file and len(in_file) != len(CALL_COLUMNS):
         raise ImportFileError(
             f"{lines.name}: line 1 must hold {len(CALL_COLUMNS)} columns: {header}."
         )
-    pattern, record_id = LinePattern(CALL_COLUMNS), record_id_maker(source)
+    pattern, record_id = LinePattern(names, CALL_COLUMNS), record_id_maker(source)
 
     @lru_cache(maxsize=65_536)
     def moment_of(day: str, time: str) -> tuple[datetime, str, float]:
@@ -149,7 +143,7 @@ def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat
 
     def parse(text: str) -> Parsed:
         found = pattern.match(text) if text.isascii() else None
-        values = found.groups() if found else pattern.read(text)
+        values = found.group(*pattern.in_match) if found else pattern.read(text)
         call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
         _, usage_date, start = moment_of(start_day, start_time)
         end_moment, _, end = moment_of(end_day, end_time)

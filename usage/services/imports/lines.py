@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 LONGEST_RECORD_CHARACTERS = 1 << 16
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
+REJECTS_SUFFIX = ".rejects"
 NO_LINE_END = (
     "the last line has no line end, so it may be cut off:"
     " complete it, or give --complete if it is whole"
@@ -189,8 +191,10 @@ def open_lines(path: str, complete: bool = False) -> Iterator[Lines]:
 
 
 def source_name(path: str) -> str:
-    """What a file is called as a source: its base name, the same whether compressed or not."""
-    return Path(path).name.removesuffix(".gz")
+    """What a file is called as a source: its base name, the same whether compressed or not, and
+    the same for the lines of it that were rejected."""
+    name = re.sub(rf"({re.escape(REJECTS_SUFFIX)}(-\d+)?)+$", "", Path(path).name)
+    return name.removesuffix(".gz")
 
 
 def _recognise(name: str, raw: BufferedReader, complete: bool) -> Lines:
