@@ -46,6 +46,17 @@ def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKey
     switch_it(LateKeys(before))
 
 
+@pytest.fixture
+def close_before(state: None) -> Callable[[str], None]:
+    """Has the triggers refuse records of days before one, until the next test starts over."""
+
+    def close(day: str) -> None:
+        for sequence in ["usage_logging_before", "usage_raw_kept_from"]:
+            run_sql(f"SELECT setval('{sequence}', date %s - date '1999-12-31')", [day])
+
+    return close
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """A browser of this machine, closed at the end."""

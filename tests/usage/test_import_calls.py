@@ -6,7 +6,6 @@ from collections import defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,7 +18,7 @@ from usage.services.imports import ImportReport
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
 CALLS = Path(__file__).parents[1] / "data" / "cdr_calls.csv.gz"
-LONDON = ZoneInfo("Europe/London")
+LONDON = "Europe/London"
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +118,8 @@ def test_a_call_id_may_come_again() -> None:
         # the same call, corrected
         call("01/12/2026 12:00:00", "01/12/2026 12:02:00", cost="20"),
     )
-    assert counts(report) == (5, 4, 1, 0)
+    assert counts(report) == (5, 4, 0, 0)
+    assert report.differing == 1
 
 
 def test_other_files_are_told_apart_from_call_records(directory: Path) -> None:

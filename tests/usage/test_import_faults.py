@@ -22,7 +22,7 @@ from tests.usage.importing import (
 )
 from usage.errors import ImportFileError
 from usage.models import LateKeys, Subscription
-from usage.services.imports import ImportOptions, check_files
+from usage.services.imports import Importer, ImportOptions
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -173,16 +173,16 @@ def test_every_file_is_looked_at_before_the_first_is_imported(directory: Path) -
     good = str(write_records(directory / "good.csv", GOOD))
     bad = str(write(directory / "bad.csv", "a,b"))
     with pytest.raises(ImportFileError, match=r"bad.csv: line 1 must name each column"):
-        check_files([good, bad], ImportOptions())
+        Importer(ImportOptions()).check([good, bad])
     with pytest.raises(ImportFileError, match="Standard input can be read only once"):
-        check_files(["-", "-"], ImportOptions())
+        Importer(ImportOptions()).check(["-", "-"])
     with pytest.raises(ImportFileError, match=r"good\.csv exists\. Give --rejects a path where"):
-        check_files([good], ImportOptions(rejects=Path(good)))
+        Importer(ImportOptions(rejects=Path(good))).check([good])
     os.mkfifo(directory / "pipe")
     with pytest.raises(ImportFileError, match=r"pipe is a pipe\. Say whose records come from it"):
-        check_files([str(directory / "pipe")], ImportOptions())
-    check_files([str(directory / "pipe")], ImportOptions(source="network a"))
+        Importer(ImportOptions()).check([str(directory / "pipe")])
+    Importer(ImportOptions(source="network a")).check([str(directory / "pipe")])
     with pytest.raises(ImportFileError, match="takes the lines of one file"):
-        check_files([good, bad], ImportOptions(rejects=directory / "rejects"))
+        Importer(ImportOptions(rejects=directory / "rejects")).check([good, bad])
     with pytest.raises(ImportFileError, match="No file of rejected lines can be made in"):
-        check_files([good], ImportOptions(rejects=directory / "no" / "rejects"))
+        Importer(ImportOptions(rejects=directory / "no" / "rejects")).check([good])

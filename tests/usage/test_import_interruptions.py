@@ -142,7 +142,7 @@ def test_an_interrupted_import_says_what_it_added(directory: Path) -> None:
     assert (code, output) == (130, "")
     said = re.fullmatch(
         r"CommandError: Interrupted after line ([\d,]+)\. \1 records were added; "
-        r"run the same command again, and they will be known\.\n",
+        r"run the same command again, and they will be known\. It touched .+\.\n",
         error,
     )
     assert said is not None, error

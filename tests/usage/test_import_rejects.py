@@ -3,7 +3,6 @@
 import os
 import stat
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -19,14 +18,14 @@ from tests.usage.importing import (
     write_records,
 )
 from usage.errors import ImportFileError
-from usage.services.imports import ImportOptions, ImportStoppedError, check_files, rejects
+from usage.services.imports import Importer, ImportOptions, ImportStoppedError, rejects
 from usage.services.imports.lines import source_name
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 BAD = "data,a,2026-11-15T21:00:00Z,free,1,k2"
-ZONE = ZoneInfo("UTC")
+ZONE = "UTC"
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +71,7 @@ def test_corrected_lines_are_read_before_others_are_rejected(directory: Path) ->
     assert corrected is not None
     corrected.write_text(corrected.read_text().replace(",free,", ",2,"))
     text = corrected.read_text()
-    check_files([str(path), str(corrected)], ImportOptions())
+    Importer(ImportOptions()).check([str(path), str(corrected)])
     assert counts(imported(path)) == (2, 0, 1, 1)
     assert counts(imported(corrected)) == (1, 1, 0, 0)
     assert corrected.read_text() == text
@@ -85,7 +84,7 @@ def test_a_path_given_for_them_is_never_written_over(directory: Path) -> None:
     link.symlink_to(directory / "nowhere")
     for rejects_path in [taken, link, path, directory]:
         with pytest.raises(ImportFileError, match=r" exists\. Give --rejects a path where nothing"):
-            check_files([str(path)], ImportOptions(rejects=rejects_path))
+            Importer(ImportOptions(rejects=rejects_path)).check([str(path)])
         with pytest.raises(ImportStoppedError, match=r" cannot be written: File exists"):
             imported(path, rejects=rejects_path)
     assert taken.read_text() == "of an earlier run\n"

@@ -12,7 +12,7 @@ from usage.services.imports.formats import LineFormat
 from usage.services.imports.lines import Lines
 
 SWITCH_SECONDS = 0.001
-# Days begin on quarter hours in every zone, so the quarters of a batch tell its days.
+# Days begin on quarter hours in every zone, so the quarters of a batch show its days.
 QUARTER_SECONDS = 900
 
 # line, its text, external_id; usage_date, quantity, price and id as COPY reads them

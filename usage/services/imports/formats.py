@@ -19,9 +19,9 @@ from usage.services.imports.columns import (
 from usage.services.imports.lines import Lines
 from usage.services.imports.values import (
     EARLIEST,
-    LATEST,
     MOST_QUANTITY,
     SEPARATOR,
+    Moments,
     local_moment,
     pence_to_units,
     record_id_maker,
@@ -79,7 +79,7 @@ class LineFormat:
     parse: Callable[[str], Parsed]
 
 
-def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
+def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
     """Our own CSV: a header, the RECORD_COLUMNS in any order, others ignored."""
     header = lines.peek().rstrip("\r")
     lines.skip()
@@ -88,6 +88,7 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
         wanted = ", ".join(column.name for column in RECORD_COLUMNS)
         raise ImportFileError(f"{lines.name}: line 1 must name each column once: {wanted}. {why}.")
     pattern = LinePattern(names, RECORD_COLUMNS)
+    zone, latest = moments.zone, moments.latest
     match, in_match, record_id = pattern.match, pattern.in_match, record_id_maker(source)
 
     def parse(text: str) -> Parsed:
@@ -108,19 +109,20 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
             moment = local_moment(moment, zone)
             usage_date = moment.isoformat()
         stamp = moment.timestamp()
-        if not EARLIEST <= stamp < LATEST:
-            raise LineRejectedError(f"usage_date {usage_date!r} is not from 2000 up to 2100")
+        if not EARLIEST <= stamp < latest:
+            raise LineRejectedError(f"usage_date {usage_date!r} {moments.refusal(stamp)}")
         stored = f"\t{usage_date}\t{quantity}\t{price}\t{record_id(record_key)}"
         return usage_type, external_id, stored, stamp
 
     return LineFormat(header, parse)
 
 
-def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
+def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
     """Call records in local time, without a header or with one that names the CALL_COLUMNS.
 
     A call id comes again in a file, so a call is known by its id, numbers, line and start.
     """
+    zone = moments.zone
     if zone is None:
         raise ImportFileError("Call records carry local times: say where with --zone.")
     names = [column.name for column in CALL_COLUMNS]
@@ -138,7 +140,7 @@ def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat
 
     @lru_cache(maxsize=65_536)
     def moment_of(day: str, time: str) -> tuple[datetime, str, float]:
-        moment = call_moment(day, time, zone)
+        moment = call_moment(day, time, zone, moments)
         return moment, moment.isoformat(), moment.timestamp()
 
     def parse(text: str) -> Parsed:
@@ -163,7 +165,7 @@ def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat
 
 
 RECORDS, CALLS = "records", "calls"
-FORMATS: dict[str, Callable[[Lines, str, ZoneInfo | None], LineFormat]] = {
+FORMATS: dict[str, Callable[[Lines, str, Moments], LineFormat]] = {
     RECORDS: records_format,
     CALLS: calls_format,
 }
@@ -177,13 +179,14 @@ def column_names(header: str) -> list[str]:
         return []
 
 
-def call_moment(day: str, time: str, zone: ZoneInfo) -> datetime:
-    """The moment of 15/11/2026 21:00:00 in a zone; see local_moment."""
+def call_moment(day: str, time: str, zone: ZoneInfo, moments: Moments) -> datetime:
+    """The moment of 15/11/2026 21:00:00 in the zone; see local_moment."""
     try:
         local = datetime.fromisoformat(f"{day[6:]}-{day[3:5]}-{day[:2]}T{time}")
     except ValueError as error:
         raise LineRejectedError(f"{day} {time} is not in the calendar") from error
     moment = local_moment(local, zone)
-    if not EARLIEST <= moment.timestamp() < LATEST:
-        raise LineRejectedError(f"{day} {time} is not from 2000 up to 2100")
+    stamp = moment.timestamp()
+    if not EARLIEST <= stamp < moments.latest:
+        raise LineRejectedError(f"{day} {time} {moments.refusal(stamp)}")
     return moment

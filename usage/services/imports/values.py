@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +17,26 @@ SEPARATOR = "\x1f"  # cannot stand in a value, so two lists of values never make
 MOST_QUANTITY = 2**32  # so that the sum of two billion records of one key fits a bigint
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Which moments a record may have, and the zone of times without an offset.
+
+    `latest` is the end, in seconds since 1970, and lies `future` days ahead.
+    """
+
+    zone: ZoneInfo | None
+    future: int
+    latest: float
+
+    def refusal(self, stamp: float) -> str:
+        """Why a moment is refused that is not from EARLIEST up to `latest`."""
+        if EARLIEST <= stamp < LATEST:
+            ahead = "1 day" if self.future == 1 else f"{self.future} days"
+            return f"is more than {ahead} ahead: if it is right, give more with --future"
+        return "is not from 2000 up to 2100"
+
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
