@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import ProgrammingError
 
 from usage.errors import SettingChangedError, TimeZoneMisreadError
 from usage.services.roles import missing_grants, unlimited_analysts
@@ -13,6 +14,7 @@ from usage.services.startup import (
     refuse_other_settings,
     stored_time_zone,
 )
+from usage.services.zones import differences_in_kept_days
 
 
 @register(Tags.database)
@@ -78,3 +80,25 @@ def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> 
             return [Error(str(error), id="usage.E002")]
         return [Warning(str(error), id="usage.W003")]
     return []
+
+
+@register(Tags.database)
+def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """Python's zone data is of its operating system or of the package tzdata, PostgreSQL's of the
+    server; days are cut by the server's alone."""
+    if "default" not in (databases or []) or stored_time_zone() is None:
+        return []
+    try:
+        differences = differences_in_kept_days()
+    except ProgrammingError:  # a migration that is still to come makes what is asked for
+        return []
+    return [
+        Warning(
+            f"The zone data of PostgreSQL and of Python differ: {difference}.",
+            hint="Nothing is lost, but one of the two is old. Bring both to the newest release "
+            "of the zone data. After a change of PostgreSQL's rebuild the days from then on: "
+            "manage.py rebuild_usage.",
+            id="usage.W006",
+        )
+        for difference in differences
+    ]

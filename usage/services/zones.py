@@ -65,7 +65,23 @@ def refuse_misread_zone(name: str, what: str) -> None:
 def server_zone(name: str, first: datetime, end: datetime) -> ZoneInfo:
     """The zone with the offsets that PostgreSQL has for it from `first` to `end`."""
     steps = _steps(_server_offsets(name), int(first.timestamp()), int(end.timestamp()))
-    return _zone_of(name, steps)
+    return ZoneInfo.from_file(io.BytesIO(zone_file(steps)), key=name)
+
+
+def zone_file(steps: Sequence[Step]) -> bytes:
+    """A file of zone data (RFC 8536) for zoneinfo: it has each offset from its moment on, and the
+    first one before."""
+    offsets = sorted({offset for _, offset in steps})
+    types = [steps[0][1], *offsets]  # before its first change a zone has the first type
+    parts = [
+        struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 0, 0),
+        struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, len(steps), len(types), 1),
+        struct.pack(f">{len(steps)}q", *(moment for moment, _ in steps)),
+        bytes(types.index(offset, 1) for _, offset in steps),
+        *(struct.pack(">lbB", offset, 0, 0) for offset in types),
+        b"\0\n\n",
+    ]
+    return b"".join(parts)
 
 
 def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
@@ -94,13 +110,17 @@ def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
 
 def differences_in_kept_days() -> list[ZoneDifference]:
     """Where the two differ for the zone of this database, from the first day with raw records
-    kept to a year from today."""
-    state = UsageState.objects.get()
+    kept to a year from today. [] for a zone that PostgreSQL misreads, which another check names."""
+    zone, raw_kept_from = UsageState.objects.values_list("time_zone", "raw_kept_from").get()
+    try:
+        refuse_misread_zone(zone, zone)
+    except TimeZoneMisreadError:
+        return []
     today = clock.today()
-    first = state.raw_kept_from or min(
+    first = raw_kept_from or min(
         (days[0] for days in map(partition_days, RAW_TABLES) if days), default=today
     )
-    return zone_differences(state.time_zone, min(first, today), today + NEXT_YEAR)
+    return zone_differences(zone, min(first, today), today + NEXT_YEAR)
 
 
 def _server_offsets(name: str) -> Offsets:
@@ -152,22 +172,6 @@ def _steps(offsets: Offsets, first: int, end: int) -> list[Step]:
                     parts.append((early, late))
         spans = parts
     return sorted(steps)
-
-
-def _zone_of(name: str, steps: Sequence[Step]) -> ZoneInfo:
-    """A zone with these offsets, by way of a file of zone data (RFC 8536), which zoneinfo reads."""
-    offsets = sorted({offset for _, offset in steps})
-    types = [steps[0][1], *offsets]  # before its first change a zone has the first type
-    head = struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, len(steps), len(types), 1)
-    data = [
-        struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 0, 0),
-        head,
-        struct.pack(f">{len(steps)}q", *(moment for moment, _ in steps)),
-        bytes(types.index(offset, 1) for _, offset in steps),
-        *(struct.pack(">lbB", offset, 0, 0) for offset in types),
-        b"\0\n\n",
-    ]
-    return ZoneInfo.from_file(io.BytesIO(b"".join(data)), key=name)
 
 
 def _hours(offset: timedelta) -> str:
