@@ -84,13 +84,12 @@ def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> 
 
 @register(Tags.database)
 def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    """Python's zone data is of its operating system or of the package tzdata, PostgreSQL's of the
-    server; days are cut by the server's alone."""
+    """Days are cut by the zone data of the server alone. Python reads that of its own machine."""
     if "default" not in (databases or []) or stored_time_zone() is None:
         return []
     try:
         differences = differences_in_kept_days()
-    except ProgrammingError:  # a migration that is still to come makes what is asked for
+    except ProgrammingError:  # a pending migration makes the column
         return []
     return [
         Warning(

@@ -42,7 +42,7 @@ def test_records_further_ahead_are_rejected_by_name(directory: Path, future: int
     report = imported(path, future=future)
     assert counts(report) == (3, 1, 0, 2)
     days = "1 day" if future == 1 else f"{future} days"
-    why = f"is more than {days} ahead: if it is right, give more with --future"
+    why = f"is more than {days} ahead: correct it, or allow more days with --future"
     assert [(number, reason) for number, reason, _ in report.first_rejections] == [
         (3, f"usage_date '{last.isoformat()}' {why}"),
         (4, f"usage_date '2099-01-01T00:00Z' {why}"),
@@ -64,7 +64,7 @@ def test_local_times_and_call_records_are_held_to_the_same(directory: Path) -> N
     report = imported(calls, format="calls", zone="Europe/Athens", future=1)
     assert counts(report) == (2, 1, 0, 1)
     assert report.first_rejections[0].reason == (
-        "01/12/2026 14:00:00 is more than 1 day ahead: if it is right, give more with --future"
+        "01/12/2026 14:00:00 is more than 1 day ahead: correct it, or allow more days with --future"
     )
 
 

@@ -35,8 +35,8 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(report: ImportReport) -> ImportReport:
-    """What a report says of the lines, the same for a dry run and an import."""
+def about_lines(report: ImportReport) -> ImportReport:
+    """The part of a report that is the same for a dry run and an import."""
     return replace(report, dry_run=False, seconds=0, rejects=None)
 
 
@@ -76,7 +76,7 @@ def test_it_says_what_the_import_says(
     rehearsed = imported(path, dry_run=True, rejects=directory / f"rehearsed{seed}")
     assert (stored(), run_sql("SELECT count(*) FROM usage_late_key")) == before
     report = imported(path, rejects=directory / f"imported{seed}")
-    assert told(rehearsed) == told(report)
+    assert about_lines(rehearsed) == about_lines(report)
     assert report.added
     assert report.differing
     assert report.rejected

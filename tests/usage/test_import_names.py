@@ -40,7 +40,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.parametrize("column", ["external_id", "record_key"])
 @pytest.mark.parametrize("quote", ["", '"'])
-def test_a_character_that_nobody_sees_is_refused_by_name(
+def test_a_hidden_character_is_refused_by_name(
     directory: Path, character: str, name: str, column: str, quote: str
 ) -> None:
     """Fails when a name may hold what only a machine tells apart."""
@@ -50,7 +50,7 @@ def test_a_character_that_nobody_sees_is_refused_by_name(
     report = imported(write_records(directory / "usage.csv", line))
     shown = value.strip('"')
     assert [reason for _, reason, _ in report.first_rejections] == [
-        f"{column} {shown!r} holds the character {name}, which nobody sees"
+        f"{column} {shown!r} holds {name}, which readers cannot see: remove or replace it"
     ]
     assert Subscription.objects.count() == 0
 
@@ -79,9 +79,7 @@ def test_names_in_call_records_are_held_to_the_same(directory: Path) -> None:
     )
     report = imported(path, format="calls", zone="UTC")
     assert counts(report) == (3, 1, 1, 1)
-    assert "phone_number '0\\u200b1' holds the character U+200B" in (
-        report.first_rejections[0].reason
-    )
+    assert "phone_number '0\\u200b1' holds U+200B" in (report.first_rejections[0].reason)
 
 
 def test_letters_of_every_script_are_taken(directory: Path) -> None:

@@ -77,7 +77,7 @@ def test_corrected_lines_are_read_before_others_are_rejected(directory: Path) ->
     assert corrected.read_text() == text
 
 
-def test_a_path_given_for_them_is_never_written_over(directory: Path) -> None:
+def test_a_chosen_path_is_never_written_over(directory: Path) -> None:
     path = write_records(directory / "x.csv", BAD)
     taken = write(directory / "taken", "of an earlier run")
     link = directory / "link"

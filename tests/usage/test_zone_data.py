@@ -77,13 +77,13 @@ def test_offsets_are_those_of_postgresql(name: str) -> None:
         for seconds in (-86_400 * 40, -3_600, -1, 0, 1, 3_600)
         if FIRST <= change + timedelta(seconds=seconds) <= END
     ]
-    answers = run_sql(
+    rows = run_sql(
         "SELECT moment AT TIME ZONE %s FROM unnest(%s::timestamptz[]) WITH ORDINALITY"
         " AS moments (moment, place) ORDER BY place",
         [name, moments],
     )
     assert [moment.astimezone(zone).replace(tzinfo=None) for moment in moments] == [
-        local for (local,) in answers
+        local for (local,) in rows
     ]
 
 

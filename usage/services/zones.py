@@ -1,4 +1,4 @@
-"""Time zones as PostgreSQL knows them: its zone data cuts the days, and Python's may differ."""
+"""Time zones as PostgreSQL knows them: it cuts the days, and Python's zone data may differ."""
 
 import io
 import struct
@@ -45,8 +45,8 @@ class ZoneDifference:
 
 
 def refuse_misread_zone(name: str, what: str) -> None:
-    """Raise TimeZoneMisreadError when PostgreSQL does not know the zone, or takes the name for
-    something else: CET, EET, MET and WET for abbreviations, which know no summer time.
+    """Raise TimeZoneMisreadError when PostgreSQL does not know the zone, or takes its name for an
+    abbreviation: CET, EET, MET and WET have no summer time there.
 
     `what` names the zone in the message, such as "--zone CET".
     """
@@ -69,10 +69,10 @@ def server_zone(name: str, first: datetime, end: datetime) -> ZoneInfo:
 
 
 def zone_file(steps: Sequence[Step]) -> bytes:
-    """A file of zone data (RFC 8536) for zoneinfo: it has each offset from its moment on, and the
-    first one before."""
+    """A file of zone data (RFC 8536), which zoneinfo reads. Each offset holds from its moment on,
+    and the first one before that too."""
     offsets = sorted({offset for _, offset in steps})
-    types = [steps[0][1], *offsets]  # before its first change a zone has the first type
+    types = [steps[0][1], *offsets]  # zoneinfo takes the first type before the first moment
     parts = [
         struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 0, 0),
         struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, len(steps), len(types), 1),
@@ -85,7 +85,7 @@ def zone_file(steps: Sequence[Step]) -> bytes:
 
 
 def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
-    """Where the zone data of Python and of PostgreSQL differ, in order; [] where they agree."""
+    """The differences between the zone data of Python and of PostgreSQL, in order."""
     begin, until = (
         int(datetime.combine(day, time(), UTC).timestamp()) for day in (first, end + timedelta(1))
     )
@@ -109,8 +109,8 @@ def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
 
 
 def differences_in_kept_days() -> list[ZoneDifference]:
-    """Where the two differ for the zone of this database, from the first day with raw records
-    kept to a year from today. [] for a zone that PostgreSQL misreads, which another check names."""
+    """The differences for the zone of this database, from its first day with raw records to a year
+    from today. A zone that PostgreSQL misreads has none: another check names it."""
     zone, raw_kept_from = UsageState.objects.values_list("time_zone", "raw_kept_from").get()
     try:
         refuse_misread_zone(zone, zone)
@@ -157,7 +157,7 @@ def _steps(offsets: Offsets, first: int, end: int) -> list[Step]:
     found = list(zip(moments, offsets(moments), strict=True))
     steps = {found[0]}
     spans = [(before, after) for before, after in pairwise(found) if before[1] != after[1]]
-    while spans:  # each one holds a change, and is halved until that is found
+    while spans:  # each holds a change; halve it until its two moments are a second apart
         halves = [(before[0] + after[0]) // 2 for before, after in spans]
         parts = []
         for (before, after), middle in zip(

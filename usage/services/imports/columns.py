@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Control characters, marks of direction and joining, blanks, what is private or not assigned yet.
+# Control characters, formats, blanks, private characters and those without an assignment.
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-# Of other categories, and shown as nothing or as a blank all the same.
+# These belong to other categories, but show nothing or a blank as well.
 HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -38,7 +38,10 @@ class Column:
         if self.is_text and not value.isascii():
             value = one_spelling(value)
             if hidden := hidden_character(value):
-                raise LineRejectedError(f"{self.name} {shown!r} holds {hidden}, which nobody sees")
+                raise LineRejectedError(
+                    f"{self.name} {shown!r} holds {hidden}, which readers cannot see:"
+                    " remove or replace it"
+                )
         if not re.fullmatch(self.pattern, value, re.ASCII):
             raise LineRejectedError(
                 f"{self.name} {shown!r} is not {self.meaning}" if value else f"{self.name} is empty"
@@ -102,18 +105,18 @@ def unusable(names: Sequence[str], wanted: Sequence[Column]) -> str | None:
 
 
 def one_spelling(text: str) -> str:
-    """The text in Unicode's NFC, which has one sequence of characters for what looks the same."""
+    """The text in NFC: Unicode's one sequence of characters for several that look the same."""
     return unicodedata.normalize("NFC", text)
 
 
 def hidden_character(text: str) -> str | None:
-    """The name of the first character beyond ASCII that is not seen, or seen as a blank."""
+    """Number and name of the first character beyond ASCII that shows nothing or a blank."""
     for character in text:
         if character > "\x7f" and (
             unicodedata.category(character) in HIDDEN_CATEGORIES or HIDDEN.match(character)
         ):
             name = unicodedata.name(character, "without a name")
-            return f"the character U+{ord(character):04X} ({name})"
+            return f"U+{ord(character):04X} ({name})"
     return None
 
 

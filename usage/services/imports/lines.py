@@ -18,7 +18,7 @@ STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
-# A quote may stand anywhere: without this, one that never closes would hold all lines in memory.
+# Without a limit, a quote that never closes would hold the rest of the file in memory.
 LONGEST_RECORD_CHARACTERS = 1 << 16
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
@@ -35,9 +35,9 @@ Unreadable = tuple[int, str, str]
 class Lines:
     """Iterates over (number, text) of each record; numbers are those of lines and begin at 1.
 
-    A record is a line, or several where a quoted value holds line breaks (RFC 4180). Iteration
-    ends at what cannot be read as records: `unreadable` has those lines. Raises ImportFileError,
-    naming the line, where the file stops being text.
+    A record is a line, or several lines where a quoted value holds line breaks (RFC 4180).
+    Iteration ends before the lines that cannot be read as records; `unreadable` has them. Raises
+    ImportFileError, naming the line, where the file stops being text.
     """
 
     def __init__(self, name: str, raw: BufferedReader, compressed: bool, complete: bool) -> None:
@@ -66,7 +66,7 @@ class Lines:
         return ""
 
     def skip(self) -> None:
-        """Leave out the record that `peek` shows."""
+        """Read past the record that `peek` returns."""
         if not next(self._records, None):
             next(self._unreadable, None)
 
@@ -106,7 +106,7 @@ class Lines:
         try:
             next(csv.reader(feed(), strict=True))
         except csv.Error as error:
-            # Quotes in pairs on one line: the line is wrong, but it ends where it ends.
+            # With its quotes in pairs a faulty line still ends at its line end.
             if len(taken) > 1 or text.count('"') % 2:
                 why = f"the quote that opens on line {number} does not close as in CSV ({error})"
                 self._unreadable = (
@@ -121,7 +121,7 @@ class Lines:
         return record
 
     def _blocks(self) -> Iterator[Iterator[Numbered]]:
-        """The lines that have an end, a block at a time."""
+        """The lines that have a line end, a block at a time."""
         number = 1
         rest = b""
         while block := self._read_block(number):
@@ -141,7 +141,7 @@ class Lines:
             self._cut = last
 
     def _last_line(self) -> Iterator[Numbered]:
-        """The line at the end that has none, once all others are read."""
+        """The last line when it has no line end; read all others first."""
         if self._cut:
             yield self._cut
 
@@ -191,8 +191,7 @@ def open_lines(path: str, complete: bool = False) -> Iterator[Lines]:
 
 
 def source_name(path: str) -> str:
-    """What a file is called as a source: its base name, the same whether compressed or not, and
-    the same for the lines of it that were rejected."""
+    """The name of a file as a source: its base name without .gz, also for its rejected lines."""
     name = re.sub(rf"({re.escape(REJECTS_SUFFIX)}(-\d+)?)+$", "", Path(path).name)
     return name.removesuffix(".gz")
 

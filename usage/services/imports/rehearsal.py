@@ -1,4 +1,4 @@
-"""The dry run: writes each batch as an import does and takes it back."""
+"""The dry run: writes each batch as an import does and rolls it back."""
 
 import hashlib
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from usage.services.imports.staging import TABLES, Part, Written, stage, take_kn
 from usage.services.imports.ways import Way, merge, merge_by_line
 from usage.services.imports.writer import BatchWriter
 
-# The records that an import would have added: a later line with the same key is known by them.
+# The records that an import would have added: they make a later line with the same key known.
 SEEN = """
 DROP TABLE IF EXISTS pg_temp.usage_import_seen_{usage_type};
 CREATE TEMP TABLE usage_import_seen_{usage_type} (
@@ -30,7 +30,7 @@ ORDER BY subscription_id, usage_date, id, line
 
 
 def begin_rehearsal() -> None:
-    """Begin a dry run, of one file or several: nothing of it is seen yet."""
+    """Make the empty tables of records seen in a dry run of one file or several."""
     with connection.cursor() as cursor:
         for usage_type in TABLES:
             cursor.execute(SEEN.format(usage_type=usage_type))
@@ -39,8 +39,8 @@ def begin_rehearsal() -> None:
 class Rehearsal(BatchWriter):
     """Finds out what an import would do with each line, by doing it in a savepoint.
 
-    It makes neither partitions nor subscriptions, and what it writes is rolled back, batch by
-    batch, so it holds others up no longer than an import does.
+    It makes neither partitions nor subscriptions. Each batch is a transaction of its own, so it
+    delays other writers no longer than an import does.
     """
 
     ways = (merge, merge_by_line)
@@ -49,7 +49,7 @@ class Rehearsal(BatchWriter):
         pass
 
     def subscriptions(self, cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
-        """The ids of those that exist, and ids that no subscription has for the others."""
+        """The ids of existing subscriptions; the others get ids that no subscription has."""
         cursor.execute(
             "SELECT external_id, id FROM usage_subscription WHERE external_id = ANY(%s)",
             [sorted(external_ids)],
@@ -57,7 +57,7 @@ class Rehearsal(BatchWriter):
         return {name: _unused_id(name) for name in external_ids} | dict(cursor.fetchall())
 
     def add(self, cursor: Any, way: Way, part: Part) -> Written:
-        """Find out what the way would do with the records, and do nothing."""
+        """Report what the way does with the records, and roll it back."""
         seen = f"pg_temp.usage_import_seen_{part.usage_type}"
         stage(cursor, part)
         part, known_from_file = take_known(cursor, part, table=seen, quantity="quantity")
@@ -73,6 +73,6 @@ class Rehearsal(BatchWriter):
 
 
 def _unused_id(external_id: str) -> int:
-    """A negative number: the same for the same name in every batch."""
+    """A negative number, the same in every batch for one name."""
     digest = hashlib.sha1(external_id.encode(), usedforsecurity=False).digest()
     return -1 - int.from_bytes(digest[:7])

@@ -12,7 +12,7 @@ from usage.errors import ImportFileError
 from usage.services.imports.batches import Rejection
 from usage.services.imports.lines import NO_LINE_END, REJECTS_SUFFIX, STANDARD_INPUT
 
-# No column of a format has these names: the file can be imported as it is.
+# No format has columns of these names, so the file can be imported.
 COLUMNS = "line_number,reason"
 MOST_FILES = 1_000  # of one input
 
@@ -20,8 +20,8 @@ MOST_FILES = 1_000  # of one input
 class RejectsFile:
     """CSV: line number, reason and the line as it was, for its owner only.
 
-    Made with the first rejection, at the first of the paths where nothing lies; `path` is that
-    one. Without paths rejections are kept nowhere.
+    The first rejection makes it, at the first of the paths where nothing exists; `path` is that
+    path. Without paths rejections are kept nowhere.
     """
 
     def __init__(self, paths: Iterable[Path], header: str) -> None:
@@ -41,7 +41,7 @@ class RejectsFile:
             for line, reason, text in rejections:
                 start = io.StringIO()
                 csv.writer(start, lineterminator="").writerow([line, reason])
-                # A cut off line stays one, so that nobody imports it from here by mistake.
+                # A line without a line end stays one: it is rejected again until it is completed.
                 end = "" if reason == NO_LINE_END else "\n"
                 self._file.write(f"{start.getvalue()},{text}{end}")
             self._file.flush()
@@ -61,7 +61,7 @@ class RejectsFile:
             return
         try:
             self._file.close()
-        except OSError as failed:  # what could not be written before fails once more
+        except OSError as failed:  # the buffer that could not be written before fails again
             if error is None:
                 raise _cannot_write(self.path, failed) from failed
 
@@ -69,7 +69,7 @@ class RejectsFile:
         taken = None
         for path in self._paths:
             try:
-                # O_EXCL follows no link, and opens nothing that another process made.
+                # O_EXCL follows no link and opens no file of another process.
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 os.fchmod(descriptor, 0o600)
             except FileExistsError as error:
@@ -87,8 +87,8 @@ class RejectsFile:
 
 
 def default_paths(path: str) -> Iterator[Path]:
-    """Beside the file, or in the current directory for what is no file: FILE.rejects, and
-    FILE.rejects-2 where that exists, and so on."""
+    """FILE.rejects, FILE.rejects-2 and so on, beside the file. A pipe has them in the current
+    directory."""
     name = "stdin" if path == STANDARD_INPUT else Path(path).name
     directory = _directory(path)
     yield directory / f"{name}{REJECTS_SUFFIX}"
@@ -99,7 +99,7 @@ def default_paths(path: str) -> Iterator[Path]:
 def refuse_unwritable(rejects: Path | None, path: str) -> None:
     """Raise ImportFileError before the import when rejected lines could not be kept."""
     if rejects and os.path.lexists(rejects):
-        raise ImportFileError(f"{rejects} exists. Give --rejects a path where nothing lies.")
+        raise ImportFileError(f"{rejects} exists. Give --rejects a path where nothing exists.")
     directory = rejects.parent if rejects else _directory(path)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ImportFileError(

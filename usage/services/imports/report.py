@@ -17,10 +17,10 @@ REPORTED_RANGES = 10
 
 @dataclass
 class ImportReport:
-    """What an import did with the lines of a file; blank lines don't count.
+    """What an import did with the lines of a file, or would do after a dry run.
 
-    A line is added, known already, different from the record of its key that is kept, or rejected.
-    A dry run reports what an import would have done.
+    Each line is added, already known, differing from the record that is kept, or rejected; blank
+    lines don't count. `first_rejections` are the first lines that were rejected or differ.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ImportReport:
         )
 
     def touched(self) -> str:
-        """A sentence with the days of the records that were added."""
+        """A sentence that names the days of the added records."""
         verb = "would touch" if self.dry_run else "touched"
         if not self.days:
             return f"It {verb} no day."
@@ -56,7 +56,7 @@ class ImportReport:
         return f"It {verb} {number}: {_ranges(self.days)}."
 
     def count(self, batch: Batch, written: Written) -> list[Rejection]:
-        """Add what became of a batch; return, in their order, the lines that were not stored."""
+        """Add what became of a batch; return its rejected and differing lines in order."""
         not_stored = sorted(batch.rejected + written.refused + written.differing)
         self.read += batch.read
         self.added += written.added

@@ -27,7 +27,7 @@ TRUNCATE pg_temp.usage_import_staged, pg_temp.usage_import_left_out;
 """
 # Without statistics of the temporary table the planner would rather read whole days.
 BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-# Values that are alike are left away, since most are. The moments leave out other days.
+# Equal values, the usual case, are not sent. The bounds keep the planner from other days.
 TAKE_KNOWN = """
 DELETE FROM pg_temp.usage_import_staged AS staged
 USING {table} AS kept
@@ -85,7 +85,7 @@ class Part:
         return min(self.quarters) * QUARTER_SECONDS, (max(self.quarters) + 1) * QUARTER_SECONDS
 
     def rows(self) -> Iterable[str]:
-        """The rows of the records as COPY reads them, without an end."""
+        """The rows of the records as COPY reads them, without a line end."""
         subscriptions = self.subscriptions
         return (
             f"{subscriptions[external_id]}{stored}" for _, _, external_id, stored in self.records
@@ -107,9 +107,9 @@ def copy_rows(cursor: Any, statement: str, rows: Iterable[str]) -> None:
 
 
 def take_known(cursor: Any, part: Part, **names: str) -> tuple[Part, Written]:
-    """Take those staged records away whose key is in the raw table, or in the one of `names`.
+    """Remove the staged records whose key the raw table holds, or the table in `names`.
 
-    Gives the part that is left, and what became of the others.
+    Returns the part that is left, and what became of the removed records.
     """
     cursor.execute(BY_KEY)
     cursor.execute(part.sql(TAKE_KNOWN, **names), part.bounds())
@@ -124,7 +124,7 @@ def take_known(cursor: Any, part: Part, **names: str) -> tuple[Part, Written]:
 
 
 def other_values(price: str, quantity: str, new_price: str, new_quantity: str) -> str:
-    """Why a line is not stored whose record is known with other values."""
+    """Why a line with other values than those of its record is not stored."""
     return (
         f"differs from the record that is kept: price {price} and quantity {quantity} there,"
         f" price {new_price} and quantity {new_quantity} here"

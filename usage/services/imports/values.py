@@ -21,9 +21,9 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 @dataclass(frozen=True)
 class Moments:
-    """Which moments a record may have, and the zone of times without an offset.
+    """The zone of times without an offset, and how far ahead a record may lie.
 
-    `latest` is the end, in seconds since 1970, and lies `future` days ahead.
+    `latest` is the first moment that is too late, in seconds since 1970: `future` days from now.
     """
 
     zone: ZoneInfo | None
@@ -31,10 +31,10 @@ class Moments:
     latest: float
 
     def refusal(self, stamp: float) -> str:
-        """Why a moment is refused that is not from EARLIEST up to `latest`."""
+        """Why a moment before EARLIEST, or not before `latest`, is refused."""
         if EARLIEST <= stamp < LATEST:
             ahead = "1 day" if self.future == 1 else f"{self.future} days"
-            return f"is more than {ahead} ahead: if it is right, give more with --future"
+            return f"is more than {ahead} ahead: correct it, or allow more days with --future"
         return "is not from 2000 up to 2100"
 
 

@@ -95,7 +95,7 @@ def merge_by_line(cursor: Any, part: Part) -> Written:
 
 
 def staged(way: Way) -> Way:
-    """The way for the records not known yet, put into the temporary table before."""
+    """The way, after the records are staged and the known ones removed."""
 
     def stage_first(cursor: Any, part: Part) -> Written:
         stage(cursor, part)
@@ -109,7 +109,7 @@ WAYS: list[Way] = [copy, staged(merge), staged(merge_by_line)]
 
 
 def _with_repeated(cursor: Any, part: Part, written: Written) -> Written:
-    """With the lines whose record an earlier line, or another writer, added: all are known now."""
+    """Count the lines whose record an earlier line or another writer added: all are known now."""
     _, known = take_known(cursor, part)
     known.already_known -= written.added
     return written + known

@@ -61,7 +61,7 @@ class BatchWriter:
         self._days |= missing
 
     def subscriptions(self, cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
-        """The ids of these subscriptions, which cannot be deleted until the batch commits."""
+        """The ids of these subscriptions; they cannot be deleted until the batch commits."""
         return lock_or_make_subscriptions(cursor, external_ids)
 
     def add(self, cursor: Any, way: Way, part: Part) -> Written:
