@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
@@ -44,6 +45,13 @@ def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKey
     )
     run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
     switch_it(LateKeys(before))
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

@@ -15,16 +15,10 @@ from usage.errors import ImportFileError
 from usage.models import DailyUsage
 from usage.services.imports import ImportReport
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 CALLS = Path(__file__).parents[1] / "data" / "cdr_calls.csv.gz"
 LONDON = "Europe/London"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def import_calls(*lines: str) -> ImportReport:

@@ -21,17 +21,11 @@ from tests.usage.importing import (
 from usage.services import imports
 from usage.services.imports.lines import LONGEST_RECORD_CHARACTERS, NO_LINE_END
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 WITH_NOTE = f"note,{HEADER}"
 GOOD = "data,a,2026-11-15T21:00:00Z,3,1,k1"
 HIDDEN = "data,a,2026-11-15T21:00:00Z,500,1,k2"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def prices() -> list[str]:

@@ -24,15 +24,9 @@ from usage.services import imports
 from usage.services.imports import Importer, ImportOptions, ImportReport
 
 pytestmark = [
-    pytest.mark.usefixtures("only_default_partitions"),
+    pytest.mark.usefixtures("directory", "only_default_partitions"),
     pytest.mark.one_server("it counts records already known as added"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def about_lines(report: ImportReport) -> ImportReport:

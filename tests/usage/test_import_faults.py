@@ -24,18 +24,12 @@ from usage.errors import ImportFileError
 from usage.models import LateKeys, Subscription
 from usage.services.imports import Importer, ImportOptions
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 PRICE = "is not a plain decimal number with at most 12 digits before the point and 8 behind it"
 QUANTITY = "is not a whole number from 0 to 4294967296"
 MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.one_server("it counts records already known as added")

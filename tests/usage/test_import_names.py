@@ -8,16 +8,10 @@ import pytest
 from tests.usage.importing import call, counts, imported, stored, write, write_records
 from usage.models import Subscription
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 COMPOSED, DECOMPOSED = "Zoë", unicodedata.normalize("NFD", "Zoë")
 LONGER_IN_NFC = "\u0958"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize(

@@ -21,17 +21,11 @@ from usage.errors import ImportFileError
 from usage.services.imports import Importer, ImportOptions, ImportStoppedError, rejects
 from usage.services.imports.lines import source_name
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 BAD = "data,a,2026-11-15T21:00:00Z,free,1,k2"
 ZONE = "UTC"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_they_lie_beside_their_input(directory: Path) -> None:

@@ -14,15 +14,9 @@ from usage.services import imports
 from usage.services.imports import staging
 
 pytestmark = [
-    pytest.mark.usefixtures("only_default_partitions"),
+    pytest.mark.usefixtures("directory", "only_default_partitions"),
     pytest.mark.one_server("it counts records already known as added"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def line(price: float | str, quantity: int = 1, key: str = "k") -> str:
@@ -106,23 +100,53 @@ def test_differing_lines_make_the_exit_code_1(directory: Path) -> None:
     )
 
 
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The joins by which known records are found, one for each batch and type."""
+    found: list[dict[str, Any]] = []
+    take_known = staging.take_known
+
+    def explained(cursor: Any, part: staging.Part) -> tuple[staging.Part, staging.Written]:
+        result = take_known(cursor, part)
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {part.sql(staging.TAKE_KNOWN)}", part.bounds())
+        ((((plan,),),),) = [cursor.fetchall()]
+        found.append(plan["Plan"]["Plans"][0])
+        return result
+
+    monkeypatch.setattr("usage.services.imports.ways.take_known", explained)
+    return found
+
+
 def test_known_records_are_looked_up_by_their_keys(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, plans: list[dict[str, Any]]
 ) -> None:
     """Fails when the days of a batch are read whole to see what is known."""
     path = many_records(directory / "usage.csv", 20_000)
     imported(path)
     run_sql("VACUUM ANALYZE usage_datausagerecord")
-    plans: list[str] = []
-
-    def explained(cursor: Any, part: staging.Part) -> tuple[staging.Part, staging.Written]:
-        result = staging.take_known(cursor, part)
-        cursor.execute(f"EXPLAIN {part.sql(staging.TAKE_KNOWN)}", part.bounds())
-        plans.append("\n".join(row for (row,) in cursor))
-        return result
-
-    monkeypatch.setattr("usage.services.imports.ways.take_known", explained)
     assert counts(imported(path)) == (20_000, 0, 20_000, 0)
-    (plan,) = plans
-    assert "Nested Loop" in plan
-    assert "Seq Scan on usage_datausagerecord" not in plan
+    (join,) = plans
+    assert join["Node Type"] == "Nested Loop"
+    assert "Seq Scan on usage_datausagerecord" not in str(join)
+
+
+def test_known_records_are_found_in_linear_time_by_wrong_statistics(
+    directory: Path, plans: list[dict[str, Any]]
+) -> None:
+    """The statistics know one row in many pages, and the file fills these pages.
+
+    Fails when the planner then reads the staged lines once for each record.
+    """
+    path = many_records(directory / "usage.csv", 20_000)
+    imported(path)
+    run_sql(
+        "DELETE FROM usage_datausagerecord"
+        " WHERE ctid <> (SELECT max(ctid) FROM usage_datausagerecord)"
+    )
+    run_sql("VACUUM ANALYZE usage_datausagerecord")
+    imported(path)
+    plans.clear()
+    assert counts(imported(path)) == (20_000, 0, 20_000, 0)
+    (join,) = plans
+    assert join["Node Type"] == "Nested Loop"
+    assert "Seq Scan" not in str(join["Plans"][1])

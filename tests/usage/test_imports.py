@@ -21,16 +21,10 @@ from usage.services import imports
 from usage.services.imports.values import NAMESPACE
 from usage.services.partitions import partition_days
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 DATA = "data,a,2026-11-15T21:00:00Z,0.00000001,512,k1"
 VOICE = "voice,b,2026-11-15T21:00:00Z,12.5,60,k2"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

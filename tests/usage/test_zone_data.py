@@ -20,7 +20,7 @@ from usage.errors import ImportFileError
 from usage.services import clock, zones
 from usage.services.zones import server_zone, zone_differences
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 FIRST, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
 SUMMER, WINTER = (timedelta(hours=1), timedelta(0))
@@ -36,12 +36,6 @@ ZONES = [
     ),
     *("Pacific/Apia", "America/Vancouver", "Africa/Casablanca", "Antarctica/Casey", "UTC", "EST"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

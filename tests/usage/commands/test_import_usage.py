@@ -14,16 +14,10 @@ from django.core.management import CommandError, call_command
 
 from tests.usage.importing import HEADER, finished, start_command, stored, write_records
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,0.5,1,k1"
 BAD = "data,a,2026-11-15T21:00:00Z,free,1,k2"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run(*arguments: str | Path, **options: Any) -> list[str]:
