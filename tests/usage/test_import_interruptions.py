@@ -133,7 +133,7 @@ def test_an_interrupted_import_says_what_it_added(directory: Path) -> None:
     wait_until(lambda: stored_count() > 0, seconds=30, what="the first batch")
     process.send_signal(signal.SIGINT)
     ((code, output, error),) = finished([process])
-    assert (code, output) == (130, "")
+    assert (code, output) == (130, ""), error
     said = re.fullmatch(
         r"CommandError: Interrupted after line ([\d,]+)\. \1 records were added; "
         r"run the same command again, and they will be known\. It touched .+\.\n",

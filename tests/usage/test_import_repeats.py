@@ -1,17 +1,17 @@
 """Lines with one key: the first wins, and the others are known, or differ and are named."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 
 from tests.connections import run_sql
 from tests.usage.importing import counts, imported, many_records, stored, write_records
 from usage.services import imports
-from usage.services.imports import staging
 
 pytestmark = [
     pytest.mark.usefixtures("directory", "only_default_partitions"),
@@ -101,20 +101,20 @@ def test_differing_lines_make_the_exit_code_1(directory: Path) -> None:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def plans() -> Iterator[list[dict[str, Any]]]:
     """The joins by which known records are found, one for each batch and type."""
     found: list[dict[str, Any]] = []
-    take_known = staging.take_known
 
-    def explained(cursor: Any, part: staging.Part) -> tuple[staging.Part, staging.Written]:
-        result = take_known(cursor, part)
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {part.sql(staging.TAKE_KNOWN)}", part.bounds())
-        ((((plan,),),),) = [cursor.fetchall()]
-        found.append(plan["Plan"]["Plans"][0])
-        return result
+    def explain(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        if "DELETE FROM pg_temp.usage_import_staged" in sql:
+            cursor = context["cursor"].cursor
+            cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+            ((((plan,),),),) = [cursor.fetchall()]
+            found.append(plan["Plan"]["Plans"][0])
+        return execute(sql, parameters, many, context)
 
-    monkeypatch.setattr("usage.services.imports.ways.take_known", explained)
-    return found
+    with connection.execute_wrapper(explain):
+        yield found
 
 
 def test_known_records_are_looked_up_by_their_keys(
