@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from tests.connections import in_thread, run_sql, second_session
 from tests.usage.importing import (
@@ -22,6 +22,10 @@ from tests.usage.importing import (
 from usage.models import LateKeys, Subscription
 from usage.services import imports
 from usage.services.imports import Importer, ImportOptions, ImportReport
+from usage.services.imports.batches import Batch
+from usage.services.imports.rehearsal import Rehearsal
+from usage.services.imports.staging import Written
+from usage.services.imports.ways import merge
 
 pytestmark = [
     pytest.mark.usefixtures("directory", "only_default_partitions"),
@@ -123,6 +127,41 @@ def test_it_makes_no_partition_and_no_subscription_and_holds_nobody_up(directory
                 session.rollback()
     assert run_sql("SELECT count(*) FROM pg_inherits") == partitions
     assert Subscription.objects.count() == 0
+
+
+def test_only_lines_that_the_database_refuses_take_the_slowest_way(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when known lines make the dry run try the lines behind them one at a time."""
+    monkeypatch.setattr(imports, "BATCH_LINES", 2)
+    lines = [f"data,a,2026-11-15T21:00:00Z,1,1,k{number % 3}" for number in range(6)]
+
+    def too_slow(*_: Any) -> None:
+        raise AssertionError("one line at a time")
+
+    monkeypatch.setattr(Rehearsal, "ways", (merge, too_slow))
+    assert counts(imported(write_records(directory / "usage.csv", *lines), dry_run=True)) == (
+        *(6, 3, 3, 0),
+    )
+
+
+def test_one_that_is_interrupted_wrote_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when it counts records as added."""
+    monkeypatch.setattr(imports, "BATCH_LINES", 1)
+    lines = [f"data,a,2026-11-15T21:00:00Z,1,1,k{number}" for number in range(2)]
+    path = write_records(directory / "usage.csv", *lines)
+    write = Rehearsal.write
+
+    def write_once(self: Rehearsal, batch: Batch) -> Written:
+        if "k1" in batch.records["data"][0][1]:
+            raise KeyboardInterrupt
+        return write(self, batch)
+
+    monkeypatch.setattr(Rehearsal, "write", write_once)
+    with pytest.raises(CommandError, match=r"^Interrupted after line 1\. Nothing was written\.$"):
+        call_command("import_usage", str(path), "--dry-run")
 
 
 def test_it_says_so_on_the_command_line(directory: Path, capsys: Any) -> None:

@@ -28,14 +28,13 @@ Examples:
 
 Format records: CSV with a header that names usage_type (data or voice), external_id,
 usage_date (ISO 8601 with an offset, or local time with --zone), price, quantity (kilobytes or
-seconds) and record_key, in any order. Format calls: call records without a header, ten columns
+seconds) and record_key, in any order. Format calls: call records, ten columns without a header
 (call id, number, line, destination, start and end day, start and end time, type, pence).
 
-A record is known by its source, record key, subscription and moment. Values of a known record
-are not changed: the first line wins, and others with its key that differ in price or quantity are
-counted and named. These and lines that hold no good record go to a CSV file with their number and
-the reason: FILE.rejects beside FILE, or FILE.rejects-2 where that exists. Corrected,
-it can be imported itself, with the --source of the first file.
+A record is known by its source, record key, subscription and moment. The first line of a record
+wins; later ones with another price or quantity are counted and named. These and rejected lines go
+to a CSV file with their number and the reason: FILE.rejects beside FILE, or FILE.rejects-2 where
+that exists. Corrected, it can be imported itself, with the --source of the first file.
 
 A record more than a day ahead is rejected, unless --future gives more days, and so is a last line
 without a line end, unless --complete says that it is whole. Local times are read with the zone
@@ -129,10 +128,14 @@ class Command(BaseCommand):
             try:
                 report = importer.run(path, show)
             except KeyboardInterrupt as error:
+                so_far = (
+                    "Nothing was written."
+                    if options.dry_run
+                    else f"{done.added:,} records were added; run the same command again, and they "
+                    f"will be known. {done.touched()}"
+                )
                 raise CommandError(
-                    f"Interrupted after line {done.read:,}. {done.added:,} records were added; "
-                    f"run the same command again, and they will be known. {done.touched()}",
-                    returncode=INTERRUPTED,
+                    f"Interrupted after line {done.read:,}. {so_far}", returncode=INTERRUPTED
                 ) from error
         self.stdout.write(f"{path}: {report}")
         for line, reason, _ in report.first_rejections:

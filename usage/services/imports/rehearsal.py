@@ -44,6 +44,7 @@ class Rehearsal(BatchWriter):
     """
 
     ways = (merge, merge_by_line)
+    way_beside_known = 0
 
     def prepare(self, days: frozenset[date]) -> None:
         pass

@@ -28,6 +28,7 @@ class BatchWriter:
     """
 
     ways: Sequence[Way] = WAYS
+    way_beside_known = 1  # the first way that works where some records are known
 
     def __init__(self, source: str) -> None:
         digest = hashlib.sha1(
@@ -78,8 +79,7 @@ class BatchWriter:
                     raise
             else:
                 break
-        all_added = written.added == batch.good()
-        self._first_way = 0 if all_added else min(1, len(self.ways) - 1)
+        self._first_way = 0 if written.added == batch.good() else self.way_beside_known
         return written
 
     def _transact(self, way: Way, batch: Batch, days: frozenset[date]) -> Written:
