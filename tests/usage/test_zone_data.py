@@ -62,7 +62,8 @@ def london_without_summer(directory: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ZONES)
 def test_offsets_are_those_of_postgresql(name: str) -> None:
-    """At the change of each clock, to the second, and far from any."""
+    """At the change of each clock, to the second, and on each day of the year 2000, in which
+    America/Boa_Vista had summer time for a week."""
     zone = server_zone(name, FIRST, END)
     changes = Clock(name, date(2000, 1, 2), date(2027, 12, 1)).changes
     moments = [
@@ -70,7 +71,7 @@ def test_offsets_are_those_of_postgresql(name: str) -> None:
         for change in [FIRST, *changes, END]
         for seconds in (-86_400 * 40, -3_600, -1, 0, 1, 3_600)
         if FIRST <= change + timedelta(seconds=seconds) <= END
-    ]
+    ] + [FIRST + timedelta(days=day) for day in range(366)]
     rows = run_sql(
         "SELECT moment AT TIME ZONE %s FROM unnest(%s::timestamptz[]) WITH ORDINALITY"
         " AS moments (moment, place) ORDER BY place",

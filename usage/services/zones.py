@@ -17,7 +17,8 @@ from usage.services.partitions import RAW_TABLES, partition_days
 
 # A year in which every release of the zone data has the same offsets.
 SEASONS = [int(datetime(2020, month, 1, tzinfo=UTC).timestamp()) for month in (1, 4, 7, 10)]
-DAY_SECONDS = 86_400
+# America/Boa_Vista changed its offset for a week in 2000; since then no zone did for less.
+STEP_SECONDS = 3 * 86_400
 NEXT_YEAR = timedelta(days=366)
 
 # Seconds ahead of UTC at each of these moments, which are seconds since 1970.
@@ -149,11 +150,8 @@ def _python_offsets(name: str) -> Offsets:
 
 
 def _steps(offsets: Offsets, first: int, end: int) -> list[Step]:
-    """The offset at the first moment, and each change of it before the last, to the second.
-
-    No zone changes its offset twice within a day and comes back to the one it had.
-    """
-    moments = [*range(first, end, DAY_SECONDS), end]
+    """The offset at the first moment, and each change of it before the last, to the second."""
+    moments = [*range(first, end, STEP_SECONDS), end]
     found = list(zip(moments, offsets(moments), strict=True))
     steps = {found[0]}
     spans = [(before, after) for before, after in pairwise(found) if before[1] != after[1]]

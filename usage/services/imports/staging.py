@@ -86,19 +86,19 @@ class Part:
         """The first moment of the quarter hours and the first one after them, since 1970."""
         return min(self.quarters) * QUARTER_SECONDS, (max(self.quarters) + 1) * QUARTER_SECONDS
 
-    def rows(self) -> Iterable[str]:
-        """The rows of the records as COPY reads them, without a line end."""
-        subscriptions = self.subscriptions
-        return (
-            f"{subscriptions[external_id]}{stored}" for _, _, external_id, stored in self.records
-        )
-
 
 def stage(cursor: Any, part: Part) -> None:
     """Put the records of a part into the empty temporary table."""
+    subscriptions = part.subscriptions
     cursor.execute(STAGE)
-    rows = (f"{row}\t{record[0]}\n" for row, record in zip(part.rows(), part.records, strict=True))
-    copy_rows(cursor, "COPY pg_temp.usage_import_staged FROM STDIN", rows)
+    copy_rows(
+        cursor,
+        "COPY pg_temp.usage_import_staged FROM STDIN",
+        (
+            f"{subscriptions[external_id]}{stored}\t{line}\n"
+            for line, _, external_id, stored in part.records
+        ),
+    )
     cursor.execute(INDEX)
 
 
