@@ -106,11 +106,11 @@ def plans() -> Iterator[list[dict[str, Any]]]:
     found: list[dict[str, Any]] = []
 
     def explain(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
-        if "DELETE FROM pg_temp.usage_import_staged" in sql:
+        if "FROM pg_temp.usage_import_staged AS staged" in str(sql):
             cursor = context["cursor"].cursor
             cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
             ((((plan,),),),) = [cursor.fetchall()]
-            found.append(plan["Plan"]["Plans"][0])
+            found.append(plan["Plan"])
         return execute(sql, parameters, many, context)
 
     with connection.execute_wrapper(explain):

@@ -35,6 +35,7 @@ ZONES = [
         "Asia/Kathmandu",
     ),
     *("Pacific/Apia", "America/Vancouver", "Africa/Casablanca", "Antarctica/Casey", "UTC", "EST"),
+    "America/Boa_Vista",
 ]
 
 

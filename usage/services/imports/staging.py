@@ -30,20 +30,20 @@ INDEX = "CREATE INDEX IF NOT EXISTS usage_import_staged_id ON pg_temp.usage_impo
 # Without statistics of the temporary table the planner would rather read whole days.
 BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 # Equal values, the usual case, are not sent. The bounds keep the planner from other days.
-TAKE_KNOWN = """
-DELETE FROM pg_temp.usage_import_staged AS staged
-USING {table} AS kept
-WHERE
-    kept.subscription_id = staged.subscription_id
-    AND kept.usage_date = staged.usage_date
-    AND kept.id = staged.id
-    AND kept.usage_date >= to_timestamp(%s)
-    AND kept.usage_date < to_timestamp(%s)
-RETURNING
+KNOWN = """
+SELECT
     staged.line,
     CASE WHEN kept.price <> staged.price OR kept.{quantity} <> staged.quantity
         THEN ARRAY[kept.price, kept.{quantity}, staged.price, staged.quantity]::text[] END
+FROM pg_temp.usage_import_staged AS staged
+INNER JOIN {table} AS kept
+    ON
+        kept.subscription_id = staged.subscription_id
+        AND kept.usage_date = staged.usage_date
+        AND kept.id = staged.id
+WHERE kept.usage_date >= to_timestamp(%s) AND kept.usage_date < to_timestamp(%s)
 """
+REMOVE = "DELETE FROM pg_temp.usage_import_staged WHERE line = ANY(%s)"
 
 
 @dataclass
@@ -114,13 +114,17 @@ def take_known(cursor: Any, part: Part, **names: str) -> tuple[Part, Written]:
 
     Returns the part that is left, and what became of the removed records.
     """
+    if not part.records:
+        return part, Written()
     cursor.execute(BY_KEY)
-    cursor.execute(part.sql(TAKE_KNOWN, **names), part.bounds())
+    cursor.execute(part.sql(KNOWN, **names), part.bounds())
     known = dict(cursor.fetchall())
     if not known:
         return part, Written()
     others = {line: other_values(*values) for line, values in known.items() if values}
     left = [record for record in part.records if record[0] not in known]
+    if left:
+        cursor.execute(REMOVE, [list(known)])
     return replace(part, records=left), Written(
         already_known=len(known) - len(others), differing=rejections(part.records, others)
     )
