@@ -48,6 +48,17 @@ def test_a_line_within_a_quoted_value_is_no_record(
     assert [line for line, _, _ in report.first_rejections] == [5]
 
 
+def test_a_quote_within_an_unquoted_value_opens_nothing(directory: Path) -> None:
+    """Fails when quotes are only counted: here two stand on a line that ends in a value."""
+    path = write_records(
+        directory / "usage.csv",
+        f'5" pipe,"so\nx,y,{HIDDEN}\n",{GOOD}',
+        header=f"note,more,{HEADER}",
+    )
+    assert counts(imported(path)) == (1, 1, 0, 0)
+    assert prices() == ["3"]
+
+
 def test_a_rejected_record_keeps_its_line_breaks(directory: Path) -> None:
     path = write_records(
         directory / "usage.csv", "voice,b,2026-11-15T21:00:00Z,1,1,k0", header=HEADER

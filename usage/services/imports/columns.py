@@ -66,12 +66,13 @@ def text_column(name: str, most: int) -> Column:
 class LinePattern:
     """Reads the values of the wanted columns from a record, in the order in which they are wanted.
 
-    `match` is one pattern for the usual record in ASCII; `in_match` are the groups of its match.
-    A record that it doesn't match has quotes or a fault: `read` goes column by column, as it must
-    for text beyond ASCII.
+    `match` is one pattern for the usual record; `in_match` are the groups of its match, which are
+    the values where the record is ASCII. `read` reads every other record column by column: one
+    with quotes, with a fault, or with text beyond ASCII.
     """
 
     def __init__(self, names: Sequence[str], wanted: Sequence[Column]) -> None:
+        self._wanted = wanted
         by_name = {column.name: column for column in wanted}
         self._columns = [by_name.get(name, IGNORED) for name in names]
         groups = [
@@ -83,14 +84,21 @@ class LinePattern:
         self._order = [kept.index(column.name) for column in wanted]
         self.in_match = tuple(position + 1 for position in self._order)
 
-    def read(self, text: str) -> tuple[str, ...]:
-        """The wanted values. Raises LineRejectedError with the first fault."""
-        values = split_record(text)
-        if len(values) != len(self._columns):
-            raise LineRejectedError(f"{len(values)} columns instead of {len(self._columns)}")
+    def read(self, text: str, found: re.Match[str] | None) -> tuple[str, ...]:
+        """The wanted values of a record and its match. Raises LineRejectedError with the first
+        fault."""
+        if found:
+            values = found.group(*self.in_match)
+            return tuple(
+                value if value.isascii() else column.read(value)
+                for column, value in zip(self._wanted, values, strict=True)
+            )
+        cells = split_record(text)
+        if len(cells) != len(self._columns):
+            raise LineRejectedError(f"{len(cells)} columns instead of {len(self._columns)}")
         kept = [
-            column.read(value)
-            for column, value in zip(self._columns, values, strict=True)
+            column.read(cell)
+            for column, cell in zip(self._columns, cells, strict=True)
             if column is not IGNORED
         ]
         return tuple(kept[position] for position in self._order)

@@ -92,8 +92,8 @@ def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
     match, in_match, record_id = pattern.match, pattern.in_match, record_id_maker(source)
 
     def parse(text: str) -> Parsed:
-        found = match(text) if text.isascii() else None
-        values = found.group(*in_match) if found else pattern.read(text)
+        found = match(text)
+        values = found.group(*in_match) if found and text.isascii() else pattern.read(text, found)
         usage_type, external_id, usage_date, price, quantity, record_key = values
         if int(quantity) > MOST_QUANTITY:
             raise LineRejectedError(f"quantity {quantity!r} is not {QUANTITY.meaning}")
@@ -144,8 +144,11 @@ def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
         return moment, moment.isoformat(), moment.timestamp()
 
     def parse(text: str) -> Parsed:
-        found = pattern.match(text) if text.isascii() else None
-        values = found.group(*pattern.in_match) if found else pattern.read(text)
+        found = pattern.match(text)
+        if found and text.isascii():
+            values = found.group(*pattern.in_match)
+        else:
+            values = pattern.read(text, found)
         call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
         _, usage_date, start = moment_of(start_day, start_time)
         end_moment, _, end = moment_of(end_day, end_time)

@@ -20,6 +20,9 @@ LONGEST_LINE_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 # Without a limit, a quote that never closes would hold the rest of the file in memory.
 LONGEST_RECORD_CHARACTERS = 1 << 16
+# A line that is a whole record by RFC 4180; the csv module decides about others.
+VALUE = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
+WHOLE_RECORD = re.compile(rf"{VALUE}(?:,{VALUE})*+\r?")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 REJECTS_SUFFIX = ".rejects"
@@ -80,7 +83,7 @@ class Lines:
 
     def _join(self) -> Iterator[Numbered]:
         for number, text in self._ended:
-            if '"' in text:
+            if '"' in text and not WHOLE_RECORD.fullmatch(text):
                 record = self._whole_record(number, text)
                 if record is None:
                     return
