@@ -15,7 +15,9 @@ from usage.services.imports import ImportOptions, import_file
 from usage.services.imports.batches import read_batches
 from usage.services.imports.formats import records_format
 from usage.services.imports.lines import open_lines
-from usage.services.imports.ways import COPY, TABLES
+from usage.services.imports.staging import TABLES
+from usage.services.imports.values import LATEST, Moments
+from usage.services.imports.ways import COPY
 from usage.services.partitions import make_partitions
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
@@ -89,8 +91,9 @@ def _copy_rows(path: Path) -> dict[str, str]:
         cursor.execute("SELECT external_id, id FROM usage_subscription")
         subscriptions = dict(cursor.fetchall())
     rows: dict[str, list[str]] = {usage_type: [] for usage_type in TABLES}
+    moments = Moments(None, 0, LATEST)
     with open_lines(str(path)) as lines:
-        for batch in read_batches(lines, records_format(lines, path.name, None), 50_000):
+        for batch in read_batches(lines, records_format(lines, path.name, moments), 50_000):
             for usage_type, records in batch.records.items():
                 rows[usage_type] += [
                     f"{subscriptions[external_id]}{stored}\n"

@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import ProgrammingError
 
 from usage.errors import SettingChangedError, TimeZoneMisreadError
 from usage.operations.proxies import uncounted_proxy
@@ -17,6 +18,7 @@ from usage.services.startup import (
     refuse_other_settings,
     stored_time_zone,
 )
+from usage.services.zones import differences_in_kept_days
 
 
 @register(Tags.database)
@@ -113,4 +115,25 @@ def proxies_are_counted(**_kwargs: Any) -> list[CheckMessage]:
             hint="Set DJANGO_PROXIES to the number of your proxies that a request passes.",
             id="usage.W004",
         )
+    ]
+
+
+@register(Tags.database)
+def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """Days are cut by the zone data of the server alone. Python reads that of its own machine."""
+    if "default" not in (databases or []) or stored_time_zone() is None:
+        return []
+    try:
+        differences = differences_in_kept_days()
+    except ProgrammingError:  # a pending migration makes the column
+        return []
+    return [
+        Warning(
+            f"The zone data of PostgreSQL and of Python differ: {difference}.",
+            hint="Nothing is lost, but one of the two is old. Bring both to the newest release "
+            "of the zone data. After a change of PostgreSQL's rebuild the days from then on: "
+            "manage.py rebuild_usage.",
+            id="usage.W006",
+        )
+        for difference in differences
     ]

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
@@ -44,6 +45,24 @@ def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKey
     )
     run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
     switch_it(LateKeys(before))
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def close_before(state: None) -> Callable[[str], None]:
+    """Has the triggers refuse records of days before one, until the next test starts over."""
+
+    def close(day: str) -> None:
+        for sequence in ["usage_logging_before", "usage_raw_kept_from"]:
+            run_sql(f"SELECT setval('{sequence}', date %s - date '1999-12-31')", [day])
+
+    return close
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from usage.services import imports
 from usage.services.imports import writer
 from usage.services.partitions import make_partitions, partition_days
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 DATA = "data,a,2026-11-15T21:00:00Z,0.00000001,512,k1"
 VOICE = "voice,b,2026-11-15T21:00:00Z,12.5,60,k2"
@@ -39,12 +39,6 @@ def other_sessions() -> int:
         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
     return count
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -139,10 +133,10 @@ def test_an_interrupted_import_says_what_it_added(directory: Path) -> None:
     wait_until(lambda: stored_count() > 0, seconds=30, what="the first batch")
     process.send_signal(signal.SIGINT)
     ((code, output, error),) = finished([process])
-    assert (code, output) == (130, "")
+    assert (code, output) == (130, ""), error
     said = re.fullmatch(
         r"CommandError: Interrupted after line ([\d,]+)\. \1 records were added; "
-        r"run the same command again, and they will be known\.\n",
+        r"run the same command again, and they will be known\. It touched .+\.\n",
         error,
     )
     assert said is not None, error

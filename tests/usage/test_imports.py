@@ -4,7 +4,6 @@ import os
 import uuid
 from datetime import date
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,16 +21,10 @@ from usage.services import imports
 from usage.services.imports.values import NAMESPACE
 from usage.services.partitions import partition_days
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 DATA = "data,a,2026-11-15T21:00:00Z,0.00000001,512,k1"
 VOICE = "voice,b,2026-11-15T21:00:00Z,12.5,60,k2"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def test_records_are_stored_to_the_last_digit(directory: Path) -> None:
         write_records(
             directory / "usage.csv",
             "data,a,2026-11-15T21:00:00+00:00,0.12345678,0,k1",
-            "voice,a,2026-11-15T23:30:00.25+01:00,-5.00,1099511627776,k2",
+            "voice,a,2026-11-15T23:30:00.25+01:00,-5.00,4294967296,k2",
             "voice,b,2026-11-16 00:00Z,999999999999.99999999,60,k3",
             "data,b,2000-01-01T00:00:00+00,0,7,k4",
             "data,b,2099-12-31T23:59:59.999999Z,-999999999999.99999999,8,k5",
@@ -54,7 +47,7 @@ def test_records_are_stored_to_the_last_digit(directory: Path) -> None:
     assert stored() == [
         ("data", "b", "2000-01-01 00:00:00.000", "0", 7),
         ("data", "a", "2026-11-15 21:00:00.000", "0.12345678", 0),
-        ("voice", "a", "2026-11-15 22:30:00.250", "-5.00", 1099511627776),
+        ("voice", "a", "2026-11-15 22:30:00.250", "-5.00", 4294967296),
         ("voice", "b", "2026-11-16 00:00:00.000", "999999999999.99999999", 60),
         ("data", "b", "2099-12-31 23:59:59.999", "-999999999999.99999999", 8),
     ]
@@ -69,7 +62,7 @@ def test_times_without_an_offset_are_local_to_the_zone(directory: Path) -> None:
         "data,a,2026-10-25T01:30,4,1,twice",
         "data,a,2026-03-29T01:30,5,1,never",
     )
-    report = imported(path, zone=ZoneInfo("Europe/London"))
+    report = imported(path, zone="Europe/London")
     assert [(row[2], row[3]) for row in stored()] == [
         ("2026-07-01 11:00:00.000", "1"),
         ("2026-10-25 00:30:00.000", "4"),
@@ -133,7 +126,8 @@ def test_another_date_is_another_record_and_another_price_is_not(directory: Path
             "data,a,2026-11-15T21:00:01Z,7,512,k1",
         )
     )
-    assert counts(report) == (2, 1, 1, 0)
+    assert counts(report) == (2, 1, 0, 0)
+    assert report.differing == 1
     assert [(row[2], row[3]) for row in stored()] == [
         ("2026-11-15 21:00:00.000", "0.00000001"),
         ("2026-11-15 21:00:01.000", "7"),
@@ -159,8 +153,11 @@ def test_subscriptions_are_made_once_and_kept(directory: Path) -> None:
 def test_a_dry_run_writes_nothing(directory: Path) -> None:
     path = write_records(directory / "usage.csv", DATA, "data,a,never,1,1,k", VOICE)
     report = imported(path, dry_run=True)
-    assert counts(report) == (3, 0, 0, 1)
-    assert str(report).startswith("3 read, 2 could be imported, 1 rejected in ")
+    assert counts(report) == (3, 2, 0, 1)
+    assert str(report).startswith(
+        "3 read, 2 would be added, 0 already known, 0 differing, 1 rejected in "
+    )
+    assert report.touched() == "It would touch 1 day: 2026-11-15."
     assert stored() == []
     assert Subscription.objects.count() == 0
     assert os.listdir(directory) == ["usage.csv"]  # noqa: PTH208 - what lies there, nothing else

@@ -1,22 +1,17 @@
 """What a process makes sure of before it serves."""
 
 import logging
-from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
-from django.db import DataError, OperationalError, ProgrammingError, connection
+from django.db import OperationalError, ProgrammingError, connection
 
 from usage.errors import (
     LateKeysChangedError,
     NoTimeLimitError,
     TimeZoneChangedError,
-    TimeZoneMisreadError,
 )
 from usage.models import UsageState
-
-# Of a year of which every release of the zone data tells the same.
-SEASONS = [datetime(2020, month, 1, tzinfo=UTC) for month in (1, 4, 7, 10)]
+from usage.services.zones import refuse_misread_zone
 
 logger = logging.getLogger(__name__)
 
@@ -76,29 +71,9 @@ def compare_settings(state: UsageState) -> None:
 
 
 def refuse_misread_time_zone() -> None:
-    """Raise TimeZoneMisreadError when the server's clock of USAGE_TIME_ZONE is not that of the
-    zone: it takes CET, EET, MET and WET for abbreviations, which know no summer time."""
+    """Raise TimeZoneMisreadError when PostgreSQL takes USAGE_TIME_ZONE for something else."""
     name = settings.USAGE_TIME_ZONE
-    zone = ZoneInfo(name)
-    advice = "Name a zone by one of its places, such as Europe/Brussels."
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT moment AT TIME ZONE %s - moment AT TIME ZONE 'UTC'"
-                " FROM unnest(%s::timestamptz[]) WITH ORDINALITY AS seasons (moment, place)"
-                " ORDER BY place",
-                [name, SEASONS],
-            )
-            offsets = [offset for (offset,) in cursor]
-    except DataError as error:
-        raise TimeZoneMisreadError(
-            f"PostgreSQL doesn't know the zone USAGE_TIME_ZONE={name}. {advice}"
-        ) from error
-    if offsets != [moment.astimezone(zone).utcoffset() for moment in SEASONS]:
-        raise TimeZoneMisreadError(
-            f"PostgreSQL takes USAGE_TIME_ZONE={name} for an abbreviation without summer time and "
-            f"would begin summer days at another hour than the zone {name} does. {advice}"
-        )
+    refuse_misread_zone(name, f"USAGE_TIME_ZONE={name}")
 
 
 def refuse_statements_without_limit() -> None:

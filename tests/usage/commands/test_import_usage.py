@@ -14,16 +14,10 @@ from django.core.management import CommandError, call_command
 
 from tests.usage.importing import HEADER, finished, start_command, stored, write_records
 
-pytestmark = pytest.mark.usefixtures("only_default_partitions")
+pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,0.5,1,k1"
 BAD = "data,a,2026-11-15T21:00:00Z,free,1,k2"
-
-
-@pytest.fixture(autouse=True)
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def run(*arguments: str | Path, **options: Any) -> list[str]:
@@ -38,10 +32,15 @@ def test_reports_each_file(directory: Path) -> None:
     one = write_records(directory / "one.csv", GOOD)
     two = write_records(directory / "two.csv.gz", GOOD, GOOD)
     lines = run(one, two)
-    assert len(lines) == 2
-    assert lines[0].startswith(f"{one}: 1 read, 1 added, 0 already known, 0 rejected in 0.")
+    assert len(lines) == 4
+    assert lines[0].startswith(
+        f"{one}: 1 read, 1 added, 0 already known, 0 differing, 0 rejected in 0."
+    )
     assert lines[0].endswith(" rows/s)")
-    assert lines[1].startswith(f"{two}: 2 read, 1 added, 1 already known, 0 rejected in 0.")
+    assert lines[1] == "  It touched 1 day: 2026-11-15."
+    assert lines[2].startswith(
+        f"{two}: 2 read, 1 added, 1 already known, 0 differing, 0 rejected in 0."
+    )
 
 
 def test_rejected_lines_are_shown_and_make_the_exit_code_1(directory: Path) -> None:
@@ -51,9 +50,14 @@ def test_rejected_lines_are_shown_and_make_the_exit_code_1(directory: Path) -> N
         call_command("import_usage", str(path), stdout=output)
     assert failed.value.returncode == 1
     lines = output.getvalue().splitlines()
-    assert lines[0].startswith(f"{path}: 2 read, 1 added, 0 already known, 1 rejected in ")
+    assert lines[0].startswith(
+        f"{path}: 2 read, 1 added, 0 already known, 0 differing, 1 rejected in "
+    )
     assert lines[1].startswith("  line 3: price 'free' is not a plain decimal number")
-    assert lines[2] == f"  Rejected lines are in {directory / 'usage.csv.rejects.csv'}"
+    assert lines[2] == (
+        f"  Rejected lines are in {directory / 'usage.csv.rejects'}. Once they are corrected,"
+        " import that file with the same options and --source usage.csv"
+    )
     assert len(stored()) == 1
 
 
@@ -70,6 +74,8 @@ def test_a_file_that_cannot_be_imported_makes_the_exit_code_2(directory: Path) -
     [
         (["--zone", "Europe/Londn"], "'Europe/Londn' is not an IANA time zone such as"),
         (["--format", "xml"], "invalid choice: 'xml'"),
+        (["--future", "-1"], "'-1' is not a number of days from 0 to 36500"),
+        (["--future", "36501"], "'36501' is not a number of days from 0 to 36500"),
     ],
 )
 def test_options_are_checked(directory: Path, options: list[str], error: str) -> None:
@@ -88,7 +94,7 @@ def test_call_records_need_a_zone(directory: Path) -> None:
 
 def test_dry_run_and_rejects_and_source_are_passed_on(directory: Path) -> None:
     path = write_records(directory / "usage.csv", GOOD)
-    assert run(path, "--dry-run")[0].startswith(f"{path}: 1 read, 1 could be imported, 0 rejected")
+    assert run(path, "--dry-run")[0].startswith(f"{path}: 1 read, 1 would be added, 0 already")
     assert stored() == []
     run(path, "--source", "network a")
     write_records(directory / "usage.csv", GOOD, BAD)
@@ -109,9 +115,9 @@ def test_standard_input_is_imported(directory: Path, compress: bool) -> None:
     ((code, output, error),) = finished([process])
     cat.communicate()
     assert code == 1
-    assert output.startswith("-: 2 read, 1 added, 0 already known, 1 rejected in ")
+    assert output.startswith("-: 2 read, 1 added, 0 already known, 0 differing, 1 rejected in ")
     assert error == "CommandError: 1 line was rejected.\n"
-    assert (directory / "stdin.rejects.csv").exists()
+    assert (directory / "stdin.rejects").exists()
     assert len(stored()) == 1
 
 

@@ -1,5 +1,7 @@
+import shlex
 import zoneinfo
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ from tqdm import tqdm
 from usage.errors import ImportFileError
 from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
-from usage.services.imports import ImportOptions, ImportReport, check_files, import_file
+from usage.services.imports import Importer, ImportOptions, ImportReport
 from usage.services.imports.formats import FORMATS, RECORDS
 from usage.services.imports.lines import STANDARD_INPUT
 
 CANNOT_BE_IMPORTED = 2
 INTERRUPTED = 130
+MOST_FUTURE_DAYS = 36_500
 
 HELP = """\
 Import usage records from files, as they are or compressed with gzip. The same file twice adds
@@ -27,22 +30,33 @@ Examples:
 
 Format records: CSV with a header that names usage_type (data or voice), external_id,
 usage_date (ISO 8601 with an offset, or local time with --zone), price, quantity (kilobytes or
-seconds) and record_key, in any order. Format calls: call records without a header, ten columns
+seconds) and record_key, in any order. Format calls: call records, ten columns without a header
 (call id, number, line, destination, start and end day, start and end time, type, pence).
 
-A record is known by its source, record key, subscription and moment. Values of a known record
-are not changed. Lines that hold no good record are counted and go to a CSV file with their
-number and the reason; corrected, it can be imported itself, with --source of the first file.
+A record is known by its source, record key, subscription and moment. The first line of a record
+wins; later ones with another price or quantity are counted and named. These and rejected lines go
+to a CSV file with their number and the reason: FILE.rejects beside FILE, or FILE.rejects-2 where
+that exists. Corrected, it can be imported itself, with the --source of the first file.
 
-Exits 0 when every line was added or known, 1 when lines were rejected, 2 when a file could not
-be imported.
+A record more than a day ahead is rejected, unless --future gives more days, and so is a last line
+without a line end, unless --complete says that it is whole. Local times are read with the zone
+data of PostgreSQL, which cuts the days. The last line for each file says which days it touched.
+
+Exits 0 when every line was added or known, 1 when lines were rejected or differ, 2 when a file
+could not be imported.
 """
 
 
-def time_zone(name: str) -> zoneinfo.ZoneInfo:
+def time_zone(name: str) -> str:
     if name not in zoneinfo.available_timezones():
         raise ArgumentTypeError(f"{name!r} is not an IANA time zone such as Europe/London")
-    return zoneinfo.ZoneInfo(name)
+    return name
+
+
+def days(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_FUTURE_DAYS:
+        raise ArgumentTypeError(f"{text!r} is not a number of days from 0 to {MOST_FUTURE_DAYS}")
+    return int(text)
 
 
 class Command(UsageCommand):
@@ -62,27 +76,41 @@ class Command(UsageCommand):
         parser.add_argument(
             "--source", help="whose record keys these are; the name of the file unless given"
         )
-        parser.add_argument("--dry-run", action="store_true", help="read and report, write nothing")
+        parser.add_argument(
+            "--future",
+            type=days,
+            default=1,
+            metavar="DAYS",
+            help="reject records further ahead of now than this; 1 unless given",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what an import would do, and do nothing"
+        )
+        parser.add_argument(
+            "--complete",
+            action="store_true",
+            help="the last line is whole although it has no line end",
+        )
         parser.add_argument(
             "--rejects",
             type=Path,
             metavar="PATH",
-            help="where rejected lines go; <FILE>.rejects.csv in this directory unless given",
+            help="where rejected lines go, a new file; FILE.rejects beside FILE unless given",
         )
 
     def handle(self, *_args: Any, files: list[str], **options: Any) -> None:
-        names = ("format", "zone", "source", "dry_run", "rejects")
+        names = ("format", "zone", "source", "dry_run", "rejects", "complete", "future")
         import_options = ImportOptions(**{name: options[name] for name in names})
+        importer = Importer(import_options)
         try:
-            check_files(files, import_options)
-            reports = [self._import(path, import_options) for path in files]
+            importer.check(files)
+            reports = [self._import(path, importer, import_options) for path in files]
         except ImportFileError as error:
             raise CommandError(str(error), returncode=CANNOT_BE_IMPORTED) from error
-        if rejected := sum(report.rejected for report in reports):
-            were = "line was" if rejected == 1 else "lines were"
-            raise CommandError(f"{rejected:,} {were} rejected.", returncode=1)
+        if faults := list(_faults(reports)):
+            raise CommandError(" ".join(faults), returncode=1)
 
-    def _import(self, path: str, options: ImportOptions) -> ImportReport:
+    def _import(self, path: str, importer: Importer, options: ImportOptions) -> ImportReport:
         size = 0 if path == STANDARD_INPUT else Path(path).stat().st_size
         done = ImportReport(path)
         with tqdm(
@@ -100,16 +128,33 @@ class Command(UsageCommand):
                 bar.update(position - bar.n)
 
             try:
-                report = import_file(path, options, show)
+                report = importer.run(path, show)
             except KeyboardInterrupt as error:
+                so_far = (
+                    "Nothing was written."
+                    if options.dry_run
+                    else f"{done.added:,} records were added; run the same command again, and they "
+                    f"will be known. {done.touched()}"
+                )
                 raise CommandError(
-                    f"Interrupted after line {done.read:,}. {done.added:,} records were added; "
-                    "run the same command again, and they will be known.",
-                    returncode=INTERRUPTED,
+                    f"Interrupted after line {done.read:,}. {so_far}", returncode=INTERRUPTED
                 ) from error
         self.stdout.write(f"{one_line(path)}: {report}")
         for line, reason, _ in report.first_rejections:
             self.stdout.write(one_line(f"  line {line:,}: {reason}"))
         if report.rejects:
-            self.stdout.write(one_line(f"  Rejected lines are in {report.rejects}"))
+            rejects = (
+                f"  Rejected lines are in {report.rejects}. Once they are corrected, import that "
+                f"file with the same options and --source {shlex.quote(options.source_of(path))}"
+            )
+            self.stdout.write(one_line(rejects))
+        self.stdout.write(f"  {report.touched()}")
         return report
+
+
+def _faults(reports: list[ImportReport]) -> Iterator[str]:
+    if rejected := sum(report.rejected for report in reports):
+        yield f"{rejected:,} {'line was' if rejected == 1 else 'lines were'} rejected."
+    if differing := sum(report.differing for report in reports):
+        lines = "line differs" if differing == 1 else "lines differ"
+        yield f"{differing:,} {lines} from the records that are kept."

@@ -11,6 +11,7 @@ from django.template.defaultfilters import filesizeformat
 from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
 from usage.services.status import Status, read_status
+from usage.services.zones import differences_in_kept_days
 
 
 class Command(UsageCommand):
@@ -25,17 +26,22 @@ class Command(UsageCommand):
 
     def handle(self, *_args: Any, **options: Any) -> None:
         status = read_status()
+        differences = [str(difference) for difference in differences_in_kept_days()]
         if options["json"]:
-            answer = {**asdict(status), "fresh": status.is_fresh}
+            answer = {
+                **asdict(status),
+                "fresh": status.is_fresh,
+                "zone_data_differences": differences,
+            }
             self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
         else:
-            for name, text in _lines(status):
+            for name, text in _lines(status, differences):
                 self.stdout.write(one_line(f"{name:<14}{text}"))
         if not status.is_fresh:
             sys.exit(1)
 
 
-def _lines(status: Status) -> list[tuple[str, str]]:
+def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
     if not status.populated or status.age_seconds is None:
         totals = "never filled. Run: manage.py refresh_usage"
     else:
@@ -45,6 +51,7 @@ def _lines(status: Status) -> list[tuple[str, str]]:
             f"(at most {status.max_age_seconds} s)"
         )
     lines = [("totals", totals), ("time zone", status.time_zone)]
+    lines += [("zone data", f"differs for {difference}") for difference in differences]
     if status.paused_at:
         since = _moment(status.paused_at)
         lines.append(("paused", f"since {since}. Run: manage.py resume_refresh"))

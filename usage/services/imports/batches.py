@@ -12,7 +12,7 @@ from usage.services.imports.formats import LineFormat
 from usage.services.imports.lines import Lines
 
 SWITCH_SECONDS = 0.001
-# Days begin on quarter hours in every zone, so the quarters of a batch tell its days.
+# Days begin on quarter hours in every zone, so the quarters of a batch show its days.
 QUARTER_SECONDS = 900
 
 # line, its text, external_id; usage_date, quantity, price and id as COPY reads them
@@ -38,6 +38,9 @@ class Batch:
     rejected: list[Rejection] = field(default_factory=list)
     position: int = 0
 
+    def reject(self, number: int, reason: str, text: str) -> None:
+        self.rejected.append(Rejection(number, reason, text.rstrip("\r")))
+
     def good(self) -> int:
         return sum(map(len, self.records.values()))
 
@@ -52,12 +55,20 @@ def read_batches(lines: Lines, line_format: LineFormat, size: int) -> Iterator[B
         except LineRejectedError as error:
             if not text.strip():
                 continue
-            batch.rejected.append(Rejection(number, str(error), text.rstrip("\r")))
+            batch.reject(number, str(error), text)
         else:
             batch.records[usage_type].append((number, text, external_id, stored))
             batch.external_ids.add(external_id)
             batch.quarters.add(stamp // QUARTER_SECONDS)
         batch.read += 1
+        if batch.read == size:
+            batch.position = lines.position()
+            yield batch
+            batch = Batch()
+    for number, reason, text in lines.unreadable():
+        if text.strip():
+            batch.reject(number, reason, text)
+            batch.read += 1
         if batch.read == size:
             batch.position = lines.position()
             yield batch

@@ -9,18 +9,19 @@ from zoneinfo import ZoneInfo
 from usage.errors import ImportFileError
 from usage.models import UsageType
 from usage.services.imports.columns import (
-    IGNORED,
     Column,
     LinePattern,
     LineRejectedError,
+    split_record,
     text_column,
+    unusable,
 )
 from usage.services.imports.lines import Lines
 from usage.services.imports.values import (
     EARLIEST,
-    LATEST,
     MOST_QUANTITY,
     SEPARATOR,
+    Moments,
     local_moment,
     pence_to_units,
     record_id_maker,
@@ -78,31 +79,21 @@ class LineFormat:
     parse: Callable[[str], Parsed]
 
 
-def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
+def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
     """Our own CSV: a header, the RECORD_COLUMNS in any order, others ignored."""
-    _, header = next(iter(lines), (0, ""))
-    header = header.rstrip("\r")
-    names = [name.strip().strip('"') for name in header.split(",")]
-    wanted = [column.name for column in RECORD_COLUMNS]
-    missing = [name for name in wanted if name not in names]
-    if missing or len(set(names)) < len(names):
-        raise ImportFileError(
-            f"{lines.name}: line 1 must name each column once: {', '.join(wanted)}. "
-            f"{'Missing: ' + ', '.join(missing) if missing else 'One is named twice'}."
-        )
-    columns = [RECORD_COLUMNS[wanted.index(name)] if name in wanted else IGNORED for name in names]
-    pattern = LinePattern(columns)
-    groups = [column.name for column in columns if column is not IGNORED]
-    order = [groups.index(name) for name in wanted]
-    in_match = tuple(position + 1 for position in order)
-    match, record_id = pattern.match, record_id_maker(source)
+    header = lines.peek().rstrip("\r")
+    lines.skip()
+    names = column_names(header)
+    if why := unusable(names, RECORD_COLUMNS):
+        wanted = ", ".join(column.name for column in RECORD_COLUMNS)
+        raise ImportFileError(f"{lines.name}: line 1 must name each column once: {wanted}. {why}.")
+    pattern = LinePattern(names, RECORD_COLUMNS)
+    zone, latest = moments.zone, moments.latest
+    match, in_match, record_id = pattern.match, pattern.in_match, record_id_maker(source)
 
     def parse(text: str) -> Parsed:
-        if found := match(text):
-            values = found.group(*in_match)
-        else:
-            read = pattern.read(text)
-            values = tuple(read[position] for position in order)
+        found = match(text)
+        values = found.group(*in_match) if found and text.isascii() else pattern.read(text, found)
         usage_type, external_id, usage_date, price, quantity, record_key = values
         if int(quantity) > MOST_QUANTITY:
             raise LineRejectedError(f"quantity {quantity!r} is not {QUANTITY.meaning}")
@@ -118,37 +109,46 @@ def records_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineForm
             moment = local_moment(moment, zone)
             usage_date = moment.isoformat()
         stamp = moment.timestamp()
-        if not EARLIEST <= stamp < LATEST:
-            raise LineRejectedError(f"usage_date {usage_date!r} is not from 2000 up to 2100")
+        if not EARLIEST <= stamp < latest:
+            raise LineRejectedError(f"usage_date {usage_date!r} {moments.refusal(stamp)}")
         stored = f"\t{usage_date}\t{quantity}\t{price}\t{record_id(record_key)}"
         return usage_type, external_id, stored, stamp
 
     return LineFormat(header, parse)
 
 
-def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat:
-    """Call records without a header, in local time.
+def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
+    """Call records in local time, without a header or with one that names the CALL_COLUMNS.
 
     A call id comes again in a file, so a call is known by its id, numbers, line and start.
     """
+    zone = moments.zone
     if zone is None:
         raise ImportFileError("Call records carry local times: say where with --zone.")
-    header = ",".join(column.name for column in CALL_COLUMNS)
+    names = [column.name for column in CALL_COLUMNS]
+    header = ",".join(names)
     first = lines.peek()
-    if first and first.count(",") != len(CALL_COLUMNS) - 1:
+    in_file = column_names(first)
+    if not unusable(in_file, CALL_COLUMNS):
+        lines.skip()
+        header, names = first.rstrip("\r"), in_file
+    elif in_file and len(in_file) != len(CALL_COLUMNS):
         raise ImportFileError(
             f"{lines.name}: line 1 must hold {len(CALL_COLUMNS)} columns: {header}."
         )
-    pattern, record_id = LinePattern(CALL_COLUMNS), record_id_maker(source)
+    pattern, record_id = LinePattern(names, CALL_COLUMNS), record_id_maker(source)
 
     @lru_cache(maxsize=65_536)
     def moment_of(day: str, time: str) -> tuple[datetime, str, float]:
-        moment = call_moment(day, time, zone)
+        moment = call_moment(day, time, zone, moments)
         return moment, moment.isoformat(), moment.timestamp()
 
     def parse(text: str) -> Parsed:
         found = pattern.match(text)
-        values = found.groups() if found else pattern.read(text)
+        if found and text.isascii():
+            values = found.group(*pattern.in_match)
+        else:
+            values = pattern.read(text, found)
         call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
         _, usage_date, start = moment_of(start_day, start_time)
         end_moment, _, end = moment_of(end_day, end_time)
@@ -168,19 +168,28 @@ def calls_format(lines: Lines, source: str, zone: ZoneInfo | None) -> LineFormat
 
 
 RECORDS, CALLS = "records", "calls"
-FORMATS: dict[str, Callable[[Lines, str, ZoneInfo | None], LineFormat]] = {
+FORMATS: dict[str, Callable[[Lines, str, Moments], LineFormat]] = {
     RECORDS: records_format,
     CALLS: calls_format,
 }
 
 
-def call_moment(day: str, time: str, zone: ZoneInfo) -> datetime:
-    """The moment of 15/11/2026 21:00:00 in a zone; see local_moment."""
+def column_names(header: str) -> list[str]:
+    """The names in the first line of a file, none when it is not CSV."""
+    try:
+        return [name.strip() for name in split_record(header)]
+    except LineRejectedError:
+        return []
+
+
+def call_moment(day: str, time: str, zone: ZoneInfo, moments: Moments) -> datetime:
+    """The moment of 15/11/2026 21:00:00 in the zone; see local_moment."""
     try:
         local = datetime.fromisoformat(f"{day[6:]}-{day[3:5]}-{day[:2]}T{time}")
     except ValueError as error:
         raise LineRejectedError(f"{day} {time} is not in the calendar") from error
     moment = local_moment(local, zone)
-    if not EARLIEST <= moment.timestamp() < LATEST:
-        raise LineRejectedError(f"{day} {time} is not from 2000 up to 2100")
+    stamp = moment.timestamp()
+    if not EARLIEST <= stamp < moments.latest:
+        raise LineRejectedError(f"{day} {time} {moments.refusal(stamp)}")
     return moment

@@ -1,6 +1,8 @@
 """The lines of a file to import: text, gzip or not, never more than a block of it in memory."""
 
+import csv
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -16,49 +18,135 @@ STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
+# Without a limit, a quote that never closes would hold the rest of the file in memory.
+LONGEST_RECORD_CHARACTERS = 1 << 16
+# A line that is a whole record by RFC 4180; the csv module decides about others.
+VALUE = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
+WHOLE_RECORD = re.compile(rf"{VALUE}(?:,{VALUE})*+\r?")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+REJECTS_SUFFIX = ".rejects"
+NO_LINE_END = (
+    "the last line has no line end, so it may be cut off:"
+    " complete it, or give --complete if it is whole"
+)
+
+Numbered = tuple[int, str]
+Unreadable = tuple[int, str, str]
 
 
 class Lines:
-    """Iterates over (number, text); numbers begin at 1.
+    """Iterates over (number, text) of each record; numbers are those of lines and begin at 1.
 
-    Raises ImportFileError, naming the line, where the file stops being text.
+    A record is a line, or several lines where a quoted value holds line breaks (RFC 4180).
+    Iteration ends before the lines that cannot be read as records; `unreadable` has them. Raises
+    ImportFileError, naming the line, where the file stops being text.
     """
 
-    def __init__(self, name: str, raw: BufferedReader, compressed: bool) -> None:
+    def __init__(self, name: str, raw: BufferedReader, compressed: bool, complete: bool) -> None:
         self.name = name
         self._bytes = 0
         self._raw = raw
         self._stream = gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw
-        self._numbered: Iterator[tuple[int, str]] = self._split()
+        self._complete = complete
+        self._ended = chain.from_iterable(self._blocks())
+        self._cut: Numbered | None = None
+        self._unended = self._last_line()
+        self._unreadable: Iterator[Unreadable] = iter(())
+        self._records = self._join()
 
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        return self._numbered
+    def __iter__(self) -> Iterator[Numbered]:
+        return self._records
 
     def peek(self) -> str:
-        """The next line, which stays to be read; empty at the end."""
-        number, text = next(self._numbered, (0, ""))
-        if number:
-            self._numbered = chain([(number, text)], self._numbered)
-        return text
+        """The next record, which stays to be read; empty at the end."""
+        if first := next(self._records, None):
+            self._records = chain([first], self._records)
+            return first[1]
+        if unreadable := next(self._unreadable, None):
+            self._unreadable = chain([unreadable], self._unreadable)
+            return unreadable[2]
+        return ""
+
+    def skip(self) -> None:
+        """Read past the record that `peek` returns."""
+        if not next(self._records, None):
+            next(self._unreadable, None)
+
+    def unreadable(self) -> Iterator[Unreadable]:
+        """The lines after the last record: (number, why it is no record, text)."""
+        return self._unreadable
 
     def position(self) -> int:
         """Bytes read so far: of the file as it lies on the disk, or of what came through a pipe."""
         return self._raw.tell() if self._raw.seekable() else self._bytes
 
-    def _split(self) -> Iterator[tuple[int, str]]:
-        number = 0
+    def _join(self) -> Iterator[Numbered]:
+        for number, text in self._ended:
+            if '"' in text and not WHOLE_RECORD.fullmatch(text):
+                record = self._whole_record(number, text)
+                if record is None:
+                    return
+                yield number, record
+            else:
+                yield number, text
+        self._unreadable = ((number, NO_LINE_END, text) for number, text in self._unended)
+
+    def _whole_record(self, number: int, text: str) -> str | None:
+        """The record that begins with a line; None when the lines from there are unreadable."""
+        taken = [(number, text)]
+
+        def feed() -> Iterator[str]:
+            characters = len(text)
+            yield text
+            for following in chain(self._ended, self._unended):
+                taken.append(following)
+                characters += len(following[1]) + 1
+                if characters > LONGEST_RECORD_CHARACTERS:
+                    raise csv.Error(f"longer than {LONGEST_RECORD_CHARACTERS} characters")
+                yield following[1]
+
+        try:
+            next(csv.reader(feed(), strict=True))
+        except csv.Error as error:
+            # With its quotes in pairs a faulty line still ends at its line end.
+            if len(taken) > 1 or text.count('"') % 2:
+                why = f"the quote that opens on line {number} does not close as in CSV ({error})"
+                self._unreadable = (
+                    (line, f"{why}: nothing from there on can be read", unread)
+                    for line, unread in chain(taken, self._ended, self._unended)
+                )
+                return None
+        record = "\n".join(text for _, text in taken)
+        if taken[-1] is self._cut:
+            self._unreadable = iter([(number, NO_LINE_END, record)])
+            return None
+        return record
+
+    def _blocks(self) -> Iterator[Iterator[Numbered]]:
+        """The lines that have a line end, a block at a time."""
+        number = 1
         rest = b""
-        while block := self._read_block(number + 1):
+        while block := self._read_block(number):
             whole, newline, rest = (rest + block).rpartition(b"\n")
             if newline:
-                for text in self._decode(whole, number).split("\n"):
-                    number += 1
-                    yield number, text
+                lines = self._decode(whole, number - 1).split("\n")
+                yield enumerate(lines, number)
+                number += len(lines)
             if len(rest) > LONGEST_LINE_BYTES:
-                raise self._not_text(number + 1, f"is longer than {LONGEST_LINE_BYTES} bytes")
-        if rest:
-            yield number + 1, self._decode(rest, number)
+                raise self._not_text(number, f"is longer than {LONGEST_LINE_BYTES} bytes")
+        if not rest:
+            return
+        last = number, self._decode(rest, number - 1)
+        if self._complete:
+            yield iter([last])
+        elif last[1].strip():
+            self._cut = last
+
+    def _last_line(self) -> Iterator[Numbered]:
+        """The last line when it has no line end; read all others first."""
+        if self._cut:
+            yield self._cut
 
     def _read_block(self, number: int) -> bytes:
         try:
@@ -87,29 +175,32 @@ class Lines:
 
 
 @contextmanager
-def open_lines(path: str) -> Iterator[Lines]:
+def open_lines(path: str, complete: bool = False) -> Iterator[Lines]:
     """The lines of a file, or of standard input for "-"; gzip is recognised by its content.
+
+    `complete` says that the last line is whole although it has no line end.
 
     Raises ImportFileError when the file cannot be opened or is no gzip although named so.
     """
     if path == STANDARD_INPUT:
-        yield _recognise("standard input", cast(BufferedReader, sys.stdin.buffer))
+        yield _recognise("standard input", cast(BufferedReader, sys.stdin.buffer), complete)
         return
     try:
         raw = Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise ImportFileError(f"{path} cannot be read: {error.strerror}.") from error
     with raw:
-        yield _recognise(path, raw)
+        yield _recognise(path, raw, complete)
 
 
 def source_name(path: str) -> str:
-    """What a file is called as a source: its base name, the same whether compressed or not."""
-    return Path(path).name.removesuffix(".gz")
+    """The name of a file as a source: its base name without .gz, also for its rejected lines."""
+    name = re.sub(rf"({re.escape(REJECTS_SUFFIX)}(-\d+)?)+$", "", Path(path).name)
+    return name.removesuffix(".gz")
 
 
-def _recognise(name: str, raw: BufferedReader) -> Lines:
+def _recognise(name: str, raw: BufferedReader, complete: bool) -> Lines:
     compressed = raw.peek(2)[:2] == GZIP_MAGIC
     if name.endswith(".gz") and not compressed:
         raise ImportFileError(f"{name} is not gzip although its name says so.")
-    return Lines(name, raw, compressed)
+    return Lines(name, raw, compressed, complete)

@@ -3,38 +3,50 @@
 import csv
 import io
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
 from usage.errors import ImportFileError
 from usage.services.imports.batches import Rejection
-from usage.services.imports.lines import STANDARD_INPUT
+from usage.services.imports.lines import NO_LINE_END, REJECTS_SUFFIX, STANDARD_INPUT
+
+# No format has columns of these names, so the file can be imported.
+COLUMNS = "line_number,reason"
+MOST_FILES = 1_000  # of one input
 
 
 class RejectsFile:
-    """CSV: line, reason and the line as it was. Made with the first rejection, for its owner only.
+    """CSV: line number, reason and the line as it was, for its owner only.
 
-    With a path of None rejections are counted by others and kept nowhere.
+    The first rejection makes it, at the first of the paths where nothing exists; `path` is that
+    path. Without paths rejections are kept nowhere.
     """
 
-    def __init__(self, path: Path | None, header: str) -> None:
-        self.path = path
+    def __init__(self, paths: Iterable[Path], header: str) -> None:
+        self.path: Path | None = None
+        self._paths = iter(paths)
         self._header = header
         self._file: TextIO | None = None
 
     def write(self, rejections: list[Rejection]) -> None:
-        """Append the rejections. Raises ImportFileError when the file can't be made."""
-        if self.path is None or not rejections:
+        """Append the rejections. Raises ImportFileError when they cannot be written."""
+        if not rejections:
             return
+        self._file = self._file or self._create()
         if self._file is None:
-            self._file = _create(self.path)
-            self._file.write(f"line,reason,{self._header}\n")
-        for line, reason, text in rejections:
-            start = io.StringIO()
-            csv.writer(start, lineterminator="").writerow([line, reason])
-            self._file.write(f"{start.getvalue()},{text}\n")
-        self._file.flush()
+            return
+        try:
+            for line, reason, text in rejections:
+                start = io.StringIO()
+                csv.writer(start, lineterminator="").writerow([line, reason])
+                # A line without a line end stays one: it is rejected again until it is completed.
+                end = "" if reason == NO_LINE_END else "\n"
+                self._file.write(f"{start.getvalue()},{text}{end}")
+            self._file.flush()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -45,32 +57,61 @@ class RejectsFile:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError as failed:  # the buffer that could not be written before fails again
+            if error is None:
+                raise _cannot_write(self.path, failed) from failed
+
+    def _create(self) -> TextIO | None:
+        taken = None
+        for path in self._paths:
+            try:
+                # O_EXCL follows no link and opens no file of another process.
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                os.fchmod(descriptor, 0o600)
+            except FileExistsError as error:
+                taken = _cannot_write(path, error)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+            else:
+                self.path = path
+                file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+                file.write(f"{COLUMNS},{self._header}\n")
+                return file
+        if taken:
+            raise taken
+        return None
 
 
-def default_path(path: str) -> Path:
-    """<name of the file>.rejects.csv in the current directory."""
+def default_paths(path: str) -> Iterator[Path]:
+    """FILE.rejects, FILE.rejects-2 and so on, beside the file. A pipe has them in the current
+    directory."""
     name = "stdin" if path == STANDARD_INPUT else Path(path).name
-    return Path.cwd() / f"{name}.rejects.csv"
+    directory = _directory(path)
+    yield directory / f"{name}{REJECTS_SUFFIX}"
+    for number in range(2, MOST_FILES + 1):
+        yield directory / f"{name}{REJECTS_SUFFIX}-{number}"
 
 
-def refuse_unwritable(rejects: Path, path: str) -> None:
+def refuse_unwritable(rejects: Path | None, path: str) -> None:
     """Raise ImportFileError before the import when rejected lines could not be kept."""
-    if rejects.exists() and path != STANDARD_INPUT and rejects.samefile(path):
-        raise ImportFileError(f"{rejects} is the file to import. Give --rejects another path.")
-    if rejects.is_dir() or not os.access(rejects.parent, os.W_OK):
-        raise ImportFileError(f"{rejects} cannot be written. Give another path with --rejects.")
-
-
-def _create(path: Path) -> TextIO:
-    # O_NOFOLLOW: the current directory may be one where others leave links.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(path, flags, 0o600)
-        os.fchmod(descriptor, 0o600)
-    except OSError as error:
+    if rejects and os.path.lexists(rejects):
+        raise ImportFileError(f"{rejects} exists. Give --rejects a path where nothing exists.")
+    directory = rejects.parent if rejects else _directory(path)
+    if not os.access(directory, os.W_OK | os.X_OK):
         raise ImportFileError(
-            f"{path} cannot be written: {error.strerror}. Give another path with --rejects."
-        ) from error
-    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+            f"No file of rejected lines can be made in {directory}. Give a path with --rejects."
+        )
+
+
+def _directory(path: str) -> Path:
+    return Path(path).parent if path != STANDARD_INPUT and Path(path).is_file() else Path.cwd()
+
+
+def _cannot_write(path: Path | None, error: OSError) -> ImportFileError:
+    return ImportFileError(
+        f"{path} cannot be written: {error.strerror}. Give another path with --rejects."
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -13,9 +14,29 @@ from usage.services.imports.columns import LineRejectedError
 # Fixed for good: the id of every imported record is derived from it.
 NAMESPACE = uuid.UUID("6f1f6f0e-3c53-5b6e-9a53-0d5b9d0f7c11")
 SEPARATOR = "\x1f"  # cannot stand in a value, so two lists of values never make the same key
-MOST_QUANTITY = 2**40
+MOST_QUANTITY = 2**32  # so that the sum of two billion records of one key fits a bigint
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The zone of times without an offset, and how far ahead a record may lie.
+
+    `latest` is the first moment that is too late, in seconds since 1970: `future` days from now.
+    """
+
+    zone: ZoneInfo | None
+    future: int
+    latest: float
+
+    def refusal(self, stamp: float) -> str:
+        """Why a moment before EARLIEST, or not before `latest`, is refused."""
+        if EARLIEST <= stamp < LATEST:
+            ahead = "1 day" if self.future == 1 else f"{self.future} days"
+            return f"is more than {ahead} ahead: correct it, or allow more days with --future"
+        return "is not from 2000 up to 2100"
+
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 

@@ -2,14 +2,15 @@
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from usage.services.imports.batches import QUARTER_SECONDS, Batch
-from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way, Written
+from usage.services.imports.staging import Part, Written
+from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way
 from usage.services.locks import DEADLOCK, SERIALIZATION_FAILURE, sqlstate
 from usage.services.partitions import try_to_make_partitions
 
@@ -26,6 +27,9 @@ class BatchWriter:
     A batch begins with the way that did for the one before it.
     """
 
+    ways: Sequence[Way] = WAYS
+    way_beside_known = 1  # the first way that works where some records are known
+
     def __init__(self, source: str) -> None:
         digest = hashlib.sha1(
             source.encode(errors="surrogateescape"), usedforsecurity=False
@@ -37,51 +41,65 @@ class BatchWriter:
 
     def write(self, batch: Batch) -> Written:
         """Commit a batch. Raises DatabaseError; then nothing of the batch was written."""
-        self._make_partitions(batch.quarters)
+        days = frozenset(_days_of(batch.quarters))
+        self.prepare(days)
         for _ in range(RETRIES):
             try:
-                return self._write(batch)
+                return self._write(batch, days)
             except OperationalError as error:
                 # With writers that are not importers.
                 if sqlstate(error) not in {DEADLOCK, SERIALIZATION_FAILURE}:
                     raise
-        return self._write(batch)
+        return self._write(batch, days)
 
-    def _write(self, batch: Batch) -> Written:
-        for way in WAYS[self._first_way :]:
+    def prepare(self, days: frozenset[date]) -> None:
+        """Make the partitions of days that have none."""
+        missing = days - self._days
+        if not missing or len(self._days) + len(missing) > MOST_DAYS:
+            return
+        if not try_to_make_partitions(missing, seconds=self._patience):
+            self._patience = 0.0  # a long refresh is on: don't wait for each batch
+        self._days |= missing
+
+    def subscriptions(self, cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
+        """The ids of these subscriptions; they cannot be deleted until the batch commits."""
+        return lock_or_make_subscriptions(cursor, external_ids)
+
+    def add(self, cursor: Any, way: Way, part: Part) -> Written:
+        """Add the records of a part in this way."""
+        return way(cursor, part)
+
+    def _write(self, batch: Batch, days: frozenset[date]) -> Written:
+        for way in self.ways[self._first_way :]:
             try:
-                written = self._transact(way, batch)
+                written = self._transact(way, batch, days)
             except DatabaseError as error:
                 code = sqlstate(error) or ""
-                if way is WAYS[-1] or not (code == UNSPECIFIC or re.match(ABOUT_A_ROW, code)):
+                if way is self.ways[-1] or not (code == UNSPECIFIC or re.match(ABOUT_A_ROW, code)):
                     raise
             else:
                 break
-        self._first_way = 1 if written.already_known or written.refused else 0
+        self._first_way = 0 if written.added == batch.good() else self.way_beside_known
         return written
 
-    def _transact(self, way: Way, batch: Batch) -> Written:
+    def _transact(self, way: Way, batch: Batch, days: frozenset[date]) -> Written:
         with transaction.atomic(), connection.cursor() as cursor:
             # Only records of one source can be the same. Its imports take turns, batch by batch,
             # so that they never wait for each other crosswise.
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [self._source_lock])
-            subscriptions = _lock_or_make_subscriptions(cursor, batch.external_ids)
+            subscriptions = self.subscriptions(cursor, batch.external_ids)
             return sum(
                 (
-                    way(cursor, usage_type, records, subscriptions)
+                    self.add(
+                        cursor,
+                        way,
+                        Part(usage_type, records, subscriptions, days, batch.quarters),
+                    )
                     for usage_type, records in batch.records.items()
                     if records
                 ),
                 Written(),
             )
-
-    def _make_partitions(self, quarters: Collection[float]) -> None:
-        days = _days_of(quarters) - self._days
-        if not days or len(self._days) + len(days) > MOST_DAYS:
-            return
-        if not try_to_make_partitions(days, seconds=self._patience):
-            self._patience = 0.0  # a long refresh is on: don't wait for each batch
-        self._days |= days
 
 
 def _days_of(quarters: Collection[float]) -> set[date]:
@@ -94,7 +112,7 @@ def _days_of(quarters: Collection[float]) -> set[date]:
         return {day for (day,) in cursor}
 
 
-def _lock_or_make_subscriptions(cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
+def lock_or_make_subscriptions(cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
     """Ids by external id. FOR KEY SHARE keeps them from being deleted until the batch commits."""
     found: dict[str, int] = {}
     while missing := sorted(set(external_ids) - found.keys()):

@@ -1,0 +1,177 @@
+"""Time zones as PostgreSQL knows them: it cuts the days, and Python's zone data may differ."""
+
+import io
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from django.db import DataError, connection
+
+from usage.errors import TimeZoneMisreadError
+from usage.models import UsageState
+from usage.services import clock
+from usage.services.partitions import RAW_TABLES, partition_days
+
+# A year in which every release of the zone data has the same offsets.
+SEASONS = [int(datetime(2020, month, 1, tzinfo=UTC).timestamp()) for month in (1, 4, 7, 10)]
+# America/Boa_Vista changed its offset for a week in 2000; since then no zone did for less.
+STEP_SECONDS = 3 * 86_400
+NEXT_YEAR = timedelta(days=366)
+
+# Seconds ahead of UTC at each of these moments, which are seconds since 1970.
+Offsets = Callable[[Sequence[int]], list[int]]
+# From this moment on, so many seconds ahead of UTC.
+Step = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ZoneDifference:
+    """From `start` until `end` the zone data of PostgreSQL and of Python have other offsets."""
+
+    zone: str
+    start: datetime
+    end: datetime
+    server: timedelta
+    python: timedelta
+
+    def __str__(self) -> str:
+        return (
+            f"{self.zone} from {self.start:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC: "
+            f"{_hours(self.server)} in PostgreSQL, which cuts the days, "
+            f"{_hours(self.python)} in Python"
+        )
+
+
+def refuse_misread_zone(name: str, what: str) -> None:
+    """Raise TimeZoneMisreadError when PostgreSQL does not know the zone, or takes its name for an
+    abbreviation: CET, EET, MET and WET have no summer time there.
+
+    `what` names the zone in the message, such as "--zone CET".
+    """
+    advice = "Name a zone by one of its places, such as Europe/Brussels."
+    try:
+        offsets = _server_offsets(name)(SEASONS)
+    except DataError as error:
+        raise TimeZoneMisreadError(f"PostgreSQL doesn't know the zone {what}. {advice}") from error
+    if offsets != _python_offsets(name)(SEASONS):
+        raise TimeZoneMisreadError(
+            f"PostgreSQL takes {what} for an abbreviation without summer time: its summer days "
+            f"would begin at another hour than those of the zone {name}. {advice}"
+        )
+
+
+def server_zone(name: str, first: datetime, end: datetime) -> ZoneInfo:
+    """The zone with the offsets that PostgreSQL has for it from `first` to `end`."""
+    steps = _steps(_server_offsets(name), int(first.timestamp()), int(end.timestamp()))
+    return ZoneInfo.from_file(io.BytesIO(zone_file(steps)), key=name)
+
+
+def zone_file(steps: Sequence[Step]) -> bytes:
+    """A file of zone data (RFC 8536), which zoneinfo reads. Each offset holds from its moment on,
+    and the first one before that too."""
+    offsets = sorted({offset for _, offset in steps})
+    types = [steps[0][1], *offsets]  # zoneinfo takes the first type before the first moment
+    parts = [
+        struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 0, 0),
+        struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, len(steps), len(types), 1),
+        struct.pack(f">{len(steps)}q", *(moment for moment, _ in steps)),
+        bytes(types.index(offset, 1) for _, offset in steps),
+        *(struct.pack(">lbB", offset, 0, 0) for offset in types),
+        b"\0\n\n",
+    ]
+    return b"".join(parts)
+
+
+def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
+    """The differences between the zone data of Python and of PostgreSQL, in order."""
+    begin, until = (
+        int(datetime.combine(day, time(), UTC).timestamp()) for day in (first, end + timedelta(1))
+    )
+    server = dict(_steps(_server_offsets(name), begin, until))
+    python = dict(_steps(_python_offsets(name), begin, until))
+    found: list[ZoneDifference] = []
+    here, there = server[begin], python[begin]
+    for start, stop in pairwise(sorted({*server, *python, until})):
+        here, there = server.get(start, here), python.get(start, there)
+        if here != there:
+            found.append(
+                ZoneDifference(
+                    name,
+                    datetime.fromtimestamp(start, UTC),
+                    datetime.fromtimestamp(stop, UTC),
+                    timedelta(seconds=here),
+                    timedelta(seconds=there),
+                )
+            )
+    return found
+
+
+def differences_in_kept_days() -> list[ZoneDifference]:
+    """The differences for the zone of this database, from its first day with raw records to a year
+    from today. A zone that PostgreSQL misreads has none: another check names it."""
+    zone, raw_kept_from = UsageState.objects.values_list("time_zone", "raw_kept_from").get()
+    try:
+        refuse_misread_zone(zone, zone)
+    except TimeZoneMisreadError:
+        return []
+    today = clock.today()
+    first = raw_kept_from or min(
+        (days[0] for days in map(partition_days, RAW_TABLES) if days), default=today
+    )
+    return zone_differences(zone, min(first, today), today + NEXT_YEAR)
+
+
+def _server_offsets(name: str) -> Offsets:
+    def offsets(moments: Sequence[int]) -> list[int]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT extract(epoch FROM moment AT TIME ZONE %s - moment AT TIME ZONE 'UTC')::int"
+                " FROM unnest(%s::bigint[]) WITH ORDINALITY AS stamps (stamp, place)"
+                " CROSS JOIN LATERAL (SELECT to_timestamp(stamp) AS moment) AS moments"
+                " ORDER BY place",
+                [name, list(moments)],
+            )
+            return [seconds for (seconds,) in cursor]
+
+    return offsets
+
+
+def _python_offsets(name: str) -> Offsets:
+    zone = ZoneInfo(name)
+
+    def offset(moment: int) -> int:
+        ahead = datetime.fromtimestamp(moment, zone).utcoffset() or timedelta(0)
+        return int(ahead.total_seconds())
+
+    return lambda moments: [offset(moment) for moment in moments]
+
+
+def _steps(offsets: Offsets, first: int, end: int) -> list[Step]:
+    """The offset at the first moment, and each change of it before the last, to the second."""
+    moments = [*range(first, end, STEP_SECONDS), end]
+    found = list(zip(moments, offsets(moments), strict=True))
+    steps = {found[0]}
+    spans = [(before, after) for before, after in pairwise(found) if before[1] != after[1]]
+    while spans:  # each holds a change; halve it until its two moments are a second apart
+        halves = [(before[0] + after[0]) // 2 for before, after in spans]
+        parts = []
+        for (before, after), middle in zip(
+            spans, zip(halves, offsets(halves), strict=True), strict=True
+        ):
+            for early, late in ((before, middle), (middle, after)):
+                if early[1] == late[1]:
+                    continue
+                if late[0] - early[0] == 1:
+                    steps.add(late)
+                else:
+                    parts.append((early, late))
+        spans = parts
+    return sorted(steps)
+
+
+def _hours(offset: timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
