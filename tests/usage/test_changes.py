@@ -174,7 +174,7 @@ def test_the_first_refresh_after_the_upgrade_counts_what_it_mends() -> None:
     assert refresh_totals().remark == ""
     run_sql("UPDATE usage_period_total SET total_price = 3 WHERE subscription_id = 2")
     UsageState.objects.update(open_digest=None)
-    assert "2 of 4 were wrong" in refresh_totals().remark
+    assert ": 2 were wrong or missing" in refresh_totals().remark
     assert_exact()
 
 
@@ -186,3 +186,52 @@ def test_a_view_that_was_refreshed_by_hand_is_remarked() -> None:
     assert "not as the last refresh left it" in refresh_totals().remark
     assert_exact()
     assert refresh_totals().remark == ""
+
+
+@pytest.mark.one_server("no record comes late there")
+@pytest.mark.parametrize("by_hand", [False, True], ids=["as left", "refreshed by hand"])
+def test_a_late_repair_of_an_earlier_month_is_added_up_with_the_open_days(
+    by_hand: bool,
+    set_today: Callable[[str], None],
+    spoil_notes: Callable[[str], None],
+    settings: Any,
+) -> None:
+    """Fails when only the months of open days, or of what was written last, are added up again."""
+    settings.USAGE_RAW_RETENTION_DAYS = 60
+    set_today("2026-12-02")
+    make_subscription(id=1)
+    for day in ("2026-10-20", "2026-11-20", "2026-12-01"):
+        data_record_of(1, f"{day}T12:00:00Z", price="1")
+    refresh_and_seal()
+    settings.USAGE_RAW_RETENTION_DAYS = 60
+    for day in ("2026-10-20", "2026-11-20", "2026-12-01"):
+        data_record_of(1, f"{day}T13:00:00Z", price="2")
+    if by_hand:
+        run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
+    else:
+        spoil_notes("new.day := new.day - 70; RETURN new;")
+    run = refresh_totals()
+    assert ("by hand" if by_hand else "from 2026-10-20 on were missing") in run.remark
+    assert_exact()
+
+
+@pytest.mark.one_server("no record comes late there")
+def test_notes_of_months_before_the_affected_ones_are_not_used(
+    one_sealed_day: None, spoil_notes: Callable[[str], None]
+) -> None:
+    data_record_of(1, "2026-11-02T13:00:00Z", price="2")
+    spoil_notes("new.day := new.day - 40; RETURN new;")
+    assert REMARK in refresh_totals().remark
+    assert_exact()
+
+
+def test_a_usage_that_is_noted_too_large_by_two_to_the_32nd_is_found(
+    spoil_notes: Callable[[str], None],
+) -> None:
+    make_subscription(id=1)
+    data_record_of(1, "2026-11-01T12:00:00Z", price="1")
+    refresh_totals()
+    data_record_of(1, "2026-11-01T13:00:00Z", price="1")
+    spoil_notes("new.total_usage := new.total_usage + (1::bigint << 32); RETURN new;")
+    assert REMARK in refresh_totals().remark
+    assert_exact()

@@ -10,10 +10,10 @@ from django.db import connection
 
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.exact import assert_exact
-from tests.factories import data_record, make_subscription, refresh_totals
+from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import RefreshFailedError
-from usage.models import DataUsageRecord, RefreshRun, Subscription
-from usage.services import clock
+from usage.models import DataUsageRecord, RefreshRun, Subscription, UsageState
+from usage.services import clock, runs, sealing
 from usage.services import refresh as refreshing
 from usage.services.refresh import refresh
 
@@ -110,3 +110,85 @@ def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(
     monkeypatch.undo()
     refresh_totals()
     assert_exact()
+
+
+@pytest.fixture
+def two_days_to_seal(set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next refresh seals two days, each in a transaction of its own."""
+    monkeypatch.setattr(sealing, "SEAL_SECONDS", -1)
+    set_today("2026-11-02")
+    subscription = make_subscription(id=1)
+    for day in (1, 2, 3, 4):
+        data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1")
+    refresh_and_seal()
+    set_today("2026-11-05")
+    sealing.prepare()
+
+
+def test_a_run_that_fails_after_its_first_commit_has_published(
+    two_days_to_seal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the run says that the earlier totals stay."""
+    original = refreshing._refresh
+    calls: list[bool] = []
+
+    def refresh_once(*arguments: Any) -> bool:
+        if calls:
+            run_sql("SELECT 1 / 0")
+        calls.append(original(*arguments))
+        return True
+
+    monkeypatch.setattr(refreshing, "_refresh", refresh_once)
+    run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+    assert run.status == "success"
+    assert "The totals are published. Then the run failed: division by zero" in run.remark
+    assert RefreshRun.objects.latest("pk").remark == run.remark
+    assert_exact()
+
+
+def test_a_run_that_loses_the_answer_to_its_commit_has_published(
+    with_records: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = refreshing._refresh
+
+    def refresh_and_lose(*arguments: Any) -> bool:
+        original(*arguments)
+        cancelled("pg_terminate_backend")
+        return False
+
+    monkeypatch.setattr(refreshing, "_refresh", refresh_and_lose)
+    run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+    assert (run.status, run.error) == ("success", "")
+    assert "The totals are published" in run.remark
+    assert_exact()
+
+
+def test_a_failed_run_keeps_no_remark_of_what_was_rolled_back(
+    with_records: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    UsageState.objects.update(open_digest=None)  # the months are added up again, with a remark
+
+    def fail(_state: UsageState, run: RefreshRun) -> None:
+        assert "added up again" in run.remark
+        run_sql("SELECT 1 / 0")
+
+    with pytest.raises(RefreshFailedError):
+        refresh(trigger=RefreshRun.Trigger.SCHEDULE, then=fail)
+    run = RefreshRun.objects.latest("pk")
+    assert (run.status, run.remark, run.as_of) == ("failed", "", None)
+
+
+def test_an_end_that_cannot_be_stored_is_no_failure(
+    with_records: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_connection() -> None:
+        cancelled("pg_terminate_backend")
+
+    monkeypatch.setattr(runs, "prune", lambda: None)
+    monkeypatch.setattr(runs, "finish", lambda *_: lose_the_connection())
+    assert refresh(trigger=RefreshRun.Trigger.SCHEDULE).status == "success"
+    monkeypatch.undo()
+    RefreshRun.objects.update(started_at="2026-11-01T00:00Z")
+    runs.prune()
+    run = RefreshRun.objects.latest("pk")
+    assert (run.status, run.finished_at is not None) == ("success", True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.connections import run_sql
+from tests.connections import ask, run_sql, second_session
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import CaptureOffError, RefreshRunningError
@@ -17,7 +17,7 @@ from usage.models import DataUsageRecord, LateKeys, UsageState
 from usage.operations.health import look
 from usage.services import triggers
 from usage.services.partitions import make_partitions
-from usage.services.retention import prune
+from usage.services.retention import closed_until, prune
 from usage.sql import capture
 
 pytestmark = pytest.mark.one_server("raw tables have no triggers there")
@@ -180,6 +180,16 @@ def test_nothing_is_dropped_while_a_trigger_is_off_or_a_day_is_unaudited(
     assert UsageState.objects.get().raw_kept_from == date(2026, 11, 3)
 
 
+def test_a_day_that_is_unaudited_is_not_closed(sealed_days: None, settings: Any) -> None:
+    """Fails when its writers are refused although its records can't be dropped yet."""
+    settings.USAGE_RAW_RETENTION_DAYS = 3
+    alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
+    alter(ON, "usage_log_late_keys_insert")
+    refresh_totals()
+    prune()
+    assert closed_until() == date(2026, 11, 2)
+
+
 def test_partitions_that_are_made_and_dropped_are_no_gap(
     sealed_days: None, set_today: Callable[[str], None], settings: Any
 ) -> None:
@@ -190,3 +200,65 @@ def test_partitions_that_are_made_and_dropped_are_no_gap(
     )
     assert refresh_totals().remark == ""
     assert UsageState.objects.get().unaudited_days is None
+
+
+def test_a_row_trigger_that_was_off_on_one_partition_is_a_gap(
+    sealed_days: None, set_today: Callable[[str], None]
+) -> None:
+    """Fails when only the triggers of whole tables are watched."""
+    make_partitions([date(2026, 12, 1), date(2026, 12, 2)])
+    assert refresh_totals().remark == ""
+    leaf = "usage_datausagerecord_p20261201"
+    alter("DISABLE TRIGGER", "usage_log_late_keys_move", leaf)
+    alter(ON, "usage_log_late_keys_move", leaf)
+    assert "2026-11-01 was computed again" in refresh_totals().remark
+    for table in ("usage_datausagerecord", "usage_voiceusagerecord"):
+        run_sql(f"DROP TABLE {table}_p20261201; DROP TABLE {table}_p20261202")
+
+
+def test_a_day_that_lost_its_totals_and_gets_a_record_in_a_gap_is_computed_again(
+    sealed_days: None,
+) -> None:
+    """Fails when only days with sealed totals count as unaudited."""
+    DataUsageRecord.objects.filter(usage_date__day=1).delete()
+    refresh_totals()
+    alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
+    data_record_late()
+    alter(ON, "usage_log_late_keys_insert")
+    for _ in range(3):
+        refresh_totals()
+    assert_exact()
+
+
+def test_going_to_a_window_leaves_no_day_unaudited(
+    sealed_days: None, switch_to: Callable[[LateKeys], None], settings: Any
+) -> None:
+    """Fails when a day that is open again is sealed by an audit: it would be published twice."""
+    alter("DISABLE TRIGGER", "usage_log_late_keys_update")
+    alter(ON, "usage_log_late_keys_update")
+    refresh_totals()
+    assert len(UsageState.objects.get().unaudited) == 2
+    settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 10
+    switch_to(LateKeys.WINDOW)
+    assert UsageState.objects.get().unaudited == []
+    assert [refresh_totals().remark for _ in range(3)] == [""] * 3
+    assert_exact()
+
+
+def test_an_open_day_is_never_audited(sealed_days: None) -> None:
+    UsageState.objects.update(unaudited_days=[date(2026, 11, 4), date(2026, 11, 5)])
+    assert refresh_totals().remark == ""
+    assert UsageState.objects.get().unaudited_days is None
+    assert_exact()
+
+
+def test_enabling_beside_a_writer_gives_up_and_says_why(
+    sealed_days: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
+    monkeypatch.setattr(triggers, "TRIES", 2)
+    with second_session() as writer:
+        ask(writer, "UPDATE usage_voiceusagerecord SET price = 1")
+        with pytest.raises(CommandError, match="a writer or reader of raw records held a table"):
+            call_command("enable_triggers", stdout=StringIO())
+    assert len(triggers.faults()) == 1

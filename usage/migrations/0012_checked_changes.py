@@ -7,7 +7,7 @@ which adds them all up again. Until then readers add up daily totals.
 from django.db import migrations, models
 
 from usage.sql import capture
-from usage.sql.operations import Capture, SQLObject
+from usage.sql.operations import LOCK_REFRESH, Capture, SQLObject
 
 FORGET_PERIODS = "UPDATE usage_state SET open_digest = NULL"
 
@@ -16,6 +16,8 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0011_late_keys")]
 
     operations = [
+        # First on the way up, and, as the last operation, first on the way down.
+        migrations.RunSQL(LOCK_REFRESH, migrations.RunSQL.noop),
         migrations.AddField(
             model_name="refreshrun",
             name="remark",
@@ -33,4 +35,5 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(FORGET_PERIODS, FORGET_PERIODS),
         Capture("usage_log_late_keys", to=2, back_to=1, drop=capture.drop()),
+        migrations.RunSQL(migrations.RunSQL.noop, LOCK_REFRESH),
     ]

@@ -1,7 +1,20 @@
-"""The triggers that capture late records are looked at by every refresh."""
+"""The triggers that capture late records are looked at by every refresh.
+
+Nothing looked at them before, and the release before this one missed records that a MERGE moved. So
+the sealed days whose raw records are kept count as unaudited, and each refresh audits one.
+"""
 
 import django.contrib.postgres.fields
 from django.db import migrations, models
+
+from usage.sql.operations import LOCK_REFRESH
+
+# The digest of no triggers at all: the first refresh finds another one.
+DISTRUST = """
+    UPDATE usage_state
+    SET capture_digest = '00000000-0000-0000-0000-000000000000'
+    WHERE sealed_before IS NOT NULL
+"""
 
 
 class Migration(migrations.Migration):
@@ -10,11 +23,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL(LOCK_REFRESH, migrations.RunSQL.noop),
         migrations.AddField(
             model_name="usagestate",
             name="capture_digest",
             field=models.UUIDField(
-                db_comment="Fingerprint of the triggers on raw tables as the last refresh saw them; NULL: they were put there since.",
+                db_comment="Fingerprint of the triggers on raw tables as the last refresh saw them; NULL: none looked yet.",
                 null=True,
             ),
         ),
@@ -28,4 +42,5 @@ class Migration(migrations.Migration):
                 size=None,
             ),
         ),
+        migrations.RunSQL(DISTRUST, LOCK_REFRESH),
     ]

@@ -57,7 +57,7 @@ class UsageState(models.Model):
     capture_digest = models.UUIDField(
         null=True,
         db_comment="Fingerprint of the triggers on raw tables as the last refresh saw them; NULL: "
-        "they were put there since.",
+        "none looked yet.",
     )
     unaudited_days = ArrayField(
         models.DateField(),

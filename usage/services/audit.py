@@ -130,7 +130,7 @@ def rebuild(
             compare_settings(state)
             if day >= (state.raw_kept_from or date.min):
                 changes = Changes()
-                changed += reseal(day, changes)
+                changed += reseal(state, day, changes)
                 periods.apply_changes(changes)
                 state.save(update_fields=["as_of"])  # unchanged, but a new version of the row
         progress(day)

@@ -88,7 +88,6 @@ def distribute(*, dry_run: bool = False) -> list[str]:
         if not dry_run:
             cursor.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
             cursor.execute(capture.drop())
-            UsageState.objects.update(capture_digest=None)
             # Records of closed days that are not dropped yet are copied like the others.
             cursor.execute("SELECT usage_close_days(NULL)")
             for table in missing:

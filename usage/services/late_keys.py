@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from usage.errors import LateKeysChangedError
 from usage.models import LateKeys, UsageState
-from usage.services import open_view, periods
+from usage.services import open_view, periods, triggers
 from usage.services.changes import Changes
 from usage.services.distribution import distributed_tables
 from usage.services.locks import RAW_LOCK_SECONDS, begin_totals, limit_exclusive_lock
@@ -64,7 +64,8 @@ def _open(state: UsageState) -> None:
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
         cursor.execute("SELECT usage_close_days(%s)", [first_open])
         state.late_keys = LateKeys.WINDOW
-        state.capture_digest = None
+        state.capture_digest = triggers.digest()
+        state.unaudited_days = None  # they are open again
         state.sealed_before = first_open
         state.fence = state.fence_day = None
         state.save()
@@ -99,6 +100,6 @@ def _capture(state: UsageState) -> None:
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
     state.late_keys = LateKeys.TRIGGERS
-    state.capture_digest = None
+    state.capture_digest = triggers.digest()
     state.fence = state.fence_day = None
     state.save()

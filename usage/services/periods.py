@@ -190,20 +190,25 @@ def apply_changes(changes: Changes) -> str:
     assert changes.first_day is not None  # noqa: S101 - something was written
     logger.error("Changes of days from %s on were not noted for the months.", changes.first_day)
     add_up_again(changes.first_day)
+    days = "Changes"
+    if changes.first_day > ALL_DAYS:
+        days = f"Changes of days from {changes.first_day} on"
     return (
-        f"Changes of days from {changes.first_day} on were missing from the totals of months, "
-        "which were therefore added up again. The totals are right; please report this."
+        f"{days} were missing from the totals of months, which were therefore added up again. The "
+        "totals are right; please report this."
     )
 
 
 def add_up_again(first_day: date) -> None:
     """Bring the months from that of first_day on to what the daily totals add up to.
 
-    What was noted of these months is not used. date.min: every month.
+    date.min: every month. What was noted is not used, so first_day must not lie after any day that
+    was written.
     """
     first_month = first_day.replace(day=1)
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM usage_total_change WHERE day >= %s", [first_month])
+        # Whatever was noted is used no more: first_day covers all that was written.
+        cursor.execute("DELETE FROM usage_total_change")
         cursor.execute(NOTE_WHAT_IS_MISSING, {"first_month": first_month, "all_days": ALL_DAYS})
     _apply_notes()
 
@@ -222,7 +227,7 @@ def fill() -> str:
             return ""
         cursor.execute(COUNT_WRONG)
         (wrong,) = cursor.fetchone()
-    return f"The totals of months were added up again from all days: {wrong} of {kept} were wrong."
+    return f"The totals of months were added up again from all days: {wrong} were wrong or missing."
 
 
 def _apply_notes() -> None:

@@ -1,5 +1,6 @@
 """The one way to bring the totals up to date."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import date, datetime
@@ -31,6 +32,8 @@ from usage.services.locks import (
 from usage.services.open_view import OpenRows
 from usage.services.phases import add_time, timed
 from usage.services.startup import compare_settings
+
+logger = logging.getLogger(__name__)
 
 # A refresh by hand that ends after the snapshot of this one may have written the same key.
 OPEN_VIEW_KEY = "usage_daily_open_key"
@@ -75,22 +78,37 @@ def _carry_out(
         # Days are left to seal, and the next run goes on: readers have what this one did.
     except (DatabaseError, UsageError) as error:
         reason = _explain(error)
-        runs.finish(run, RefreshRun.Status.FAILED, phases, reason)
-        raise RefreshFailedError(
-            f"The refresh failed, the earlier totals stay. {reason}"
-        ) from error
+        if not runs.has_published(run):
+            runs.finish(run, RefreshRun.Status.FAILED, phases, reason)
+            raise RefreshFailedError(
+                f"The refresh failed, the earlier totals stay. {reason}"
+            ) from error
+        logger.exception("The refresh failed after it had published totals.")
+        _remark(run, f"The totals are published. Then the run failed: {reason}")
     # The totals are committed: nothing that fails from here on makes the run a failure.
     try:
         with timed(phases, "vacuum"):
             _clean_up(run)
         runs.prune()
     except DatabaseError as error:
-        run.remark = (
+        _remark(
+            run,
             f"The totals are published. Cleaning up afterwards failed: {_first_line(error)}. The "
-            f"next run cleans up. {run.remark}".rstrip()
+            "next run cleans up.",
         )
         connection.close_if_unusable_or_obsolete()
-    return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
+    try:
+        return runs.finish(run, RefreshRun.Status.SUCCESS, phases)
+    except DatabaseError:
+        logger.exception("The totals are published, but the end of the run could not be stored.")
+        connection.close_if_unusable_or_obsolete()
+        return run
+
+
+def _remark(run: RefreshRun, text: str) -> None:
+    """Add a remark that the run does not have yet."""
+    if text and text not in run.remark:
+        run.remark = f"{run.remark} {text}".lstrip()
 
 
 def _clean_up(run: RefreshRun) -> None:
@@ -141,17 +159,16 @@ def _refresh(
                 f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC. "
                 "Run: manage.py resume_refresh"
             )
-        remarks = [run.remark]
         with timed(phases, "compare"):
             changes = Changes()
             before = open_view.fingerprint()
         open_from = state.sealed_before or date.min
         if capture_faults := triggers.look(state):
-            remarks.append(f"Found: {', '.join(capture_faults)}: {triggers.ADVICE}")
+            _remark(run, f"Found: {', '.join(capture_faults)}: {triggers.ADVICE}.")
         with timed(phases, "repair"):
             run.keys_repaired += repair.repair_late_keys(state, changes)
             if not capture_faults:
-                remarks.append(triggers.audit_next_day(state, changes))
+                _remark(run, triggers.audit_next_day(state, changes))
         with timed(phases, "seal"):
             run.days_sealed += sealing.seal(state, changes)
         # The view leaves out the days just sealed: it reads the watermark of this transaction.
@@ -164,10 +181,9 @@ def _refresh(
             open_rows = _refresh_open_view(state, changes, before, open_from)
         run.open_rows, run.rows_changed = open_rows.count, open_rows.changed
         with timed(phases, "periods"):
-            remarks.append(_keep_periods(state, changes, before, open_from))
+            _remark(run, _keep_periods(state, changes, before, open_from))
             state.open_digest = open_rows.fingerprint
             state.save(update_fields=["open_digest"])
-        run.remark = " ".join(filter(None, remarks))
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)

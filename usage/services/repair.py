@@ -219,8 +219,10 @@ def repair_late_keys(state: UsageState, changes: Changes) -> int:
     return by_key + sum(keys for _, _, keys in whole)
 
 
-def reseal(day: date, changes: Changes) -> int:
+def reseal(state: UsageState, day: date, changes: Changes) -> int:
     """Compute a sealed day again; returns how many rows changed."""
+    if state.sealed_before is None or day >= state.sealed_before:
+        raise ValueError(f"{day} is open: the view has its totals")
     return sum(_reseal(day, usage_type, changes) for usage_type in UsageType.values)
 
 

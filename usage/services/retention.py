@@ -101,11 +101,15 @@ def _first_kept_day() -> date | None:
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
         # A closing under way is finished all the same, else its days would stay refused.
         return closed_until() if is_closing(state) else None
-    if found := triggers.faults():
-        raise CaptureOffError(f"Nothing is dropped, since {', '.join(found)}: {triggers.ADVICE}")
+    _refuse_without_triggers(triggers.faults())
     wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
     # An unaudited day still needs its raw records.
     return min([wanted, state.sealed_before, *state.unaudited])
+
+
+def _refuse_without_triggers(faults: list[str]) -> None:
+    if faults:
+        raise CaptureOffError(f"Nothing is dropped, since {', '.join(faults)}: {triggers.ADVICE}")
 
 
 def _prune_raw(report: PruneReport) -> None:
@@ -190,7 +194,8 @@ def _empty(first_kept: date, report: PruneReport) -> None:
     state = UsageState.objects.get()
     if state.raw_fence is None or first_kept <= (state.raw_kept_from or date.min):
         return  # another prune was here first
-    if triggers.look(state) or any(day < first_kept for day in state.unaudited):
+    _refuse_without_triggers(triggers.look(state))
+    if any(day < first_kept for day in state.unaudited):
         raise RefreshRunningError(
             f"Triggers on raw tables were off or changed, so days before {first_kept} must be "
             "audited before they are dropped. Each refresh audits one: run prune_usage again."

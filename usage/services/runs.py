@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
@@ -31,6 +31,20 @@ def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
             f"The refresh could not begin, the earlier totals stay: {first_line}. Was this release "
             "migrated? Run: manage.py migrate"
         ) from error
+
+
+def has_published(run: RefreshRun) -> bool:
+    """Whether a transaction of the run was committed, by its row: the error of a COMMIT may come
+    after it. The run is then as stored; what was rolled back is gone from it.
+
+    A database that is away answers no: the next run tells.
+    """
+    connection.close_if_unusable_or_obsolete()
+    try:
+        run.refresh_from_db()
+    except DatabaseError:
+        return False
+    return run.as_of is not None
 
 
 def finish(
@@ -87,7 +101,7 @@ def prune() -> int:
 
     A run that is still `running` although nobody holds the lock lost its process, or its session
     while that stood still: it is marked failed. A run younger than a minute may be about to say
-    that it was skipped.
+    that it was skipped. One that is `success` without an end has published its totals.
     """
     fail_overdue()
     if not refresh_is_on():
@@ -100,7 +114,13 @@ def prune() -> int:
                 error="The process ended or stood still before the run ended. Its totals were "
                 "rolled back; see the log of the worker and of the database.",
             )
-            tallies.count_lost(lost)
+            tallies.count_ended(RefreshRun.Status.FAILED, lost)
+            published = RefreshRun.objects.filter(
+                status=RefreshRun.Status.SUCCESS,
+                finished_at=None,
+                started_at__lt=Now() - timedelta(minutes=1),
+            ).update(finished_at=Now())
+            tallies.count_ended(RefreshRun.Status.SUCCESS, published)
     newest = RefreshRun.objects.aggregate(newest=Max("pk"))["newest"] or 0
     old, _ = RefreshRun.objects.filter(started_at__lt=Now() - timedelta(days=KEEP_DAYS)).delete()
     surplus, _ = RefreshRun.objects.filter(pk__lte=newest - KEEP_RUNS).delete()

@@ -43,10 +43,10 @@ def count(run: RefreshRun) -> None:
     _add(added)
 
 
-def count_lost(runs: int) -> None:
+def count_ended(status: RefreshRun.Status, runs: int) -> None:
     """Add runs whose process ended before they did."""
     if runs:
-        _add({("runs", RefreshRun.Status.FAILED.value): runs})
+        _add({("runs", status.value): runs})
 
 
 def read() -> dict[str, dict[str, float]]:

@@ -7,13 +7,16 @@ unaudited, and each refresh audits one of these days: it computes the day again.
 
 import logging
 from datetime import date
+from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
+from usage.errors import RawTableLockedError
 from usage.models import UsageState
 from usage.services import repair
 from usage.services.changes import Changes
-from usage.services.locks import RAW_LOCK_SECONDS, limit_exclusive_lock, take_refresh_lock
+from usage.services.locks import retry_locked
+from usage.services.partitions import LOCK_MILLISECONDS, TRIES
 from usage.services.sealing import kept_sealed_days
 from usage.sql import capture
 
@@ -54,6 +57,7 @@ FAULTS = """
         WHERE
             EXISTS (SELECT FROM present)
             OR NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
+            OR EXISTS (SELECT FROM usage_state WHERE late_keys = 'triggers')
         UNION ALL
         -- Partitions have row triggers of their own, made from those of their table.
         SELECT relname, tgname, tgenabled FROM present WHERE tgparentid <> 0
@@ -75,17 +79,32 @@ FAULTS = """
     ORDER BY relation, trigger_name
 """
 
-# A trigger that was off and on again has another xmin.
+# A trigger that was off and on again has another xmin. The one of a partition has the xmin of its
+# table's trigger, or of the moment when the partition was attached, unless it was altered alone.
 DIGEST = """
+    WITH ours AS (
+        SELECT oid, tgrelid, tgname, tgenabled, xmin AS version, tgparentid
+        FROM pg_trigger
+        WHERE tgname = ANY(%(triggers)s::text[])
+    ),
+
+    watched AS (
+        SELECT tgrelid, tgname, tgenabled, version
+        FROM ours
+        WHERE tgparentid = 0 AND tgrelid = ANY(%(tables)s::regclass[])
+        UNION ALL
+        SELECT clone.tgrelid, clone.tgname, clone.tgenabled, clone.version
+        FROM ours AS clone
+        INNER JOIN ours AS parent ON parent.oid = clone.tgparentid
+        INNER JOIN pg_inherits ON pg_inherits.inhrelid = clone.tgrelid
+        WHERE clone.version <> parent.version AND clone.version <> pg_inherits.xmin
+    )
+
     SELECT md5(coalesce(string_agg(
-        format('%%s %%s %%s %%s', tgrelid, tgname, tgenabled, xmin), ','
+        format('%%s %%s %%s %%s', tgrelid, tgname, tgenabled, version), ','
         ORDER BY tgrelid, tgname
     ), ''))::uuid
-    FROM pg_trigger
-    WHERE
-        tgname = ANY(%(triggers)s::text[])
-        AND tgparentid = 0
-        AND tgrelid = ANY(%(tables)s::regclass[])
+    FROM watched
 """
 
 ADVICE = "changes of sealed days are not captured. Run: manage.py enable_triggers"
@@ -104,14 +123,20 @@ def look(state: UsageState) -> list[str]:
     Where they are not the same, or were off, every sealed day whose raw records are kept becomes
     unaudited. The caller saves `capture_digest` and `unaudited_days` of the state.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(DIGEST, PARAMETERS)
-        (digest,) = cursor.fetchone()
-    if state.capture_digest not in (None, digest):
+    current = digest()
+    if state.capture_digest not in (None, current):
         state.unaudited_days = kept_sealed_days(state) or None
         logger.warning("Triggers were changed; unaudited: %s sealed days.", len(state.unaudited))
-    state.capture_digest = digest
+    state.capture_digest = current
     return faults()
+
+
+def digest() -> UUID:
+    """A fingerprint of the triggers: another one when any of them was altered or made anew."""
+    with connection.cursor() as cursor:
+        cursor.execute(DIGEST, PARAMETERS)
+        (found,) = cursor.fetchone()
+    return UUID(str(found))
 
 
 def audit_next_day(state: UsageState, changes: Changes) -> str:
@@ -119,12 +144,13 @@ def audit_next_day(state: UsageState, changes: Changes) -> str:
 
     Runs inside the transaction of a refresh. The caller saves `unaudited_days` of the state.
     """
-    days = [day for day in state.unaudited if day >= (state.raw_kept_from or date.min)]
+    first, end = state.raw_kept_from or date.min, state.sealed_before or date.min
+    days = [day for day in state.unaudited if first <= day < end]
     if not days:
         state.unaudited_days = None
         return ""
     day, *left = days
-    changed = repair.reseal(day, changes)
+    changed = repair.reseal(state, day, changes)
     state.unaudited_days = left or None
     return (
         f"Triggers on raw tables were off or changed, so {day} was computed again: {changed} "
@@ -136,15 +162,29 @@ def enable(*, dry_run: bool = False) -> list[str]:
     """Put every trigger on again; returns the faults that this mends.
 
     Writers of raw records wait meanwhile. The next refresh finds the triggers changed, and from
-    then on sealed days are audited. Raises RefreshRunningError while a refresh is on.
+    then on sealed days are audited. Raises RefreshRunningError while a refresh is on, and
+    RawTableLockedError when a raw table stays locked.
     """
-    with transaction.atomic(durable=True), connection.cursor() as cursor:
-        take_refresh_lock()
-        found = faults()
-        if found and not dry_run:
-            limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
-            cursor.execute(capture.drop())
-            cursor.execute(capture.create())
-            if UsageState.objects.get().is_window:
-                cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
+    found = faults()
+    if (
+        found
+        and not dry_run
+        and not retry_locked(_enable, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
+    ):
+        raise RawTableLockedError(
+            "No trigger was changed: a writer or reader of raw records held a table (see "
+            "pg_stat_activity). Run: manage.py enable_triggers"
+        )
     return found
+
+
+def _enable() -> None:
+    with connection.cursor() as cursor:
+        # Both at once: a writer that has one of them and wants the other would wait in a circle.
+        cursor.execute(
+            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
+        )
+        cursor.execute(capture.drop())
+        cursor.execute(capture.create())
+        if UsageState.objects.get().is_window:
+            cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))

@@ -84,6 +84,33 @@ class MaterializedViewUnderView(migrations.RunSQL):
         return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)
 
 
+# One statement for both tables, in tries that end before the server looks for a deadlock and ends a
+# writer that has one of them and wants the other.
+LOCK_RAW_TABLES = """
+DO $do$
+BEGIN
+    FOR number IN 1..20 LOOP
+        BEGIN
+            SET LOCAL lock_timeout = '500ms';
+            LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE;
+            RETURN;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                IF number = 20 THEN
+                    RAISE EXCEPTION 'a raw table stayed locked: run the migration again'
+                        USING ERRCODE = 'lock_not_available';
+                END IF;
+                PERFORM pg_sleep(0.2);
+        END;
+    END LOOP;
+END
+$do$
+"""
+# A refresh writes its run and then the state; a migration that wrote them the other way round would
+# wait in a circle with it.
+LOCK_REFRESH = "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE"
+
+
 class Capture(SQLObject):
     """Go to another version of the triggers that capture late keys.
 
@@ -123,7 +150,7 @@ def _same_triggers(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[bool]:
         present = {name for (name,) in cursor}
     has_triggers = bool(present & set(capture.TRIGGERS))
     if has_triggers:
-        schema_editor.execute("SET LOCAL lock_timeout = '5s'")
+        schema_editor.execute(LOCK_RAW_TABLES, params=None)
     yield has_triggers
     if has_triggers and not present & set(capture.NEEDLESS_IN_A_WINDOW):
         schema_editor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
