@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 PRICE = "is not a plain decimal number with at most 12 digits before the point and 8 behind it"
-QUANTITY = "is not a whole number from 0 to 1099511627776"
+QUANTITY = "is not a whole number from 0 to 4294967296"
 MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
 
 

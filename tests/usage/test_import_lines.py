@@ -9,7 +9,7 @@ from tests.usage.importing import call, counts, imported, write, write_records
 
 GOOD = "data,a,2026-11-15T21:00:00Z,1,1,k"
 PRICE = "is not a plain decimal number with at most 12 digits before the point and 8 behind it"
-QUANTITY = "is not a whole number from 0 to 1099511627776"
+QUANTITY = "is not a whole number from 0 to 4294967296"
 TEXT = "characters without control characters or blanks around it"
 MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
 

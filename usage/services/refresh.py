@@ -17,7 +17,7 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, open_view, periods, repair, runs, sealing
+from usage.services import clock, locks, open_view, overflow, periods, repair, runs, sealing
 from usage.services.changes import Changes
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
@@ -229,6 +229,8 @@ def resume() -> bool:
 
 def _explain(error: Exception) -> str:
     """What happened and what to do next, in one line an operator can act on."""
+    if (named := overflow.explain(error)) is not None:
+        return str(named)
     first_line = _first_line(error)
     match sqlstate(error):
         case code if code == QUERY_CANCELED:

@@ -84,6 +84,7 @@ def _of_list(view: ListEndpoint, named: Callable[[type], Schema]) -> Operation:
         (
             refusals.BAD_QUERY,
             *refusals.ANYWHERE,
+            *([refusals.SUM_TOO_LARGE] if has_tag else []),
             *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),

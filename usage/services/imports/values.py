@@ -13,7 +13,7 @@ from usage.services.imports.columns import LineRejectedError
 # Fixed for good: the id of every imported record is derived from it.
 NAMESPACE = uuid.UUID("6f1f6f0e-3c53-5b6e-9a53-0d5b9d0f7c11")
 SEPARATOR = "\x1f"  # cannot stand in a value, so two lists of values never make the same key
-MOST_QUANTITY = 2**40
+MOST_QUANTITY = 2**32
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
