@@ -7,6 +7,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from usage.errors import SettingChangedError, TimeZoneMisreadError
+from usage.services import lock_room
+from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
     refuse_misread_time_zone,
@@ -53,6 +55,33 @@ def analysts_have_a_time_limit(
         )
         for statement in unlimited_analysts()
     ]
+
+
+@register(Tags.database)
+def partitions_leave_room_for_locks(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    if "default" not in (databases or []) or stored_time_zone() is None:
+        return []
+    room = lock_room.read()
+    warnings: list[CheckMessage] = []
+    if room.is_short:
+        warnings.append(
+            Warning(f"There are many partitions: {room}.", hint=f"{room.advice}.", id="usage.W004")
+        )
+    most = most_partitions()
+    for table in RAW_TABLES:
+        if (count := len(partition_days(table))) > most:
+            warnings.append(
+                Warning(
+                    f"{table} has {count} partitions, and the settings make {most} at most.",
+                    hint="Run manage.py prune_usage, which drops those of days that are not kept "
+                    "and empty ones far ahead. Where no retention is set, each day adds one: set "
+                    "USAGE_RAW_RETENTION_DAYS.",
+                    id="usage.W005",
+                )
+            )
+    return warnings
 
 
 @register(Tags.database)

@@ -16,6 +16,7 @@ SERIALIZATION_FAILURE = "40001"
 NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
+OUT_OF_MEMORY = "53200"
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5

@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 
+from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from psycopg2 import sql
 
@@ -41,6 +42,20 @@ def days_ahead() -> list[date]:
     return [first + timedelta(ahead) for ahead in range(DAYS_AHEAD + 1)]
 
 
+def days_with_partitions() -> tuple[date, date]:
+    """The first and last day that may get a partition: from the first day that is kept, at most
+    USAGE_PARTITION_DAYS back, to 14 days ahead. Records of other days share the default one."""
+    today = clock.today()
+    days = min(settings.USAGE_PARTITION_DAYS, settings.USAGE_RAW_RETENTION_DAYS or 36_500)
+    return today - timedelta(days - 1), today + timedelta(DAYS_AHEAD)
+
+
+def most_partitions() -> int:
+    """How many days have partitions where all of them were made by the rules of today."""
+    first, last = days_with_partitions()
+    return (last - first).days + 1
+
+
 def make_partitions(days: Iterable[date]) -> list[date]:
     """Make the missing partitions of these days; return the days for which one was made.
 
@@ -61,9 +76,11 @@ def make_partitions(days: Iterable[date]) -> list[date]:
 def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
     """Make the missing partitions of these days, trying so long while a refresh is on.
 
-    False when it went on too long, or for a login that may write records but owns no table: the
-    default partition takes the records of those days.
+    Days outside days_with_partitions() get none. False when the refresh went on too long, or for a
+    login that may write records but owns no table: the default partition takes their records.
     """
+    first, last = days_with_partitions()
+    days = [day for day in days if first <= day <= last]
     deadline = time.monotonic() + seconds
     while True:
         try:

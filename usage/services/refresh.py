@@ -17,10 +17,21 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, open_view, overflow, periods, repair, runs, sealing
+from usage.services import (
+    clock,
+    lock_room,
+    locks,
+    open_view,
+    overflow,
+    periods,
+    repair,
+    runs,
+    sealing,
+)
 from usage.services.changes import Changes
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
+    OUT_OF_MEMORY,
     QUERY_CANCELED,
     begin_totals,
     sqlstate,
@@ -61,7 +72,7 @@ def _carry_out(
     phases: dict[str, float] = {}
     try:
         with timed(phases, "fence"):
-            sealing.prepare()
+            run.remark = sealing.prepare()
         while _refresh(run, phases, then):
             pass
     except (RefreshRunningError, RefreshPausedError) as error:
@@ -245,6 +256,8 @@ def _explain(error: Exception) -> str:
                 "TRUNCATE or ALTER TABLE is under way (see pg_stat_activity); the next run tries "
                 "again."
             )
+        case code if code == OUT_OF_MEMORY and "shared memory" in first_line:
+            return f"The server has no room for more locks: {first_line}. {_lock_advice()}"
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
         case None if locks.is_of_server(error):
@@ -255,6 +268,14 @@ def _explain(error: Exception) -> str:
             )
         case _:
             return first_line or type(error).__name__
+
+
+def _lock_advice() -> str:
+    try:
+        room = lock_room.read()
+    except DatabaseError:  # which needs locks as well
+        return "Raise max_locks_per_transaction of the server and restart it."
+    return f"It is full of locks of partitions: {room}. {room.advice}"
 
 
 def _first_line(error: Exception) -> str:

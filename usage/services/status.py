@@ -15,6 +15,7 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
+from usage.services import lock_room, reached_day
 from usage.services.fences import blockers, holders
 from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
 from usage.services.retention import closed_until
@@ -50,7 +51,11 @@ class Status:
     last_run: dict[str, Any] | None
     last_success: dict[str, Any] | None
     last_failure: dict[str, Any] | None
+    clock_is_ahead: str
+    days_not_reached: int
     partitions: dict[str, dict[str, Any]]
+    refresh_locks: int
+    lock_room: int
     open_view_bloat: float | None
     sizes: dict[str, int]
 
@@ -73,6 +78,7 @@ def read_status() -> Status:
         )
         populated, now = cursor.fetchone()
     state = UsageState.objects.get()
+    room = lock_room.read()
     age = max(now - state.as_of, timedelta(0)).total_seconds() if state.as_of else None
     return Status(
         populated=populated and state.as_of is not None,
@@ -92,7 +98,11 @@ def read_status() -> Status:
         last_run=_newest_run(),
         last_success=_newest_run(status=RefreshRun.Status.SUCCESS),
         last_failure=_newest_run(status=RefreshRun.Status.FAILED),
+        clock_is_ahead=str(reached_day.behind(state) or ""),
+        days_not_reached=reached_day.look(state).days_left,
         partitions={table: _partitions(table) for table in RAW_TABLES},
+        refresh_locks=room.needed,
+        lock_room=room.room,
         open_view_bloat=_open_view_bloat(),
         sizes={table: _size(table) for table in RELATIONS},
     )
