@@ -16,8 +16,8 @@ from usage.services.partitions import (
     LOCK_MILLISECONDS,
     RAW_TABLES,
     TRIES,
-    leaf_name,
-    partition_days,
+    Leaf,
+    day_partitions,
 )
 
 
@@ -49,19 +49,19 @@ def drop_future_partitions(today: date) -> list[str]:
     """
     dropped: list[str] = []
     for table in RAW_TABLES:
-        for day in partition_days(table):
+        for day, leaf in day_partitions(table).items():
             if day > today + timedelta(DAYS_AHEAD):
-                work = partial(_drop_if_empty, leaf_name(table, day), dropped)
+                work = partial(_drop_if_empty, leaf, dropped)
                 retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
     return dropped
 
 
-def _drop_if_empty(leaf: str, dropped: list[str]) -> None:
-    name = sql.Identifier(leaf)
+def _drop_if_empty(leaf: Leaf, dropped: list[str]) -> None:
+    name = leaf.identifier
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
         cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(name))
         (holds_records,) = cursor.fetchone()
         if not holds_records:
             cursor.execute(sql.SQL("DROP TABLE {}").format(name))
-            dropped.append(leaf)
+            dropped.append(leaf.name)

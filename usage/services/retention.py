@@ -35,7 +35,9 @@ from usage.services.partitions import (
     LOCK_MILLISECONDS,
     RAW_TABLES,
     TRIES,
-    leaf_name,
+    Leaf,
+    day_partitions,
+    default_partition,
     partition_days,
 )
 from usage.services.reached_day import ReachedDay
@@ -104,7 +106,7 @@ def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
     _tell_if_held(report, reached)
     if report.first_kept_day is not None:
         if dry_run:
-            report.partitions_dropped = _partitions_before(report.first_kept_day)
+            report.partitions_dropped = _names_before(report.first_kept_day)
             report.strays_deleted = _count_strays(report.first_kept_day)
         else:
             _prune_raw(report)
@@ -153,7 +155,7 @@ def _prune_raw(report: PruneReport) -> None:
         refresh_now(RefreshRun.Trigger.RETENTION)
         for end in _ends_of_steps(first_kept):
             if not _retry_locked(partial(_empty, end, report)):
-                report.partitions_left = _partitions_before(first_kept)
+                report.partitions_left = _names_before(first_kept)
                 logger.warning("The days to drop stayed locked; the next prune drops them.")
                 return
     _drop_closed_partitions(report)
@@ -236,7 +238,7 @@ def _empty(first_kept: date, report: PruneReport) -> None:
         )
         for leaf in _partitions_before(first_kept):
             cursor.execute(
-                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(leaf))
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)
             )
         if _late_keys_before(first_kept):
             # It logged keys after the repair: take them up first.
@@ -244,7 +246,7 @@ def _empty(first_kept: date, report: PruneReport) -> None:
                 "Keys of the days to drop changed a moment ago. Run prune_usage again."
             )
         for leaf in _partitions_before(first_kept):
-            cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(leaf)))
+            cursor.execute(sql.SQL("TRUNCATE {}").format(leaf.identifier))
     _delete_strays(first_kept, report)
     UsageState.objects.update(
         raw_kept_from=first_kept,
@@ -260,7 +262,7 @@ def _delete_strays(first_kept: date, report: PruneReport) -> None:
             # Straight from the partition: no trigger takes it for a correction.
             cursor.execute(
                 sql.SQL("DELETE FROM {} WHERE usage_day(usage_date) < %s").format(
-                    sql.Identifier(f"{table}_default")
+                    default_partition(table).identifier
                 ),
                 [first_kept],
             )
@@ -274,7 +276,7 @@ def _count_strays(first_kept: date) -> int:
         for table in RAW_TABLES:
             cursor.execute(
                 sql.SQL("SELECT count(*) FROM {} WHERE usage_day(usage_date) < %s").format(
-                    sql.Identifier(f"{table}_default")
+                    default_partition(table).identifier
                 ),
                 [first_kept],
             )
@@ -294,28 +296,34 @@ def _drop_closed_partitions(report: PruneReport) -> None:
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     for leaf in _partitions_before(raw_kept_from or date.min):
         if _retry_locked(partial(_drop, leaf)):
-            report.partitions_dropped.append(leaf)
+            report.partitions_dropped.append(leaf.name)
         else:
-            report.partitions_left.append(leaf)
-            logger.warning("The empty partition %s stayed locked; the next prune drops it.", leaf)
+            report.partitions_left.append(leaf.name)
+            logger.warning(
+                "The empty partition %s stayed locked; the next prune drops it.", leaf.name
+            )
 
 
-def _drop(leaf: str) -> None:
+def _drop(leaf: Leaf) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(leaf)))
+        cursor.execute(sql.SQL("DROP TABLE {}").format(leaf.identifier))
 
 
 def _retry_locked(work: Callable[[], None]) -> bool:
     return retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
 
 
-def _partitions_before(day: date) -> list[str]:
+def _partitions_before(day: date) -> list[Leaf]:
     return [
-        leaf_name(table, leaf_day)
+        leaf
         for table in RAW_TABLES
-        for leaf_day in partition_days(table)
+        for leaf_day, leaf in day_partitions(table).items()
         if leaf_day < day
     ]
+
+
+def _names_before(day: date) -> list[str]:
+    return [leaf.name for leaf in _partitions_before(day)]
 
 
 def _prune_totals(report: PruneReport, end: date, *, dry_run: bool) -> None:

@@ -20,9 +20,8 @@ from usage.services.partitions import (
     LOCK_MILLISECONDS,
     RAW_TABLES,
     TRIES,
-    leaf_name,
+    day_partitions,
     leaf_partitions,
-    partition_days,
 )
 from usage.services.startup import compare_settings
 
@@ -237,14 +236,14 @@ def _days_by_place(first: date | None, end: date) -> tuple[set[date], set[date]]
     strays: set[date] = set()
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
-            ours = {leaf_name(table, day): day for day in partition_days(table)}
+            ours = {leaf: day for day, leaf in day_partitions(table).items()}
             # Where clocks go back over midnight, a partition may hold the end of the day before.
             own |= {day - timedelta(past) for day in ours.values() for past in (0, 1)}
             for leaf in leaf_partitions(table):
                 if leaf not in ours:
                     cursor.execute(
                         sql.SQL("SELECT DISTINCT usage_day(usage_date) FROM {}").format(
-                            sql.Identifier(leaf)
+                            leaf.identifier
                         )
                     )
                     strays |= {day for (day,) in cursor}

@@ -17,7 +17,12 @@ from usage.models import (
 )
 from usage.services import lock_room, reached_day
 from usage.services.fences import blockers, holders
-from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
+from usage.services.partitions import (
+    RAW_TABLES,
+    days_ahead,
+    default_partition,
+    partition_days,
+)
 from usage.services.retention import closed_until
 from usage.services.sealing import DAY_ZERO
 
@@ -162,7 +167,7 @@ def _partitions(table: str) -> dict[str, Any]:
         "first_day": days[0] if days else None,
         "last_day": days[-1] if days else None,
         "missing_days": [day for day in days_ahead() if day not in days],
-        "default_bytes": _size(f"{table}_default"),
+        "default_bytes": _size(default_partition(table).qualified),
     }
 
 
