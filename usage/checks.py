@@ -6,12 +6,13 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from usage.errors import SettingChangedError, TimeZoneMisreadError
+from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
 from usage.services import lock_room
 from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
     refuse_misread_time_zone,
+    refuse_other_encodings,
     refuse_other_settings,
     stored_time_zone,
 )
@@ -106,4 +107,18 @@ def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> 
         if stored_time_zone() is None:
             return [Error(str(error), id="usage.E002")]
         return [Warning(str(error), id="usage.W003")]
+    return []
+
+
+@register(Tags.database)
+def encoding_is_utf8(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """An error stops the first migrate; a database that was made so before goes on."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        refuse_other_encodings()
+    except EncodingError as error:
+        if stored_time_zone() is None:
+            return [Error(str(error), id="usage.E003")]
+        return [Warning(str(error), id="usage.W006")]
     return []

@@ -45,6 +45,10 @@ class TimeZoneMisreadError(UsageError):
     """PostgreSQL reads another clock in USAGE_TIME_ZONE than the zone of that name has."""
 
 
+class EncodingError(UsageError):
+    """The database has another encoding than UTF8, and can't hold every name."""
+
+
 class NoTimeLimitError(UsageError):
     """The statements of web requests have no time limit."""
 

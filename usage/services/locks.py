@@ -17,6 +17,7 @@ NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 OUT_OF_MEMORY = "53200"
+READ_ONLY = "25006"
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5

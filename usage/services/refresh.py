@@ -19,7 +19,7 @@ from usage.errors import (
 from usage.models import LateKeys, RefreshRun, UsageState
 from usage.services import (
     clock,
-    lock_room,
+    faults,
     locks,
     open_view,
     overflow,
@@ -257,7 +257,7 @@ def _explain(error: Exception) -> str:
                 "again."
             )
         case code if code == OUT_OF_MEMORY and "shared memory" in first_line:
-            return f"The server has no room for more locks: {first_line}. {_lock_advice()}"
+            return f"The server has no room for more locks: {first_line}. {faults.lock_advice()}"
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
         case None if locks.is_of_server(error):
@@ -268,14 +268,6 @@ def _explain(error: Exception) -> str:
             )
         case _:
             return first_line or type(error).__name__
-
-
-def _lock_advice() -> str:
-    try:
-        room = lock_room.read()
-    except DatabaseError:  # which needs locks as well
-        return "Raise max_locks_per_transaction of the server and restart it."
-    return f"It is full of locks of partitions: {room}. {room.advice}"
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import DataError, OperationalError, ProgrammingError, connection
 
 from usage.errors import (
+    EncodingError,
     LateKeysChangedError,
     NoTimeLimitError,
     TimeZoneChangedError,
@@ -93,6 +94,18 @@ def refuse_misread_time_zone() -> None:
         raise TimeZoneMisreadError(
             f"PostgreSQL takes USAGE_TIME_ZONE={name} for an abbreviation without summer time and "
             f"would begin summer days at another hour than the zone {name} does. {advice}"
+        )
+
+
+def refuse_other_encodings() -> None:
+    """Raise EncodingError when the database can't hold every name that UTF8 has."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_database(), current_setting('server_encoding')")
+        name, encoding = cursor.fetchone()
+    if encoding != "UTF8":
+        raise EncodingError(
+            f"The encoding of the database {name} is {encoding}, which can't hold every external "
+            "id. Make one with UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
