@@ -212,7 +212,9 @@ def test_days_announced_before_they_were_opened_again_are_not_sealed(
     assert UsageState.objects.get().fence_day is None
 
 
-def test_records_far_in_the_future_are_deleted_and_told(usage: None, set_today: SetToday) -> None:
+def test_records_far_in_the_future_are_deleted_and_counted(
+    usage: None, set_today: SetToday
+) -> None:
     subscription = make_subscription(id=2)
     kept, gone = "2026-12-04T23:59:59Z", "2026-12-05T00:00:00Z"
     for at in [kept, gone, "2099-12-31T10:00:00Z"]:

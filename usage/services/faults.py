@@ -88,5 +88,5 @@ def _who_holds_tables() -> str:
     except (DatabaseError, InterfaceError):
         found = []
     if not found:
-        return "Whoever held it is done meanwhile: try again."
+        return "The lock is free again: try again."
     return f"Held by: {'; '.join(map(str, found))}"

@@ -139,6 +139,17 @@ def begin_totals() -> None:
         cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
 
 
+def begin_without_writers() -> None:
+    """Begin like begin_totals(), and wait until nobody writes raw records: what goes by days that
+    are about to change has ended, or has not begun. Readers of totals go on."""
+    begin_totals()
+    limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
+        )
+
+
 def _lock_raw_tables() -> None:
     """Lock the raw tables before the snapshot is taken.
 

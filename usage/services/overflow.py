@@ -14,7 +14,8 @@ from usage.errors import SumTooLargeError
 from usage.models import MOST_QUANTITY, PeriodTotal, UsageState, UsageType
 from usage.services.locks import NUMERIC_VALUE_OUT_OF_RANGE, sqlstate
 
-# The search reads raw records once more. It may take this long, and names this many keys.
+# The search reads raw records once more. A statement of it may take this long, and it names this
+# many keys.
 SEARCH_SECONDS = 60
 MOST_KEYS = 10
 
@@ -101,13 +102,15 @@ def explain(
     subscription_ids: Sequence[int] | None = None,
     from_date: date | None = None,
     to_date: date | None = None,
+    *,
+    seconds: int = SEARCH_SECONDS,
 ) -> SumTooLargeError | None:
     """What could not be added up, if that is what the error says; must not be called in the
-    transaction that failed."""
+    transaction that failed. Each of at most three statements may take `seconds`."""
     if sqlstate(error) != NUMERIC_VALUE_OUT_OF_RANGE:
         return None
     try:
-        keys = _find(subscription_ids, from_date or FIRST_DAY, to_date or LAST_DAY)
+        keys = _find(subscription_ids, from_date or FIRST_DAY, to_date or LAST_DAY, seconds)
     except DatabaseError as search_error:
         first_line = str(search_error).strip().partition("\n")[0]
         return SumTooLargeError(
@@ -124,14 +127,16 @@ def explain(
     )
 
 
-def _find(subscription_ids: Sequence[int] | None, first: date, last: date) -> list[LargeSum]:
+def _find(
+    subscription_ids: Sequence[int] | None, first: date, last: date, seconds: int
+) -> list[LargeSum]:
     """The sums that are too large: those of open days, else of sealed days, else of periods."""
     state = UsageState.objects.get()
     kept_from = max(first, state.raw_kept_from or FIRST_DAY)
     open_from = max(kept_from, state.sealed_before or FIRST_DAY)
     ids = None if subscription_ids is None else list(subscription_ids)
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'")
+        cursor.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
         cursor.execute("SET LOCAL jit = off")
         for first_day, last_day in [(open_from, last), (kept_from, min(open_from, last))]:
             if first_day > last_day:

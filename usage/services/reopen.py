@@ -13,12 +13,7 @@ from django.db.models.functions import Now
 from usage.models import RefreshRun, UsageState
 from usage.services import clock, open_view, periods
 from usage.services.changes import Changes
-from usage.services.locks import (
-    RAW_LOCK_SECONDS,
-    begin_totals,
-    limit_exclusive_lock,
-    take_refresh_lock,
-)
+from usage.services.locks import begin_without_writers, take_refresh_lock
 from usage.services.refresh import refresh_now
 from usage.services.retention import is_closing
 from usage.services.sealing import DAY_ZERO, move_back
@@ -43,20 +38,14 @@ def reopen() -> Reopened:
     """
     today = clock.today()
     with transaction.atomic(durable=True):
-        begin_totals()
-        limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
-        with connection.cursor() as cursor:
-            # Writers that went by the days to open again have ended, or have not begun.
-            cursor.execute(
-                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
-            )
+        begin_without_writers()
         state = UsageState.objects.get()
         compare_settings(state)
         writable_from = _end_closing(state)
         open_from = _unseal(state, today)
         state.reached_day = min(state.reached_day or today, today)
         state.save()
-        # Else they would be the last runs until their moment comes.
+        # They would be shown as the last runs until their moment comes.
         RefreshRun.objects.filter(started_at__gt=Now()).delete()
     # No rollback undoes a move of a sequence, so it comes behind the commit. Until then triggers
     # log more than they need to.

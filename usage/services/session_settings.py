@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.backends.signals import connection_created
 
-# Whoever set them: our statements are written for these.
+# No matter who set them: our statements are written for these.
 MEANING = [
     "quote_all_identifiers",
     "standard_conforming_strings",

@@ -12,7 +12,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import make_subscription
 from tests.logins import django_as, login_in
 from tests.processes import database_url, run, scratch_database
-from usage.services import late_keys
+from usage.services import locks
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -66,7 +66,7 @@ def test_a_read_only_database_is_named(
 def test_a_prepared_transaction_beside_switch_late_keys_is_named(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(late_keys, "RAW_LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 1)
     settings.USAGE_LATE_KEYS = "window"
     settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 35
     with second_session(autocommit=True) as writer:
@@ -85,14 +85,14 @@ def test_a_prepared_transaction_beside_switch_late_keys_is_named(
     assert "ROLLBACK PREPARED" in text
 
 
-def test_a_login_without_the_privilege_is_told_so() -> None:
+def test_a_login_without_the_privilege_gets_the_reason() -> None:
     with login_in("usage_web") as login, django_as(login):
         text = fault("prune_usage")
     assert "permission denied for" in text
     assert "docs/roles.md" in text
 
 
-def test_a_statement_that_took_too_long_is_told_so() -> None:
+def test_a_statement_that_took_too_long_gets_the_reason() -> None:
     run_sql("SET statement_timeout = '1ms'")
     try:
         text = fault("generate_usage --subscriptions 100 --days 30 --records 100000")
