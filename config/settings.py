@@ -39,6 +39,8 @@ USAGE_RAW_RETENTION_DAYS = environment.optional_integer(
 USAGE_TOTALS_RETENTION_DAYS = environment.optional_integer(
     "USAGE_TOTALS_RETENTION_DAYS", least=1, most=36_500
 )
+# Older days share one partition: a refresh locks every partition there is.
+USAGE_PARTITION_DAYS = environment.integer("USAGE_PARTITION_DAYS", 400, least=1, most=400)
 # How changes of days that are over are noticed: by triggers, or none is possible, since the open
 # window spans all days whose raw records are kept.
 USAGE_LATE_KEYS = environment.choice("USAGE_LATE_KEYS", "triggers", "window")

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
+from psycopg2.sql import SQL
 from rest_framework.test import APIClient
 
 from bin import place as places
@@ -76,8 +77,8 @@ def _drop_partitions() -> None:
         for table in RAW_TABLES:
             # By their names: those of another zone are of no day of ours.
             for leaf in leaf_partitions(table):
-                if leaf != f"{table}_default":
-                    cursor.execute(f"DROP TABLE {leaf}")
+                if leaf.name != f"{table}_default":
+                    cursor.execute(SQL("DROP TABLE {}").format(leaf.identifier))
 
 
 def _start_over() -> None:

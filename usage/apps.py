@@ -10,7 +10,9 @@ class UsageConfig(AppConfig):
 
     def ready(self) -> None:
         from usage import checks  # noqa: F401 - importing registers them
+        from usage.services.session_settings import set_on_every_connection
 
+        set_on_every_connection()
         # Once all apps have their tables: also those that a later migration brings.
         post_migrate.connect(_grant_to_roles, sender=self)
         post_migrate.connect(_adapt_to_servers, sender=self)

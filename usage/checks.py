@@ -8,13 +8,15 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError
 
-from usage.errors import SettingChangedError, TimeZoneMisreadError
+from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
 from usage.operations.proxies import uncounted_proxy
-from usage.services import triggers
+from usage.services import lock_room, triggers
+from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
 from usage.services.roles import missing_grants, unlimited_analysts
 from usage.services.startup import (
     captures_as_this_release,
     refuse_misread_time_zone,
+    refuse_other_encodings,
     refuse_other_settings,
     stored_time_zone,
 )
@@ -59,6 +61,33 @@ def analysts_have_a_time_limit(
         )
         for statement in unlimited_analysts()
     ]
+
+
+@register(Tags.database)
+def partitions_leave_room_for_locks(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    if "default" not in (databases or []) or stored_time_zone() is None:
+        return []
+    room = lock_room.read()
+    warnings: list[CheckMessage] = []
+    if room.is_short:
+        warnings.append(
+            Warning(f"There are many partitions: {room}.", hint=f"{room.advice}.", id="usage.W008")
+        )
+    most = most_partitions()
+    for table in RAW_TABLES:
+        if (count := len(partition_days(table))) > most:
+            warnings.append(
+                Warning(
+                    f"{table} has {count} partitions, and the settings make {most} at most.",
+                    hint="Run manage.py prune_usage, which drops those of days that are not kept "
+                    "and empty ones far ahead. Where no retention is set, each day adds one: set "
+                    "USAGE_RAW_RETENTION_DAYS.",
+                    id="usage.W005",
+                )
+            )
+    return warnings
 
 
 @register(Tags.database)
@@ -137,3 +166,17 @@ def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[Ch
         )
         for difference in differences
     ]
+
+
+@register(Tags.database)
+def encoding_is_utf8(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """An error stops the first migrate; a database that was made so before goes on."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        refuse_other_encodings()
+    except EncodingError as error:
+        if stored_time_zone() is None:
+            return [Error(str(error), id="usage.E004")]
+        return [Warning(str(error), id="usage.W007")]
+    return []

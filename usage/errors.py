@@ -25,6 +25,10 @@ class StaleTotalsError(UsageError):
     totals, or name subscriptions (subscription_id, external_id) for a live answer."""
 
 
+class SumTooLargeError(UsageError):
+    """Usage adds up to more than 2^63 - 1, the largest bigint."""
+
+
 class RecordsDroppedError(UsageError):
     """The raw records of that day are dropped. Its daily totals stay."""
 
@@ -39,6 +43,10 @@ class TimeZoneChangedError(SettingChangedError):
 
 class TimeZoneMisreadError(UsageError):
     """PostgreSQL reads another clock in USAGE_TIME_ZONE than the zone of that name has."""
+
+
+class EncodingError(UsageError):
+    """The database has another encoding than UTF8, and can't hold every name."""
 
 
 class NoTimeLimitError(UsageError):

@@ -77,7 +77,7 @@ def test_copy_refuses_a_price_that_cannot_be_kept_exactly(model: type[Any], pric
         ({"usage_date": "2099-12-31 23:00-01"}, IntegrityError),
         ({"usage_date": "\\N"}, IntegrityError),
         ({"quantity": "-1"}, IntegrityError),
-        ({"quantity": "1099511627777"}, IntegrityError),
+        ({"quantity": "4294967297"}, IntegrityError),
         ({"quantity": "9223372036854775808"}, DataError),
         ({"quantity": "1.5"}, DataError),
         ({"quantity": "\\N"}, IntegrityError),
@@ -112,7 +112,7 @@ def test_copy_refuses_absurd_dates_and_quantities(
         ({"usage_date": "infinity"}, ValidationError),
         ({"usage_date": None}, IntegrityError),
         ({"quantity": -1}, IntegrityError),
-        ({"quantity": 2**40 + 1}, IntegrityError),
+        ({"quantity": 2**32 + 1}, IntegrityError),
         ({"quantity": 2**70}, DataError),
         ({"quantity": None}, IntegrityError),
         pytest.param(

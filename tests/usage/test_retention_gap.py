@@ -17,7 +17,7 @@ from tests.exact import Rows, periods_of, plain_totals, stored_periods, totals_o
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
 from usage.errors import RefreshRunningError, TimeZoneChangedError
-from usage.models import UsageState
+from usage.models import Subscription, UsageState
 from usage.services import retention
 from usage.services.audit import rebuild, verify
 from usage.services.partitions import make_partitions
@@ -298,3 +298,38 @@ def test_a_prune_with_the_settings_of_another_database_closes_no_day(settings: A
         prune()
     assert not retention.is_closing(UsageState.objects.get())
     run_sql(f"{INSERT} VALUES (1, '2026-11-01T13:00:00Z', 1)")
+
+
+def test_many_partitions_are_emptied_in_several_transactions(
+    set_today: SetToday, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when all of them are locked at once, or when a prune cut off between two loses one."""
+    monkeypatch.setattr(retention, "DAYS_EMPTIED_AT_ONCE", 2)
+    days = [date(2026, 10, day) for day in range(1, 6)]
+    make_partitions(days)
+    for day in days:
+        data_record(Subscription.objects.get(id=1), f"{day}T12:00:00Z", price="1")
+    refresh_totals()
+    before = plain_totals()
+    empty = retention._empty
+    emptied: list[date] = []
+
+    def empty_once(first_kept: date, report: Any) -> None:
+        if emptied:
+            raise KeyboardInterrupt
+        emptied.append(first_kept)
+        empty(first_kept, report)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "_empty", empty_once)
+        with pytest.raises(KeyboardInterrupt):
+            prune()
+    state = UsageState.objects.get()
+    assert emptied == [state.raw_kept_from] == [date(2026, 10, 3)]
+    assert state.raw_fence is not None
+    assert totals_of("usage_daily") == totals_of("usage_daily_live") == before
+    report = prune()
+    assert len(report.partitions_dropped) == 12
+    assert totals_of("usage_daily") == totals_of("usage_daily_live") == before
+    state = UsageState.objects.get()
+    assert (state.raw_kept_from, state.raw_fence) == (KEPT_FROM, None)

@@ -21,6 +21,8 @@ DECIDED = """
     usage_daily_sealed        -              -             r
     usage_datausagerecord     -              arwd          r
     usage_freshness           r              -             -
+    usage_import_turn         -              r             -
+    usage_index_care          -              -             -
     usage_late_key            -              -             r
     usage_logging_before      -              -             -
     usage_monthly             r              -             -
@@ -181,8 +183,14 @@ def test_role_has_the_columns_decided_and_no_other(session: Connection, role: st
         " AND has_column_privilege(attrelid, attname, privilege)",
     )
     assert columns == [
-        ("usage_subscription", column, "UPDATE")
-        for column in {"usage_writer": ["created_at"], "usage_web": ["owner_id"]}.get(role, [])
+        (relation, column, "UPDATE")
+        for relation, column in {
+            "usage_writer": [
+                ("usage_import_turn", "taken_at"),
+                ("usage_subscription", "created_at"),
+            ],
+            "usage_web": [("usage_subscription", "owner_id")],
+        }.get(role, [])
     ]
 
 

@@ -18,7 +18,7 @@ from usage.api.statements import Asked, Statement
 from usage.authorization import credentials
 from usage.errors import TotalsNotFilledError
 from usage.models.tokens import digest_of
-from usage.selectors import TotalsState
+from usage.selectors import VERSION, TotalsState
 from usage.services import servers
 from usage.services.access import Access
 from usage.services.tokens import note_use
@@ -27,13 +27,13 @@ LONGEST_KEY = 100
 SCHEMES = {"bearer", "token"}
 
 # statement_timestamp() is before the snapshot, so as_of is never later than what is read next.
-STATE = """
+STATE = f"""
     usage_state.as_of,
     statement_timestamp() AS read_at,
     usage_state.time_zone,
     usage_state.raw_kept_from,
     usage_state.open_digest IS NOT NULL AS has_periods,
-    usage_state.xmin::text AS version
+    {VERSION} AS version
 """
 
 SIGN_IN = Statement(

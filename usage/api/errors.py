@@ -22,6 +22,7 @@ from usage.errors import (
     RecordsDroppedError,
     RefreshInProgressError,
     StaleTotalsError,
+    SumTooLargeError,
     TotalsNotFilledError,
 )
 from usage.services.locks import (
@@ -56,6 +57,12 @@ class InProgress(APIException):
         self.location = location
 
 
+class NotAddable(APIException):
+    """What was asked for is more than a total can hold."""
+
+    status_code = 409
+
+
 class Gone(APIException):
     """What was asked for was there and will not come back."""
 
@@ -77,6 +84,8 @@ class Handler(ExceptionHandler):
             case StaleTotalsError():
                 wait = settings.USAGE_REFRESH_SECONDS
                 return Unavailable(str(exc), code="totals_too_old", wait=wait)
+            case SumTooLargeError():
+                return NotAddable(str(exc), code="sum_too_large")
             case RecordsDroppedError():
                 return Gone(str(exc), code="records_dropped")
             case RefreshInProgressError():

@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from functools import lru_cache
 from typing import Any, ClassVar, TypeAlias
 
 from django.conf import settings
+from django.db import DataError
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
@@ -19,9 +21,13 @@ from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import Asked, Statement
 from usage.errors import StaleTotalsError
+from usage.models import Subscription
 from usage.selectors import Rows, Source, TotalsState
-from usage.services import servers
+from usage.services import overflow, servers
 from usage.services.notation import moment_text
+
+# Of each statement that looks for what a live answer can't add up.
+SEARCH_SECONDS = 5
 
 # Parameters that no row is chosen by.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
@@ -70,7 +76,7 @@ class ListEndpoint(Endpoint):
         state = caller.state
         source = self.source(asked, state)
         if source is Source.LIVE:
-            with servers.at(servers.PRIMARY):
+            with servers.at(servers.PRIMARY), _large_sums_named(asked):
                 return self.answer(request, asked, pager, state, source)
         # Who has what the server of the sign-in would answer needs no replica, which may be older.
         tag = self.tag(request, asked, pager, state)
@@ -206,6 +212,35 @@ class ListEndpoint(Endpoint):
     def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
         """The first and last day asked for, both included, None where open."""
         return asked.get("from_date"), asked.get("to_date")
+
+
+@contextmanager
+def _large_sums_named(asked: Mapping[str, Any]) -> Iterator[None]:
+    """Names what can't be added up, among the subscriptions and days asked for alone."""
+    try:
+        yield
+    except DataError as error:
+        conditions = {
+            condition: value
+            for condition, value in {
+                "id__in": asked.get("subscription_id"),
+                "external_id__in": asked.get("external_id"),
+                "owner": asked.get("owner"),
+            }.items()
+            if value is not None
+        }
+        named = overflow.explain(
+            error,
+            [*Subscription.objects.filter(**conditions).values_list("pk", flat=True)]
+            if conditions
+            else None,
+            asked.get("from_date"),
+            asked.get("to_date"),
+            seconds=SEARCH_SECONDS,
+        )
+        if named is None:
+            raise
+        raise named from error
 
 
 @lru_cache(maxsize=2000)

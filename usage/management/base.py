@@ -10,6 +10,7 @@ from django.db import DatabaseError, InterfaceError, ProgrammingError
 
 from usage.errors import UsageError
 from usage.management.terminal import SafeOutput
+from usage.services import faults
 from usage.services.locks import is_of_server
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
@@ -50,15 +51,15 @@ class UsageCommand(BaseCommand):
             return super().execute(*args, **options)
         except UsageError as error:
             raise CommandError(str(error)) from error
-        except ProgrammingError as error:
-            if "does not exist" not in str(error):
-                raise
-            raise CommandError(
-                f"The database is not migrated: {str(error).splitlines()[0]}. "
-                "Run: manage.py migrate",
-                returncode=DATABASE_AWAY,
-            ) from error
         except (DatabaseError, InterfaceError) as error:
+            if (cause := faults.explain(error)) is not None:
+                raise CommandError(cause) from error
+            if isinstance(error, ProgrammingError) and "does not exist" in str(error):
+                raise CommandError(
+                    f"The database is not migrated: {str(error).splitlines()[0]}. "
+                    "Run: manage.py migrate",
+                    returncode=DATABASE_AWAY,
+                ) from error
             if not is_of_server(error):
                 raise
             raise CommandError(

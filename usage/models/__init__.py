@@ -9,12 +9,13 @@ from usage.models.daily import (
     PeriodTotal,
     SealedDailyUsage,
 )
-from usage.models.records import DataUsageRecord, UsageType, VoiceUsageRecord
+from usage.models.records import MOST_QUANTITY, DataUsageRecord, UsageType, VoiceUsageRecord
 from usage.models.runs import LateKeys, RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
 from usage.models.tokens import AccessToken, Scope
 
 __all__ = [
+    "MOST_QUANTITY",
     "AccessToken",
     "DailyUsage",
     "DataUsageRecord",

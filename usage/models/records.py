@@ -6,10 +6,21 @@ from decimal import Decimal
 from typing import Any, Self
 
 from django.contrib.postgres.functions import RandomUUID
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import connections, models, router, transaction
 
 from usage.errors import UnknownSubscriptionError
 from usage.models.subscriptions import Subscription
+
+# Two billion records of one subscription, day and type add up to a bigint.
+MOST_QUANTITY = 2**32
+
+
+def quantity_field() -> models.BigIntegerField:
+    """Kilobytes or seconds of one record; the database checks the same bounds."""
+    return models.BigIntegerField(
+        validators=[MinValueValidator(0), MaxValueValidator(MOST_QUANTITY)]
+    )
 
 
 class UsageType(models.TextChoices):
@@ -106,7 +117,7 @@ class UsageRecord(models.Model):
 class DataUsageRecord(UsageRecord):
     """Data used by a subscription, in kilobytes."""
 
-    kilobytes_used = models.BigIntegerField()
+    kilobytes_used = quantity_field()
 
     class Meta:
         db_table = "usage_datausagerecord"
@@ -115,7 +126,7 @@ class DataUsageRecord(UsageRecord):
 class VoiceUsageRecord(UsageRecord):
     """A call made by a subscription, in seconds."""
 
-    seconds_used = models.BigIntegerField()
+    seconds_used = quantity_field()
 
     class Meta:
         db_table = "usage_voiceusagerecord"

@@ -40,6 +40,10 @@ class UsageState(models.Model):
         null=True,
         db_comment="Transaction id: once every older one has ended, closed days may be dropped.",
     )
+    reached_day = models.DateField(
+        null=True,
+        db_comment="The day that retention takes for today: one prune moves it by at most 3 days.",
+    )
     open_digest = models.DecimalField(
         max_digits=1000,
         decimal_places=8,

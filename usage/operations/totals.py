@@ -116,6 +116,18 @@ def _state(status: Status) -> Iterator[Metric]:
         "relation",
         status.sizes.items(),
     )
+    yield _gauge(
+        "usage_retention_days_held",
+        "Days by which the clock is too far ahead for retention to follow at once; 0 when it is "
+        "not.",
+        status.days_not_reached if status.clock_is_ahead else 0,
+    )
+    yield _gauge(
+        "usage_refresh_locks",
+        "Locks that a refresh takes on partitions and their indexes.",
+        status.refresh_locks,
+    )
+    yield _gauge("usage_lock_room", "Locks that the server has room for.", status.lock_room)
     partitions = status.partitions.items()
     yield _labelled(
         "usage_partitions_missing",

@@ -31,6 +31,7 @@ from usage.selectors.periods import (
 from usage.selectors.records import day_records, owned_by, refuse_dropped_day, subscription_rows
 from usage.selectors.state import (
     RUN_COLUMNS,
+    VERSION,
     Source,
     TotalsState,
     is_answered_live,
@@ -44,6 +45,7 @@ __all__ = [
     "FIRST_DAY",
     "LAST_DAY",
     "RUN_COLUMNS",
+    "VERSION",
     "Behind",
     "DailySource",
     "Negative",

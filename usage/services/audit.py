@@ -22,6 +22,7 @@ from usage.services.audit_sql import (
 )
 from usage.services.changes import Changes
 from usage.services.locks import begin_totals, take_refresh_lock
+from usage.services.overflow import large_sums_named
 from usage.services.refresh import refresh_now
 from usage.services.repair import reseal
 from usage.services.startup import compare_settings
@@ -69,6 +70,7 @@ class AuditReport:
     repaired: bool = False
 
 
+@large_sums_named()
 def verify(
     *,
     from_date: date | None = None,
@@ -84,7 +86,8 @@ def verify(
     repair; open days inside a refresh, at the snapshot of their totals. `sample` compares that
     many random subscriptions only. `repair` marks the differing keys late and refreshes.
     While sealed days are compared, other refreshes go on. Raises RefreshFailedError when the
-    refresh fails, RefreshRunningError when a repair had to wait too long for another one.
+    refresh fails, RefreshRunningError when a repair had to wait too long for another one,
+    SumTooLargeError when usage adds up to more than a total can hold.
     """
     report = AuditReport()
     sampled_ids = None if sample is None else _random_subscriptions(sample)
@@ -114,6 +117,7 @@ def verify(
     return report
 
 
+@large_sums_named()
 def rebuild(
     *, from_date: date, to_date: date, progress: Callable[[date], None] = lambda _day: None
 ) -> int:

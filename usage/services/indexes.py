@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from psycopg2 import sql
 
 from usage.errors import IndexesHeldError
@@ -21,24 +21,22 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS = 10
 BUILD_SECONDS = 3600
 
-# The number of the advisory lock of whoever builds.
-THE_ONE = int.from_bytes(b"indexes")
-
 # A smaller index is not worth it.
 SMALL_BYTES = 1_000_000
 
 # An entry has a pointer of 4 bytes, a header of 8 and its columns, up to a multiple of 8; a new
 # index fills nine tenths of its pages.
 LOOSE = """
-    SELECT index.relname
+    SELECT pg_namespace.nspname, index.relname
     FROM pg_index
     INNER JOIN pg_class AS index ON index.oid = pg_index.indexrelid
+    INNER JOIN pg_namespace ON pg_namespace.oid = index.relnamespace
     CROSS JOIN LATERAL (
         SELECT (4 + 8 * ceil((8 + sum(pg_stats.avg_width)) / 8.0)) / 0.9 AS bytes
         FROM pg_attribute
         INNER JOIN pg_stats
             ON
-                quote_ident(pg_stats.schemaname) = index.relnamespace::regnamespace::text
+                pg_stats.schemaname = pg_namespace.nspname
                 AND pg_stats.tablename IN ('usage_period_total', index.relname)
                 AND pg_stats.attname = pg_attribute.attname
         WHERE pg_attribute.attrelid = index.oid
@@ -53,14 +51,31 @@ LOOSE = """
 
 # What the server calls the new and the old index while it builds, and after it was cut off.
 LEFT_BEHIND = """
-    SELECT index.relname
+    SELECT pg_namespace.nspname, index.relname
     FROM pg_index
     INNER JOIN pg_class AS index ON index.oid = pg_index.indexrelid
+    INNER JOIN pg_namespace ON pg_namespace.oid = index.relnamespace
     WHERE
         pg_index.indrelid = 'usage_period_total'::regclass
         AND NOT pg_index.indisvalid
         AND index.relname ~ '_cc(new|old)[0-9]*$'
     ORDER BY index.relname
+"""
+
+
+# A session that has ended holds nothing.
+HOLDER = """
+    SELECT activity.pid, activity.usename, activity.state, activity.state_change
+    FROM (SELECT pid, backend_start FROM usage_index_care FOR UPDATE) AS care
+    INNER JOIN pg_stat_activity AS activity
+        ON activity.pid = care.pid AND activity.backend_start = care.backend_start
+    WHERE activity.pid <> pg_backend_pid()
+"""
+BECOME_THE_ONE = """
+    UPDATE usage_index_care
+    SET pid = activity.pid, backend_start = activity.backend_start
+    FROM pg_stat_activity AS activity
+    WHERE activity.pid = pg_backend_pid()
 """
 
 
@@ -78,9 +93,9 @@ def rebuild_loose() -> list[str]:
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE usage_period_total")
             loose = _names(LOOSE)
-            for name in loose:
-                _execute("REINDEX INDEX CONCURRENTLY {}", name)
-                logger.info("The index %s was built anew.", name)
+            for index in loose:
+                _execute("REINDEX INDEX CONCURRENTLY {}", index)
+                logger.info("The index %s was built anew.", index[1])
         except DatabaseError as error:
             # Each write would keep it up for nothing, and on a full disk it takes the room.
             with suppress(DatabaseError, InterfaceError):
@@ -88,42 +103,65 @@ def rebuild_loose() -> list[str]:
             if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK}:
                 raise IndexesHeldError from error
             raise
-    return loose
+    return [name for _, name in loose]
 
 
 def _drop_left_behind() -> None:
-    for name in _names(LEFT_BEHIND):
-        _execute("DROP INDEX CONCURRENTLY IF EXISTS {}", name)
+    for index in _names(LEFT_BEHIND):
+        _execute("DROP INDEX CONCURRENTLY IF EXISTS {}", index)
 
 
-def _names(query: str) -> list[str]:
+def _names(query: str) -> list[tuple[str, str]]:
+    """Schema and name of each index."""
     with connection.cursor() as cursor:
         cursor.execute(query, {"small_bytes": SMALL_BYTES})
-        return [name for (name,) in cursor]
+        return cursor.fetchall()
 
 
-def _execute(statement: str, name: str) -> None:
+def _execute(statement: str, index: tuple[str, str]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        cursor.execute(sql.SQL(statement).format(sql.Identifier(*index)))
 
 
 @contextmanager
 def _session_for_builds() -> Iterator[bool]:
     """Whether nobody else is at it: two builds of one table would wait for each other.
 
-    Limits and lock are those of the session: such a statement can't run in a transaction.
+    The limits are those of the session: such a statement can't run in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
         cursor.execute(f"SET statement_timeout = '{BUILD_SECONDS}s'")
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [THE_ONE])
-        (is_alone,) = cursor.fetchone()
+    is_alone = False
     try:
+        try:
+            is_alone = _become_the_one()
+        except OperationalError as error:
+            if sqlstate(error) == LOCK_NOT_AVAILABLE:
+                raise IndexesHeldError from error
+            raise
         yield is_alone
     finally:
         # All of it went with the session, if that is what failed.
         with suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
             if is_alone:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [THE_ONE])
+                cursor.execute("UPDATE usage_index_care SET pid = NULL, backend_start = NULL")
             cursor.execute("RESET lock_timeout")
             cursor.execute("RESET statement_timeout")
+
+
+def _become_the_one() -> bool:
+    """Note this session as the one that builds; False, and a line in the log, while another is."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(HOLDER)
+        holder = cursor.fetchone()
+        if holder is not None:
+            logger.warning(
+                "Indexes are not looked after now: process %s of %s, %s since %s, is at it. To end "
+                "it: SELECT pg_terminate_backend(%s)",
+                *holder,
+                holder[0],
+            )
+            return False
+        cursor.execute(BECOME_THE_ONE)
+    return True

@@ -14,7 +14,7 @@ from usage.models import LateKeys, UsageState
 from usage.services import open_view, periods, triggers
 from usage.services.changes import Changes
 from usage.services.distribution import distributed_tables
-from usage.services.locks import RAW_LOCK_SECONDS, begin_totals, limit_exclusive_lock
+from usage.services.locks import begin_without_writers
 from usage.services.retention import is_closing
 from usage.services.sealing import move_forward
 from usage.sql import capture
@@ -27,12 +27,7 @@ def switch(*, dry_run: bool = False) -> bool:
     when something must come first, RefreshRunningError while a refresh is on.
     """
     with transaction.atomic(durable=True):
-        begin_totals()
-        limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
-            )
+        begin_without_writers()
         state = UsageState.objects.get()
         if state.late_keys == settings.USAGE_LATE_KEYS:
             return False

@@ -15,6 +15,9 @@ SERIALIZATION_FAILURE = "40001"
 # Of a materialized view that was never filled.
 NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
+NUMERIC_VALUE_OUT_OF_RANGE = "22003"
+OUT_OF_MEMORY = "53200"
+READ_ONLY = "25006"
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5
@@ -134,6 +137,17 @@ def begin_totals() -> None:
         take_refresh_lock()
         _lock_raw_tables()
         cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
+
+
+def begin_without_writers() -> None:
+    """Begin like begin_totals(), and wait until nobody writes raw records: what goes by days that
+    are about to change has ended, or has not begun. Readers of totals go on."""
+    begin_totals()
+    limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
+        )
 
 
 def _lock_raw_tables() -> None:

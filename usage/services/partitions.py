@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import date, timedelta
 
+from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from psycopg2 import sql
 
@@ -41,6 +43,20 @@ def days_ahead() -> list[date]:
     return [first + timedelta(ahead) for ahead in range(DAYS_AHEAD + 1)]
 
 
+def days_with_partitions() -> tuple[date, date]:
+    """The first and last day that may get a partition: from the first day that is kept, at most
+    USAGE_PARTITION_DAYS back, to 14 days ahead. Records of other days share the default one."""
+    today = clock.today()
+    days = min(settings.USAGE_PARTITION_DAYS, settings.USAGE_RAW_RETENTION_DAYS or 36_500)
+    return today - timedelta(days - 1), today + timedelta(DAYS_AHEAD)
+
+
+def most_partitions() -> int:
+    """How many days have partitions where all of them were made by the rules of today."""
+    first, last = days_with_partitions()
+    return (last - first).days + 1
+
+
 def make_partitions(days: Iterable[date]) -> list[date]:
     """Make the missing partitions of these days; return the days for which one was made.
 
@@ -61,9 +77,11 @@ def make_partitions(days: Iterable[date]) -> list[date]:
 def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
     """Make the missing partitions of these days, trying so long while a refresh is on.
 
-    False when it went on too long, or for a login that may write records but owns no table: the
-    default partition takes the records of those days.
+    Days outside days_with_partitions() get none. False when the refresh went on too long, or for a
+    login that may write records but owns no table: the default partition takes their records.
     """
+    first, last = days_with_partitions()
+    days = [day for day in days if first <= day <= last]
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -80,14 +98,37 @@ def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
             return True
 
 
-def partition_days(table: str) -> list[date]:
-    """The days that have a partition of their own, by its name and its bounds, in order."""
+@dataclass(frozen=True, order=True)
+class Leaf:
+    """A partition with records. It may lie in another schema than its parent: whoever made it may
+    have had another search_path."""
+
+    schema: str
+    name: str
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The name to write in a statement, with its schema."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def qualified(self) -> str:
+        """The same as text, for ::regclass."""
+        return ".".join('"{}"'.format(part.replace('"', '""')) for part in (self.schema, self.name))
+
+
+def day_partitions(table: str) -> dict[date, Leaf]:
+    """The partitions of one day each, by their names and bounds, in the order of the days."""
     with connection.cursor() as cursor:
         cursor.execute(
             r"""
-            SELECT named.day
+            SELECT
+                named.day,
+                pg_namespace.nspname,
+                leaf.relname
             FROM pg_inherits
             INNER JOIN pg_class AS leaf ON leaf.oid = pg_inherits.inhrelid
+            INNER JOIN pg_namespace ON pg_namespace.oid = leaf.relnamespace
             CROSS JOIN LATERAL (
                 SELECT
                     to_date(substring(leaf.relname FROM '_p([0-9]{8})$'), 'YYYYMMDD') AS day,
@@ -104,18 +145,50 @@ def partition_days(table: str) -> list[date]:
             """,
             [table],
         )
-        return [day for (day,) in cursor]
+        return {day: Leaf(schema, name) for day, schema, name in cursor}
 
 
-def leaf_partitions(table: str) -> list[str]:
+def partition_days(table: str) -> list[date]:
+    """The days that have a partition of their own, in order."""
+    return list(day_partitions(table))
+
+
+def leaf_partitions(table: str) -> list[Leaf]:
     """Every partition that holds records, the default one and such as we did not make included."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname FROM pg_partition_tree(%s::regclass)"
-            " INNER JOIN pg_class ON oid = relid WHERE isleaf ORDER BY relname",
+            "SELECT nspname, relname FROM pg_partition_tree(%s::regclass)"
+            " INNER JOIN pg_class ON pg_class.oid = relid"
+            " INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE isleaf ORDER BY relname, nspname",
             [table],
         )
-        return [leaf for (leaf,) in cursor]
+        return [Leaf(*row) for row in cursor]
+
+
+def default_partition(table: str) -> Leaf:
+    """The partition that takes the records of days without one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname, relname FROM pg_partitioned_table"
+            " INNER JOIN pg_class ON pg_class.oid = partdefid"
+            " INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE partrelid = %s::regclass",
+            [table],
+        )
+        return Leaf(*cursor.fetchone())
+
+
+def _parent(table: str) -> Leaf:
+    """The table itself, with the schema that its new partitions lie in."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nspname, relname FROM pg_class"
+            " INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace"
+            " WHERE pg_class.oid = %s::regclass",
+            [table],
+        )
+        return Leaf(*cursor.fetchone())
 
 
 def leaf_name(table: str, day: date) -> str:
@@ -142,13 +215,12 @@ def _make_partition(table: str, day: date) -> bool:
 
 def _attach(table: str, day: date) -> bool:
     """Make one partition beside the parent, then attach it: that locks only the default one."""
-    leaf, default = leaf_name(table, day), f"{table}_default"
+    parent, default = _parent(table), default_partition(table)
+    leaf = Leaf(parent.schema, leaf_name(table, day))
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         take_refresh_lock()
         limit_exclusive_lock(LOCK_MILLISECONDS)
-        cursor.execute(
-            sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(default))
-        )
+        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(default.identifier))
         cursor.execute("SELECT usage_day_start(%s), usage_day_start(%s)", [day, day + timedelta(1)])
         start, end = cursor.fetchone()
         if start >= end:  # the zone skipped this day
@@ -156,14 +228,14 @@ def _attach(table: str, day: date) -> bool:
         cursor.execute(
             sql.SQL(
                 "SELECT EXISTS (SELECT 1 FROM {} WHERE usage_date >= %s AND usage_date < %s)"
-            ).format(sql.Identifier(default)),
+            ).format(default.identifier),
             [start, end],
         )
         (has_strays,) = cursor.fetchone()
         cursor.execute(
-            "SELECT to_regclass(%s) IS NOT NULL, %s < date '1999-12-31' + last_value::integer"
-            " FROM usage_raw_kept_from",
-            [leaf, day],
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL,"
+            " %s < date '1999-12-31' + last_value::integer FROM usage_raw_kept_from",
+            [leaf.schema, leaf.name, day],
         )
         exists, is_closed = cursor.fetchone()
         if has_strays and not exists:
@@ -176,11 +248,11 @@ def _attach(table: str, day: date) -> bool:
             sql.SQL(
                 "CREATE TABLE {leaf} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
                 " INCLUDING INDEXES INCLUDING STORAGE)"
-            ).format(leaf=sql.Identifier(leaf), table=sql.Identifier(table))
+            ).format(leaf=leaf.identifier, table=parent.identifier)
         )
         cursor.execute(
             sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM (%s) TO (%s)").format(
-                sql.Identifier(table), sql.Identifier(leaf)
+                parent.identifier, leaf.identifier
             ),
             [start, end],
         )

@@ -18,11 +18,23 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, open_view, periods, repair, runs, sealing, triggers
+from usage.services import (
+    clock,
+    faults,
+    locks,
+    open_view,
+    overflow,
+    periods,
+    repair,
+    runs,
+    sealing,
+    triggers,
+)
 from usage.services.changes import Changes
 from usage.services.locks import (
     DEADLOCK,
     LOCK_NOT_AVAILABLE,
+    OUT_OF_MEMORY,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
     begin_totals,
@@ -69,7 +81,7 @@ def _carry_out(
     phases: dict[str, float] = {}
     try:
         with timed(phases, "fence"):
-            sealing.prepare()
+            run.remark = sealing.prepare()
         while _refresh(run, phases, then):
             pass
     except (RefreshRunningError, RefreshPausedError) as error:
@@ -260,6 +272,8 @@ def resume() -> bool:
 
 def _explain(error: Exception) -> str:
     """What happened and what to do next, in one line an operator can act on."""
+    if (named := overflow.explain(error)) is not None:
+        return str(named)
     first_line = _first_line(error)
     match sqlstate(error):
         case code if code == QUERY_CANCELED:
@@ -278,6 +292,8 @@ def _explain(error: Exception) -> str:
                 f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
                 "the tables of totals, at the same time; the next run tries again."
             )
+        case code if code == OUT_OF_MEMORY and "shared memory" in first_line:
+            return f"The server has no room for more locks: {first_line}. {faults.lock_advice()}"
         case code if code and code.startswith("53"):
             return f"The server is short of resources: {first_line}. Free disk space or memory."
         case None if locks.is_of_server(error):

@@ -19,7 +19,7 @@ from psycopg2 import sql
 
 from usage.errors import CaptureOffError, RefreshRunningError
 from usage.models import LateKey, RefreshRun, UsageState
-from usage.services import clock, periods, triggers
+from usage.services import periods, reached_day, triggers
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import (
     Blocker,
@@ -28,21 +28,30 @@ from usage.services.fences import (
     has_passed,
     is_from_another_server,
 )
+from usage.services.future_days import delete_future_records, drop_future_partitions
 from usage.services.locks import retry_locked, take_refresh_lock
 from usage.services.partitions import (
+    DAYS_AHEAD,
     LOCK_MILLISECONDS,
     RAW_TABLES,
     TRIES,
-    leaf_name,
+    Leaf,
+    day_partitions,
+    default_partition,
     partition_days,
 )
+from usage.services.reached_day import ReachedDay
 from usage.services.refresh import refresh_now
-from usage.services.sealing import DAY_ZERO, move_forward
+from usage.services.sealing import DAY_ZERO, day_of, move_forward
 from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
 
 FENCE_SECONDS = 10.0
+
+# One transaction empties the partitions of so many days: each lock takes room that the server
+# shares among all of its databases.
+DAYS_EMPTIED_AT_ONCE = 50
 
 DELETE_TOTALS = f"""
     WITH deleted AS (
@@ -65,35 +74,59 @@ DELETE_TOTALS = f"""
 
 @dataclass
 class PruneReport:
-    """What a prune did, or with dry_run would do."""
+    """What a prune did, or with dry_run would do.
+
+    `held` says why it did not go on to the day of the clock; empty where it did.
+    """
 
     first_kept_day: date | None = None
     partitions_dropped: list[str] = field(default_factory=list)
     partitions_left: list[str] = field(default_factory=list)
     strays_deleted: int = 0
+    future_deleted: int = 0
+    future_after: date | None = None
     totals_deleted: int = 0
+    held: str = ""
     waits_for: list[Blocker] = field(default_factory=list)
 
 
-def prune(*, dry_run: bool = False) -> PruneReport:
-    """Drop raw records older than USAGE_RAW_RETENTION_DAYS, and totals older than
-    USAGE_TOTALS_RETENTION_DAYS.
+def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
+    """Drop raw records older than USAGE_RAW_RETENTION_DAYS, or dated as far in the future, and
+    totals older than USAGE_TOTALS_RETENTION_DAYS.
 
-    Raises RefreshRunningError while a refresh is on; the next call goes on where this one stopped.
+    A clock that jumped ahead counts for at most three days a call, unless `days_passed` says that
+    it is right. Raises RefreshRunningError while a refresh is on; the next call goes on where this
+    one stopped.
     """
-    report = PruneReport(first_kept_day=_first_kept_day())
+    if dry_run:
+        reached = reached_day.next_step(UsageState.objects.get(), days_passed=days_passed)
+    else:
+        reached = reached_day.step(days_passed=days_passed)
+    report = PruneReport(first_kept_day=_first_kept_day(reached.day))
+    _tell_if_held(report, reached)
     if report.first_kept_day is not None:
         if dry_run:
-            report.partitions_dropped = _partitions_before(report.first_kept_day)
+            report.partitions_dropped = _names_before(report.first_kept_day)
             report.strays_deleted = _count_strays(report.first_kept_day)
         else:
             _prune_raw(report)
+    if (days := settings.USAGE_RAW_RETENTION_DAYS) is not None:
+        report.future_after = max(reached.day, reached.today) + timedelta(max(days, DAYS_AHEAD))
+        report.future_deleted = delete_future_records(report.future_after, dry_run=dry_run)
+    if not dry_run:
+        report.partitions_dropped += drop_future_partitions(max(reached.day, reached.today))
     if (days := settings.USAGE_TOTALS_RETENTION_DAYS) is not None:
-        _prune_totals(report, days, dry_run=dry_run)
+        _prune_totals(report, reached.day - timedelta(days - 1), dry_run=dry_run)
     return report
 
 
-def _first_kept_day() -> date | None:
+def _tell_if_held(report: PruneReport, reached: ReachedDay) -> None:
+    if reached.days_left and settings.USAGE_RAW_RETENTION_DAYS is not None:
+        report.held = str(reached)
+        logger.warning("%s", report.held)
+
+
+def _first_kept_day(today: date) -> date | None:
     """The first day whose raw records are to be kept; None while every day is."""
     state = UsageState.objects.get()
     if state.is_window:
@@ -102,7 +135,7 @@ def _first_kept_day() -> date | None:
         # A closing under way is finished all the same, else its days would stay refused.
         return closed_until() if is_closing(state) else None
     _refuse_without_triggers(triggers.faults())
-    wanted = clock.today() - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
+    wanted = today - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
     # An unaudited day still needs its raw records.
     return min([wanted, state.sealed_before, *state.unaudited])
 
@@ -127,10 +160,11 @@ def _prune_raw(report: PruneReport) -> None:
             return
         # Repair what was written before the days closed.
         refresh_now(RefreshRun.Trigger.RETENTION)
-        if not _retry_locked(lambda: _empty(first_kept, report)):
-            report.partitions_left = _partitions_before(first_kept)
-            logger.warning("The days to drop stayed locked; the next prune drops them.")
-            return
+        for end in _ends_of_steps(first_kept):
+            if not _retry_locked(partial(_empty, end, report)):
+                report.partitions_left = _names_before(first_kept)
+                logger.warning("The days to drop stayed locked; the next prune drops them.")
+                return
     _drop_closed_partitions(report)
 
 
@@ -165,10 +199,7 @@ def is_closing(state: UsageState) -> bool:
 
 def closed_until() -> date:
     """Days before it are refused to writers, or will be once their closing is done."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT last_value FROM usage_raw_kept_from")
-        (number,) = cursor.fetchone()
-    return DAY_ZERO + timedelta(number)
+    return day_of("usage_raw_kept_from")
 
 
 def _wait_for_fence() -> list[Blocker]:
@@ -186,8 +217,16 @@ def _wait_for_fence() -> list[Blocker]:
         time.sleep(0.1)
 
 
+def _ends_of_steps(first_kept: date) -> list[date]:
+    """Up to which day each transaction empties partitions, the last one up to first_kept."""
+    days = sorted(
+        {day for table in RAW_TABLES for day in partition_days(table) if day < first_kept}
+    )
+    return [*days[DAYS_EMPTIED_AT_ONCE::DAYS_EMPTIED_AT_ONCE], first_kept]
+
+
 def _empty(first_kept: date, report: PruneReport) -> None:
-    """Empty the closed days in one transaction.
+    """Empty the closed days before first_kept in one transaction.
 
     From its commit on no repair, rebuild, audit or live view looks at these days.
     """
@@ -212,7 +251,7 @@ def _empty(first_kept: date, report: PruneReport) -> None:
         )
         for leaf in _partitions_before(first_kept):
             cursor.execute(
-                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(leaf))
+                sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)
             )
         if _late_keys_before(first_kept):
             # It logged keys after the repair: take them up first.
@@ -220,9 +259,12 @@ def _empty(first_kept: date, report: PruneReport) -> None:
                 "Keys of the days to drop changed a moment ago. Run prune_usage again."
             )
         for leaf in _partitions_before(first_kept):
-            cursor.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(leaf)))
+            cursor.execute(sql.SQL("TRUNCATE {}").format(leaf.identifier))
     _delete_strays(first_kept, report)
-    UsageState.objects.update(raw_kept_from=first_kept, raw_fence=None)
+    UsageState.objects.update(
+        raw_kept_from=first_kept,
+        raw_fence=None if first_kept >= closed_until() else state.raw_fence,
+    )
 
 
 def _delete_strays(first_kept: date, report: PruneReport) -> None:
@@ -233,12 +275,12 @@ def _delete_strays(first_kept: date, report: PruneReport) -> None:
             # Straight from the partition: no trigger takes it for a correction.
             cursor.execute(
                 sql.SQL("DELETE FROM {} WHERE usage_day(usage_date) < %s").format(
-                    sql.Identifier(f"{table}_default")
+                    default_partition(table).identifier
                 ),
                 [first_kept],
             )
             strays_deleted += cursor.rowcount
-    report.strays_deleted = strays_deleted
+    report.strays_deleted += strays_deleted
 
 
 def _count_strays(first_kept: date) -> int:
@@ -247,7 +289,7 @@ def _count_strays(first_kept: date) -> int:
         for table in RAW_TABLES:
             cursor.execute(
                 sql.SQL("SELECT count(*) FROM {} WHERE usage_day(usage_date) < %s").format(
-                    sql.Identifier(f"{table}_default")
+                    default_partition(table).identifier
                 ),
                 [first_kept],
             )
@@ -267,32 +309,37 @@ def _drop_closed_partitions(report: PruneReport) -> None:
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     for leaf in _partitions_before(raw_kept_from or date.min):
         if _retry_locked(partial(_drop, leaf)):
-            report.partitions_dropped.append(leaf)
+            report.partitions_dropped.append(leaf.name)
         else:
-            report.partitions_left.append(leaf)
-            logger.warning("The empty partition %s stayed locked; the next prune drops it.", leaf)
+            report.partitions_left.append(leaf.name)
+            logger.warning(
+                "The empty partition %s stayed locked; the next prune drops it.", leaf.name
+            )
 
 
-def _drop(leaf: str) -> None:
+def _drop(leaf: Leaf) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(leaf)))
+        cursor.execute(sql.SQL("DROP TABLE {}").format(leaf.identifier))
 
 
 def _retry_locked(work: Callable[[], None]) -> bool:
     return retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
 
 
-def _partitions_before(day: date) -> list[str]:
+def _partitions_before(day: date) -> list[Leaf]:
     return [
-        leaf_name(table, leaf_day)
+        leaf
         for table in RAW_TABLES
-        for leaf_day in partition_days(table)
+        for leaf_day, leaf in day_partitions(table).items()
         if leaf_day < day
     ]
 
 
-def _prune_totals(report: PruneReport, days: int, *, dry_run: bool) -> None:
-    end = clock.today() - timedelta(days - 1)
+def _names_before(day: date) -> list[str]:
+    return [leaf.name for leaf in _partitions_before(day)]
+
+
+def _prune_totals(report: PruneReport, end: date, *, dry_run: bool) -> None:
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     if dry_run:
         raw_kept_from = report.first_kept_day

@@ -24,6 +24,7 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_voiceusagerecord": WRITE,
         # A row is locked, FOR KEY SHARE, only by who may update a column; this one means least.
         "usage_subscription": "SELECT, INSERT, UPDATE (created_at)",
+        "usage_import_turn": "SELECT, UPDATE (taken_at)",
     },
     "usage_web": {
         "usage_daily": READ,

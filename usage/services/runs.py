@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
-from usage.services import tallies
+from usage.services import faults, tallies
 from usage.services.locks import is_of_server, refresh_is_on
 
 KEEP_DAYS = 90
@@ -26,6 +26,10 @@ def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
     except DatabaseError as error:
         if is_of_server(error):
             raise  # the database is away, which every caller knows how to say
+        if (cause := faults.explain(error)) is not None:
+            raise RefreshFailedError(
+                f"The refresh could not begin, the earlier totals stay. {cause}"
+            ) from error
         first_line = str(error).strip().partition("\n")[0]
         raise RefreshFailedError(
             f"The refresh could not begin, the earlier totals stay: {first_line}. Was this release "

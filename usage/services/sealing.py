@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from psycopg2 import sql
 
 from usage.models import UsageState
-from usage.services import clock
+from usage.services import clock, reached_day
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import retry_locked, take_refresh_lock
@@ -20,9 +20,8 @@ from usage.services.partitions import (
     LOCK_MILLISECONDS,
     RAW_TABLES,
     TRIES,
-    leaf_name,
+    day_partitions,
     leaf_partitions,
-    partition_days,
 )
 from usage.services.startup import compare_settings
 
@@ -34,16 +33,16 @@ DAY_ZERO = date(1999, 12, 31)
 # One transaction seals for about this long, so that readers see progress and a kill costs little.
 SEAL_SECONDS = 60
 
-SEAL_DAY = f"""
+SEAL_DAYS = f"""
     WITH sealed AS (
         INSERT INTO usage_daily_sealed (
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
         )
         SELECT
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM usage_totals_of_days(%(day)s, %(day)s)
+        FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
         -- The order of the primary key: each of its pages is visited once.
-        ORDER BY subscription_id, usage_type
+        ORDER BY subscription_id, day, usage_type
         RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
     ),
 
@@ -59,8 +58,10 @@ SEAL_DAY = f"""
 """  # noqa: S608 - a constant
 
 
-def prepare() -> None:
+def prepare() -> str:
     """Announce the next days to seal, when there are any: log first, then draw the fence.
+
+    Returns a remark for the run where the clock is too far ahead for retention, else "".
 
     Runs on its own, before the transaction of the refresh. A writer whose trigger did not see the
     new logging_before began before the fence, and the days wait for it to end.
@@ -72,28 +73,44 @@ def prepare() -> None:
         compare_settings(state)
         _catch_up_sequences(state)
         if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
-            return
+            return ""
+        remark = str(reached_day.behind(state) or "")
         reached = state.sealed_before or date.min
         is_pending = state.has_days_to_seal
         if is_pending and (state.is_window or not is_from_another_server(state.fence)):
-            return
+            return remark
         target = (
             state.fence_day
             if is_pending
-            else clock.today() - timedelta(settings.USAGE_OPEN_DAYS - 1)
+            else _today(state) - timedelta(settings.USAGE_OPEN_DAYS - 1)
         )
         if target is None or (not is_pending and target <= reached):
-            return
+            return remark
         move_forward("usage_logging_before", target)
         if state.is_window:
             move_forward("usage_raw_kept_from", target)
     if state.is_window:
         _close_days(target)
-        return
+        return remark
     # The sequence has moved for everybody: what begins from here on logs.
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        UsageState.objects.update(fence=draw_fence(), fence_day=target)
+        if day_of("usage_logging_before") >= target:  # else days were opened again meanwhile
+            UsageState.objects.update(fence=draw_fence(), fence_day=target)
+    return remark
+
+
+def _today(state: UsageState) -> date:
+    """The day by which days are sealed. In a window a sealed day is final, so a clock that jumped
+    ahead does not count: prunes go on by a few days each."""
+    if not state.is_window:
+        return clock.today()
+    step = reached_day.next_step(state)
+    if step.days_left:
+        return reached_day.look(state).day
+    if step.day != state.reached_day:
+        UsageState.objects.update(reached_day=step.day)
+    return step.day
 
 
 def _close_days(first_kept: date) -> None:
@@ -129,12 +146,33 @@ def _catch_up_sequences(state: UsageState) -> None:
             move_forward(sequence, day)
 
 
+def day_of(sequence: str) -> date:
+    """The day that triggers read now from one of the two sequences."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT last_value FROM {sequence}")  # noqa: S608 - one of two names
+        (number,) = cursor.fetchone()
+    return DAY_ZERO + timedelta(number)
+
+
 def move_forward(sequence: str, day: date) -> None:
     """Move a day number that triggers read. It never goes back, and no rollback undoes it."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
             f" FROM {sequence} WHERE last_value < %(number)s",
+            {"number": (day - DAY_ZERO).days},
+        )
+
+
+def move_back(sequence: str, day: date) -> None:
+    """Move a day number that triggers read back to this day, where it is ahead.
+
+    Only for days that are neither sealed nor announced: changes of these must be logged.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
+            f" FROM {sequence} WHERE last_value > %(number)s",
             {"number": (day - DAY_ZERO).days},
         )
 
@@ -159,38 +197,61 @@ def _seal_until(state: UsageState, end: date, changes: Changes) -> int:
     began = time.monotonic()
     sealed = 0
     with connection.cursor() as cursor:
-        for day in days_with_records(state.sealed_before, end):
+        for days in _stretches(*_days_by_place(state.sealed_before, end)):
             if sealed and time.monotonic() - began > SEAL_SECONDS:
-                state.sealed_before = day
+                state.sealed_before = days[0]
                 return sealed
-            cursor.execute(SEAL_DAY, {"day": day})
+            cursor.execute(SEAL_DAYS, {"first_day": days[0], "last_day": days[-1]})
             (fingerprint,) = cursor.fetchone()
-            changes.add_written(fingerprint, day)
-            sealed += 1
+            changes.add_written(fingerprint, days[0])
+            sealed += len(days)
     state.sealed_before = end
     return sealed
 
 
-def days_with_records(first: date | None, end: date) -> list[date]:
-    """The days from first (None: the oldest) up to end, excluded, that may hold raw records.
+def _stretches(own: set[date], strays: set[date]) -> list[list[date]]:
+    """What one statement seals each: a day with a partition of its own, or all days between two
+    such days, so that partitions they share are read once and not once a day."""
+    stretches: list[list[date]] = []
+    is_open = False
+    for day in sorted(own | strays):
+        if is_open and day not in own:
+            stretches[-1].append(day)
+        else:
+            stretches.append([day])
+        is_open = day not in own
+    return stretches
 
-    A partition that we made is its day; any other one, the default among them, is read.
-    """
-    days: set[date] = set()
+
+def days_with_records(first: date | None, end: date) -> list[date]:
+    """The days from first (None: the oldest) up to end, excluded, that may hold raw records."""
+    own, strays = _days_by_place(first, end)
+    return sorted(own | strays)
+
+
+def _days_by_place(first: date | None, end: date) -> tuple[set[date], set[date]]:
+    """The days of days_with_records: those of partitions that we made, and those of the records in
+    any other partition, the default among them, which is read."""
+    own: set[date] = set()
+    strays: set[date] = set()
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
-            ours = {leaf_name(table, day): day for day in partition_days(table)}
+            ours = {leaf: day for day, leaf in day_partitions(table).items()}
             # Where clocks go back over midnight, a partition may hold the end of the day before.
-            days |= {day - timedelta(past) for day in ours.values() for past in (0, 1)}
+            own |= {day - timedelta(past) for day in ours.values() for past in (0, 1)}
             for leaf in leaf_partitions(table):
                 if leaf not in ours:
                     cursor.execute(
                         sql.SQL("SELECT DISTINCT usage_day(usage_date) FROM {}").format(
-                            sql.Identifier(leaf)
+                            leaf.identifier
                         )
                     )
-                    days |= {day for (day,) in cursor}
-    return sorted(day for day in days if day < end and (first is None or day >= first))
+                    strays |= {day for (day,) in cursor}
+
+    def wanted(days: set[date]) -> set[date]:
+        return {day for day in days if day < end and (first is None or day >= first)}
+
+    return wanted(own), wanted(strays)
 
 
 def kept_sealed_days(

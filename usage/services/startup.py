@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connection
 
 from usage.errors import (
+    EncodingError,
     LateKeysChangedError,
     NoTimeLimitError,
     TimeZoneChangedError,
@@ -74,6 +75,18 @@ def refuse_misread_time_zone() -> None:
     """Raise TimeZoneMisreadError when PostgreSQL takes USAGE_TIME_ZONE for something else."""
     name = settings.USAGE_TIME_ZONE
     refuse_misread_zone(name, f"USAGE_TIME_ZONE={name}")
+
+
+def refuse_other_encodings() -> None:
+    """Raise EncodingError when the database can't hold every name that UTF8 has."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_database(), current_setting('server_encoding')")
+        name, encoding = cursor.fetchone()
+    if encoding != "UTF8":
+        raise EncodingError(
+            f"The encoding of the database {name} is {encoding}, which can't hold every external "
+            "id. Make one with UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def refuse_statements_without_limit() -> None:

@@ -15,9 +15,14 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services import triggers
+from usage.services import lock_room, reached_day, triggers
 from usage.services.fences import blockers, holders
-from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
+from usage.services.partitions import (
+    RAW_TABLES,
+    days_ahead,
+    default_partition,
+    partition_days,
+)
 from usage.services.retention import closed_until
 from usage.services.sealing import DAY_ZERO
 
@@ -53,7 +58,11 @@ class Status:
     last_run: dict[str, Any] | None
     last_success: dict[str, Any] | None
     last_failure: dict[str, Any] | None
+    clock_is_ahead: str
+    days_not_reached: int
     partitions: dict[str, dict[str, Any]]
+    refresh_locks: int
+    lock_room: int
     open_view_bloat: float | None
     sizes: dict[str, int]
 
@@ -76,6 +85,7 @@ def read_status() -> Status:
         )
         populated, now = cursor.fetchone()
     state = UsageState.objects.get()
+    room = lock_room.read()
     age = max(now - state.as_of, timedelta(0)).total_seconds() if state.as_of else None
     return Status(
         populated=populated and state.as_of is not None,
@@ -97,7 +107,11 @@ def read_status() -> Status:
         last_run=_newest_run(),
         last_success=_newest_run(status=RefreshRun.Status.SUCCESS),
         last_failure=_newest_run(status=RefreshRun.Status.FAILED),
+        clock_is_ahead=str(reached_day.behind(state) or ""),
+        days_not_reached=reached_day.look(state).days_left,
         partitions={table: _partitions(table) for table in RAW_TABLES},
+        refresh_locks=room.needed,
+        lock_room=room.room,
         open_view_bloat=_open_view_bloat(),
         sizes={table: _size(table) for table in RELATIONS},
     )
@@ -157,7 +171,7 @@ def _partitions(table: str) -> dict[str, Any]:
         "first_day": days[0] if days else None,
         "last_day": days[-1] if days else None,
         "missing_days": [day for day in days_ahead() if day not in days],
-        "default_bytes": _size(f"{table}_default"),
+        "default_bytes": _size(default_partition(table).qualified),
     }
 
 

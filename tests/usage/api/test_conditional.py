@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from rest_framework.test import APIClient
 
 from tests.connections import run_sql
-from tests.factories import client_of, data_record, make_subscription
+from tests.factories import client_of, data_record, make_subscription, refresh_totals
 from tests.usage.api.asking import (
     LISTS,
     answer,
@@ -158,6 +158,24 @@ def test_after_a_refresh_there_is_an_answer(usage: None, client_with_token: APIC
     fill_totals()
     UsageState.objects.update(as_of="2026-11-24T12:00:00.000001Z")
     assert asked_again(client_with_token, known) == 200
+
+
+@pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
+def test_after_a_refresh_by_hand_there_is_an_answer(
+    state: None, client_with_token: APIClient, how: str
+) -> None:
+    """Fails when only what our own refresh writes changes the tag."""
+    data_record(make_subscription("anna", id=1), "2026-11-01T10:00:00Z", price="1")
+    refresh_totals()
+    known = tag(client_with_token)
+    before = answer(client_with_token, "usage/totals")["results"]
+    data_record(Subscription.objects.get(id=1), "2026-11-01T11:00:00Z", price="1")
+    run_sql(f"REFRESH MATERIALIZED VIEW {how} usage_daily_open")
+    assert asked_again(client_with_token, known) == 200
+    assert answer(client_with_token, "usage/totals")["results"] != before
+    known = tag(client_with_token)
+    run_sql("ANALYZE usage_daily_open")
+    assert asked_again(client_with_token, known) == 304
 
 
 def test_another_release_currency_or_secret_key_gets_the_answer(

@@ -71,7 +71,7 @@ def random_usage(clock_at: Callable[[str], None]) -> None:
             price = format(Decimal(digits).scaleb(-scale), "f")
             moment = f"2026-11-{chance.randint(1, 6):02}T{chance.randint(0, 23):02}:00:00Z"
             make = chance.choice([data_record, voice_record])
-            make(chance.choice(subscriptions), moment, price, chance.randrange(2**40))
+            make(chance.choice(subscriptions), moment, price, chance.randrange(2**32))
 
     clock_at("2026-11-06")
     write(300)

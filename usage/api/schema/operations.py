@@ -106,6 +106,7 @@ def _of_list(view: ListEndpoint, named: Named) -> Operation:
             refusals.BAD_QUERY,
             # Every `Accept` is good for the path of a file.
             *(each for each in refusals.ANYWHERE if not (view.is_file and each.status == 406)),
+            *([refusals.SUM_TOO_LARGE] if has_tag else []),
             *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),

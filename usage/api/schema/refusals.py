@@ -126,6 +126,17 @@ IN_PROGRESS = Refusal(
     (_fault("refresh_in_progress", "Refresh 1042 is running already. Wait for it to end."),),
     headers={"Location": "The path of that refresh."},
 )
+SUM_TOO_LARGE = Refusal(
+    "SumTooLarge",
+    409,
+    "A live total is larger than 2^63 - 1.",
+    (
+        _fault(
+            "sum_too_large",
+            "Usage adds up to more than 2^63 - 1: data of subscription 7 on 2026-11-15. ...",
+        ),
+    ),
+)
 RECORDS_DROPPED = Refusal(
     "RecordsDropped",
     410,

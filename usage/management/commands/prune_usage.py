@@ -16,9 +16,15 @@ class Command(UsageCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what would be dropped")
+        parser.add_argument(
+            "--days-passed",
+            action="store_true",
+            help="go to the day of the clock at once, however far ahead it is of the last prune "
+            "(else at most 3 days further, since a wrong clock would drop everything)",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        report = prune(dry_run=options["dry_run"])
+        report = prune(dry_run=options["dry_run"], days_passed=options["days_passed"])
         verb = "Would delete" if options["dry_run"] else "Deleted"
         would = "Would drop" if options["dry_run"] else "Dropped"
         if report.first_kept_day is None:
@@ -27,6 +33,12 @@ class Command(UsageCommand):
             self.stdout.write(f"Raw records are kept from {report.first_kept_day}.")
             self.stdout.write(f"{would} {len(report.partitions_dropped)} partitions.")
             self.stdout.write(f"{verb} {report.strays_deleted} records of the default partitions.")
+        if report.future_after is not None:
+            self.stdout.write(
+                f"{verb} {report.future_deleted} records of days after {report.future_after}."
+            )
+        if report.held:
+            self.stdout.write(report.held)
         if report.partitions_left:
             self.stdout.write(
                 f"{len(report.partitions_left)} partitions stayed locked: the next run drops them."

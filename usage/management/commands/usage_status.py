@@ -60,6 +60,8 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
         ("raw kept", f"from {status.raw_kept_from}" if status.raw_kept_from else "all"),
         ("late keys", f"{status.late_keys} wait for the next refresh"),
     ]
+    if status.clock_is_ahead:
+        lines.append(("clock", status.clock_is_ahead))
     lines += [
         ("triggers", f"{fault}. Run: manage.py enable_triggers") for fault in status.capture_faults
     ]
@@ -96,6 +98,13 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
                     "make_partitions (a day with records in the default partition stays there)",
                 )
             )
+    lines.append(
+        (
+            "locks",
+            f"a refresh takes {status.refresh_locks:,} of the {status.lock_room:,} that the server "
+            "has room for",
+        )
+    )
     if status.open_view_bloat is not None:
         lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
     lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]

@@ -1,6 +1,5 @@
 """Writes batches of imported records into the raw tables, one transaction a batch."""
 
-import hashlib
 import re
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -8,6 +7,8 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from usage.errors import ImportFileError
+from usage.services.imports import turns
 from usage.services.imports.batches import QUARTER_SECONDS, Batch
 from usage.services.imports.staging import Part, Written
 from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way
@@ -17,7 +18,6 @@ from usage.services.partitions import try_to_make_partitions
 RETRIES = 4
 # Citus says this of whatever goes wrong with a COPY: the next way tells what it was.
 UNSPECIFIC = "XX000"
-MOST_DAYS = 1_100  # that one import makes partitions for; later days go to the default partition
 PATIENCE_SECONDS = 10.0  # with a refresh that is on, before the default partition takes the records
 
 
@@ -31,18 +31,25 @@ class BatchWriter:
     way_beside_known = 1  # the first way that works where some records are known
 
     def __init__(self, source: str) -> None:
-        digest = hashlib.sha1(
-            source.encode(errors="surrogateescape"), usedforsecurity=False
-        ).digest()
-        self._source_lock = int.from_bytes(digest[:8], signed=True)
+        self._turn = turns.slot_of(source)
         self._first_way = 0
         self._days: set[date] = set()
         self._patience = PATIENCE_SECONDS
 
     def write(self, batch: Batch) -> Written:
-        """Commit a batch. Raises DatabaseError; then nothing of the batch was written."""
+        """Commit a batch.
+
+        Raises DatabaseError, or ImportFileError when another import of the source holds its turn
+        for too long; then nothing of the batch was written.
+        """
         days = frozenset(_days_of(batch.quarters))
         self.prepare(days)
+        try:
+            return self._write_or_retry(batch, days)
+        except turns.TurnNotHadError as error:
+            raise ImportFileError(turns.explain(self._turn)) from error
+
+    def _write_or_retry(self, batch: Batch, days: frozenset[date]) -> Written:
         for _ in range(RETRIES):
             try:
                 return self._write(batch, days)
@@ -55,7 +62,7 @@ class BatchWriter:
     def prepare(self, days: frozenset[date]) -> None:
         """Make the partitions of days that have none."""
         missing = days - self._days
-        if not missing or len(self._days) + len(missing) > MOST_DAYS:
+        if not missing:
             return
         if not try_to_make_partitions(missing, seconds=self._patience):
             self._patience = 0.0  # a long refresh is on: don't wait for each batch
@@ -86,7 +93,7 @@ class BatchWriter:
         with transaction.atomic(), connection.cursor() as cursor:
             # Only records of one source can be the same. Its imports take turns, batch by batch,
             # so that they never wait for each other crosswise.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [self._source_lock])
+            turns.take(cursor, self._turn)
             subscriptions = self.subscriptions(cursor, batch.external_ids)
             return sum(
                 (

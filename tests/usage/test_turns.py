@@ -1,0 +1,103 @@
+"""Imports and the care of indexes take turns that nobody else can take, and name who has one."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+
+from tests.connections import ask, in_thread, run_sql, second_session, wait_until
+from tests.usage.importing import imported, write_records
+from usage.errors import ImportFileError
+from usage.services import indexes
+from usage.services.imports import turns
+
+pytestmark = pytest.mark.usefixtures("only_default_partitions")
+
+LINE = "data,a,2026-11-15T21:00:00Z,1,512,k1"
+
+
+def test_locks_that_anybody_can_take_hold_no_import_up(tmp_path: Path) -> None:
+    """Fails when an import or a build takes an advisory lock, which any login may hold."""
+    path = write_records(tmp_path / "usage.csv", LINE)
+    with second_session(autocommit=True) as analyst:
+        of_source = int.from_bytes(
+            hashlib.sha1(b"a", usedforsecurity=False).digest()[:8], signed=True
+        )
+        ask(analyst, "SELECT pg_advisory_lock(%s)", [of_source])
+        ask(analyst, "SELECT pg_advisory_lock(%s)", [int.from_bytes(b"indexes")])
+        assert imported(path, source="a").added == 1
+        with indexes._session_for_builds() as is_alone:
+            assert is_alone
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_an_import_that_waits_too_long_names_who_holds_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, prepared: bool
+) -> None:
+    monkeypatch.setattr(turns, "WAIT_SECONDS", 0.2)
+    path = write_records(tmp_path / "usage.csv", LINE)
+    with second_session(autocommit=True) as holder:
+        process_id = holder.info.backend_pid
+        ask(holder, "BEGIN")
+        slot = turns.slot_of("a")
+        ask(holder, "UPDATE usage_import_turn SET taken_at = now() WHERE slot = %s", [slot])
+        if prepared:
+            ask(holder, "PREPARE TRANSACTION 'an import'")
+        try:
+            with pytest.raises(ImportFileError) as error:
+                imported(path, source="a")
+            # The import of another source goes on meanwhile.
+            assert imported(path, source="b").added == 1
+        finally:
+            ask(holder, "ROLLBACK PREPARED 'an import'" if prepared else "ROLLBACK")
+    assert "did not finish a batch within 0.2 s" in str(error.value)
+    pid = f"process {process_id} of "
+    assert ("prepared transaction 'an import'" if prepared else pid) in str(error.value)
+    assert imported(path, source="a").added == 1
+
+
+def test_imports_of_one_source_wait_for_each_other(tmp_path: Path) -> None:
+    path = write_records(tmp_path / "usage.csv", LINE)
+    with second_session() as first, second_session(autocommit=True) as watcher:
+        slot = turns.slot_of("a")
+        ask(first, "UPDATE usage_import_turn SET taken_at = now() WHERE slot = %s", [slot])
+        with in_thread(lambda: imported(path, source="a")) as second:
+            try:
+                _until_waiting(watcher)
+            except AssertionError:
+                first.rollback()
+                raise
+            is_done = second.done()
+            first.commit()
+            assert not is_done
+            assert second.result().added == 1
+    # What comes behind the turn waits as long as it did before.
+    assert run_sql("SHOW lock_timeout") == [("0",)]
+
+
+def _until_waiting(watcher: Connection) -> None:
+    wait_until(
+        lambda: ask(
+            watcher,
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE usage_import_turn%'"
+            " AND wait_event_type = 'Lock'",
+        ),
+        what="the second import to wait",
+    )
+
+
+def test_a_build_leaves_another_alone_and_names_it(caplog: pytest.LogCaptureFixture) -> None:
+    take = (
+        "UPDATE usage_index_care SET pid = pg_backend_pid(), backend_start ="
+        " (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())"
+    )
+    with second_session(autocommit=True) as other:
+        ask(other, take)
+        with indexes._session_for_builds() as is_alone:
+            assert not is_alone
+        assert f"process {other.info.backend_pid} of " in caplog.text
+    # Its session has ended, and nobody had to clean up.
+    with indexes._session_for_builds() as is_alone:
+        assert is_alone
+    assert run_sql("SELECT pid, backend_start FROM usage_index_care") == [(None, None)]

@@ -1,0 +1,67 @@
+"""Days far in the future: their records are deleted, and their partitions dropped once empty.
+
+A record dated years ahead would be read by every refresh until its day is over. Retention keeps as
+many days ahead as it keeps back, and at least those that have partitions.
+"""
+
+from datetime import date, timedelta
+from functools import partial
+
+from django.db import connection
+from psycopg2 import sql
+
+from usage.services.locks import retry_locked
+from usage.services.partitions import (
+    DAYS_AHEAD,
+    LOCK_MILLISECONDS,
+    RAW_TABLES,
+    TRIES,
+    Leaf,
+    day_partitions,
+)
+
+
+def delete_future_records(last_day: date, *, dry_run: bool) -> int:
+    """Delete the records of the days after last_day; returns how many there are.
+
+    This is a deletion like any other: the next refresh takes them out of the totals.
+    """
+    count = 0
+    for table in RAW_TABLES:
+        query = "SELECT count(*) FROM {}" if dry_run else "DELETE FROM {}"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                sql.SQL(
+                    f"{query} WHERE usage_date >= usage_day_start(%(day)s)"
+                    " AND usage_day(usage_date) >= %(day)s"
+                ).format(sql.Identifier(table)),
+                {"day": last_day + timedelta(1)},
+            )
+            count += cursor.fetchone()[0] if dry_run else cursor.rowcount
+    return count
+
+
+def drop_future_partitions(today: date) -> list[str]:
+    """Drop the empty partitions of days more than 14 days ahead; returns their names.
+
+    A clock that was ahead made them, or an import by an earlier release. One that stays locked is
+    left to the next prune.
+    """
+    dropped: list[str] = []
+    for table in RAW_TABLES:
+        for day, leaf in day_partitions(table).items():
+            if day > today + timedelta(DAYS_AHEAD):
+                work = partial(_drop_if_empty, leaf, dropped)
+                retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
+    return dropped
+
+
+def _drop_if_empty(leaf: Leaf, dropped: list[str]) -> None:
+    name = leaf.identifier
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(name))
+        cursor.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(name))
+        (holds_records,) = cursor.fetchone()
+        if not holds_records:
+            cursor.execute(sql.SQL("DROP TABLE {}").format(name))
+            dropped.append(leaf.name)

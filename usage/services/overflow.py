@@ -1,0 +1,156 @@
+"""Sums too large for a bigint: finding the subscriptions, days and types that have them.
+
+New records are too small for that. Records of earlier releases may have quantities of up to 2^40.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from django.db import DatabaseError, DataError, connection, transaction
+
+from usage.errors import SumTooLargeError
+from usage.models import MOST_QUANTITY, PeriodTotal, UsageState, UsageType
+from usage.services.locks import NUMERIC_VALUE_OUT_OF_RANGE, sqlstate
+
+# The search reads raw records once more. A statement of it may take this long, and it names this
+# many keys.
+SEARCH_SECONDS = 60
+MOST_KEYS = 10
+
+LARGE_DAYS = """
+    SELECT subscription_id, usage_day(usage_date) AS day, 'data' AS usage_type
+    FROM usage_datausagerecord
+    WHERE
+        usage_date >= usage_day_start(%(first)s)
+        AND usage_date < usage_day_end(%(last)s)
+        AND (%(ids)s::bigint[] IS NULL OR subscription_id = ANY (%(ids)s::bigint[]))
+    GROUP BY subscription_id, usage_day(usage_date)
+    HAVING sum(kilobytes_used) > 9223372036854775807
+    UNION ALL
+    SELECT subscription_id, usage_day(usage_date) AS day, 'voice' AS usage_type
+    FROM usage_voiceusagerecord
+    WHERE
+        usage_date >= usage_day_start(%(first)s)
+        AND usage_date < usage_day_end(%(last)s)
+        AND (%(ids)s::bigint[] IS NULL OR subscription_id = ANY (%(ids)s::bigint[]))
+    GROUP BY subscription_id, usage_day(usage_date)
+    HAVING sum(seconds_used) > 9223372036854775807
+    ORDER BY day, subscription_id, usage_type
+    LIMIT %(limit)s
+"""
+
+# Live, since the totals of the refresh that failed were rolled back.
+LARGE_PERIODS = """
+    SELECT
+        subscription_id,
+        coalesce(date_trunc('month', day::timestamp)::date, %(all_days)s) AS period,
+        usage_type
+    FROM usage_daily_live
+    GROUP BY
+        usage_type, GROUPING SETS (
+            (subscription_id), (subscription_id, date_trunc('month', day::timestamp)::date)
+        )
+    HAVING sum(total_usage) > 9223372036854775807
+    ORDER BY period DESC, subscription_id, usage_type
+    LIMIT %(limit)s
+"""
+
+# A record of a day may be dated just beside the bounds of the first and last day of all.
+FIRST_DAY, LAST_DAY = date(1999, 12, 31), date(2100, 1, 1)
+
+
+@dataclass(frozen=True)
+class LargeSum:
+    """A sum that no bigint holds: of a day, or of a month or all days where it is_period."""
+
+    subscription_id: int
+    day: date
+    usage_type: UsageType
+    is_period: bool = False
+
+    def __str__(self) -> str:
+        when = f"on {self.day}"
+        if self.is_period:
+            is_all = self.day == PeriodTotal.ALL_DAYS
+            when = "on all days together" if is_all else f"in {self.day:%Y-%m}"
+        return f"{self.usage_type.value} of subscription {self.subscription_id} {when}"
+
+
+@contextmanager
+def large_sums_named(
+    *,
+    subscription_ids: Sequence[int] | None = None,
+    from_date: date | None = None,
+    to_date: date | None = None,
+) -> Iterator[None]:
+    """Raises SumTooLargeError, which names the keys, where the block fails to add up usage.
+
+    The block must end its own transaction. Only these subscriptions and days are looked at.
+    """
+    try:
+        yield
+    except DataError as error:
+        if (named := explain(error, subscription_ids, from_date, to_date)) is None:
+            raise
+        raise named from error
+
+
+def explain(
+    error: Exception,
+    subscription_ids: Sequence[int] | None = None,
+    from_date: date | None = None,
+    to_date: date | None = None,
+    *,
+    seconds: int = SEARCH_SECONDS,
+) -> SumTooLargeError | None:
+    """What could not be added up, if that is what the error says; must not be called in the
+    transaction that failed. Each of at most three statements may take `seconds`."""
+    if sqlstate(error) != NUMERIC_VALUE_OUT_OF_RANGE:
+        return None
+    try:
+        keys = _find(subscription_ids, from_date or FIRST_DAY, to_date or LAST_DAY, seconds)
+    except DatabaseError as search_error:
+        first_line = str(search_error).strip().partition("\n")[0]
+        return SumTooLargeError(
+            f"A sum of usage is larger than 2^63 - 1. Looking for its subscription failed: "
+            f"{first_line}. It has records above {MOST_QUANTITY}: correct or delete them."
+        )
+    if not keys:
+        return None
+    more = " and perhaps more" if len(keys) == MOST_KEYS else ""
+    return SumTooLargeError(
+        f"Usage adds up to more than 2^63 - 1: {'; '.join(map(str, keys))}{more}. Correct or "
+        f"delete the records there that are above {MOST_QUANTITY} kilobytes or seconds, then run: "
+        "manage.py refresh_usage"
+    )
+
+
+def _find(
+    subscription_ids: Sequence[int] | None, first: date, last: date, seconds: int
+) -> list[LargeSum]:
+    """The sums that are too large: those of open days, else of sealed days, else of periods."""
+    state = UsageState.objects.get()
+    kept_from = max(first, state.raw_kept_from or FIRST_DAY)
+    open_from = max(kept_from, state.sealed_before or FIRST_DAY)
+    ids = None if subscription_ids is None else list(subscription_ids)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = '{seconds}s'")
+        cursor.execute("SET LOCAL jit = off")
+        for first_day, last_day in [(open_from, last), (kept_from, min(open_from, last))]:
+            if first_day > last_day:
+                continue
+            cursor.execute(
+                LARGE_DAYS,
+                {"first": first_day, "last": last_day, "ids": ids, "limit": MOST_KEYS},
+            )
+            if rows := cursor.fetchall():
+                return [LargeSum(pk, day, UsageType(name)) for pk, day, name in rows]
+        if ids is not None:
+            return []
+        cursor.execute(LARGE_PERIODS, {"all_days": PeriodTotal.ALL_DAYS, "limit": MOST_KEYS})
+        return [
+            LargeSum(pk, period, UsageType(name), is_period=True)
+            for pk, period, name in cursor.fetchall()
+        ]

@@ -1,0 +1,96 @@
+"""The way back for a clock that was ahead: days that it sealed or closed are opened again.
+
+Records that were dropped do not come back. Their days, and the totals of these, stay as they are.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from usage.models import RefreshRun, UsageState
+from usage.services import clock, open_view, periods
+from usage.services.changes import Changes
+from usage.services.locks import begin_without_writers, take_refresh_lock
+from usage.services.refresh import refresh_now
+from usage.services.retention import is_closing
+from usage.services.sealing import DAY_ZERO, move_back
+from usage.services.startup import compare_settings
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """What was opened again: the first day that is no longer sealed, and the first day that
+    writers may write again; None where nothing was ahead. `today` is the day of the clock."""
+
+    today: date
+    open_from: date | None
+    writable_from: date | None
+
+
+def reopen() -> Reopened:
+    """Open every day again that only a clock that was ahead sealed or closed, and refresh.
+
+    Writers of raw records wait for about as long as a refresh takes, readers of totals don't.
+    Raises RefreshRunningError while a refresh is on. Cut off, it can be run again.
+    """
+    today = clock.today()
+    with transaction.atomic(durable=True):
+        begin_without_writers()
+        state = UsageState.objects.get()
+        compare_settings(state)
+        writable_from = _end_closing(state)
+        open_from = _unseal(state, today)
+        state.reached_day = min(state.reached_day or today, today)
+        state.save()
+        # They would be shown as the last runs until their moment comes.
+        RefreshRun.objects.filter(started_at__gt=Now()).delete()
+    # No rollback undoes a move of a sequence, so it comes behind the commit. Until then triggers
+    # log more than they need to.
+    with transaction.atomic(durable=True):
+        take_refresh_lock()
+        state = UsageState.objects.get()
+        logging_before = max(state.sealed_before or DAY_ZERO, state.fence_day or DAY_ZERO)
+        move_back("usage_logging_before", logging_before)
+        move_back("usage_raw_kept_from", state.raw_kept_from or DAY_ZERO)
+    refresh_now(RefreshRun.Trigger.COMMAND)
+    return Reopened(today, open_from, writable_from)
+
+
+def _end_closing(state: UsageState) -> date | None:
+    """Take back the closing of days whose records are still there; returns the first of them."""
+    if not is_closing(state):
+        return None
+    state.raw_fence = None
+    if state.is_window:
+        state.fence_day = None
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL citus.propagate_set_commands = 'local'")
+            cursor.execute("SELECT usage_close_days(%s)", [state.raw_kept_from])
+    return state.raw_kept_from or DAY_ZERO
+
+
+def _unseal(state: UsageState, today: date) -> date | None:
+    """Open the days again that are not over by far enough; returns the first of them. In a window
+    every sealed day is final."""
+    if settings.USAGE_OPEN_DAYS is None or state.is_window:
+        return None
+    first = max(today - timedelta(settings.USAGE_OPEN_DAYS - 1), state.raw_kept_from or date.min)
+    if (state.fence_day or date.min) > first:
+        state.fence = state.fence_day = None
+    if (state.sealed_before or date.min) <= first:
+        return None
+    is_filled = state.open_digest is not None
+    Changes()  # add_up_again() notes in its table
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first])
+    state.sealed_before = first
+    state.save()
+    state.open_digest = open_view.refresh().fingerprint
+    if is_filled:
+        periods.add_up_again(first)
+    else:
+        periods.fill()
+    return first
