@@ -88,6 +88,18 @@ class RefreshPausedError(UsageError):
     """Refreshes are paused. Run: manage.py resume_refresh"""
 
 
+class MisplacedTotalsError(UsageError):
+    """Sealed totals and open totals overlap, so readers would count records twice."""
+
+
+class SearchPathError(UsageError):
+    """Triggers on the raw records write to another schema than the one these tables are in."""
+
+
+class TooManyRemovalsError(UsageError):
+    """Raw records are missing: computing the day again would remove totals that are right."""
+
+
 class DistributionError(UsageError):
     """The raw records cannot be spread over servers."""
 

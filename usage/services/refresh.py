@@ -17,7 +17,17 @@ from usage.errors import (
     UsageError,
 )
 from usage.models import LateKeys, RefreshRun, UsageState
-from usage.services import clock, locks, open_view, periods, repair, runs, sealing
+from usage.services import (
+    clock,
+    identity,
+    locks,
+    open_view,
+    periods,
+    placement,
+    repair,
+    runs,
+    sealing,
+)
 from usage.services.changes import Changes
 from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
@@ -61,7 +71,7 @@ def _carry_out(
     phases: dict[str, float] = {}
     try:
         with timed(phases, "fence"):
-            sealing.prepare()
+            run.remark = sealing.prepare()
         while _refresh(run, phases, then):
             pass
     except (RefreshRunningError, RefreshPausedError) as error:
@@ -137,6 +147,7 @@ def _refresh(
                 "Run: manage.py resume_refresh"
             )
         with timed(phases, "compare"):
+            placement.refuse_misplaced(state)
             changes = Changes()
             before = open_view.fingerprint()
         open_from = state.sealed_before or date.min
@@ -150,9 +161,10 @@ def _refresh(
             open_rows = _refresh_open_view(state, changes, before, open_from)
         run.open_rows, run.rows_changed = open_rows.count, open_rows.changed
         with timed(phases, "periods"):
-            run.remark = _keep_periods(state, changes, before, open_from) or run.remark
+            remark = _keep_periods(state, changes, before, open_from)
+            run.remark = " ".join(filter(None, [run.remark, remark]))
             state.open_digest = open_rows.fingerprint
-            state.save(update_fields=["open_digest"])
+            state.save(update_fields=["open_digest", "timeline", "place"])
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)
@@ -193,9 +205,23 @@ def _keep_periods(
     state: UsageState, changes: Changes, before: Decimal | None, open_from: date
 ) -> str:
     """Bring the period totals to what the daily totals add up to; returns a remark if that was more
-    than adding the changes."""
+    than adding the changes.
+
+    Where the table is not the one of the last refresh, all of it is compared once.
+    """
+    known_place = state.place
+    state.timeline, state.place = identity.place()
     if state.open_digest is None:
         return periods.fill()
+    remark = _add_changes(state, changes, before, open_from)
+    if known_place != state.place:
+        return periods.compare_all() or remark
+    return remark
+
+
+def _add_changes(
+    state: UsageState, changes: Changes, before: Decimal | None, open_from: date
+) -> str:
     if before == state.open_digest:
         return periods.apply_changes(changes)
     first_day = min(open_from, changes.first_day or open_from)

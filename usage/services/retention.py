@@ -37,7 +37,7 @@ from usage.services.partitions import (
     partition_days,
 )
 from usage.services.refresh import refresh_now
-from usage.services.sealing import DAY_ZERO, move_forward
+from usage.services.sequences import DAY_ZERO, move_forward
 from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)

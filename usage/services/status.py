@@ -18,7 +18,7 @@ from usage.models import (
 from usage.services.fences import blockers, holders
 from usage.services.partitions import RAW_TABLES, days_ahead, partition_days
 from usage.services.retention import closed_until
-from usage.services.sealing import DAY_ZERO
+from usage.services.sequences import DAY_ZERO
 
 RELATIONS = [
     *RAW_TABLES,

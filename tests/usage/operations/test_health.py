@@ -16,6 +16,7 @@ from usage.operations import health
 
 ALL_WELL = {
     "database": "The database answers.",
+    "sequences": "The sequences have reached the state.",
     "totals_populated": "The totals are filled.",
     "broker": "The broker answers.",
 }
@@ -57,7 +58,7 @@ def test_ready_when_all_is_there(state: None) -> None:
 
 def test_a_check_is_a_line_of_the_answer(state: None) -> None:
     lines = Client().get("/health/ready").content.decode().splitlines()
-    assert len([line for line in lines if '"name": ' in line]) == 4
+    assert len([line for line in lines if '"name": ' in line]) == 5
 
 
 def test_not_ready_when_the_totals_are_too_old(state: None) -> None:
