@@ -223,7 +223,10 @@ def fill() -> str:
             return ""
         cursor.execute(COUNT_WRONG)
         (wrong,) = cursor.fetchone()
-    return f"The totals of months were added up again from all days: {wrong} of {kept} were wrong."
+    return (
+        "The totals of months were added up again from all days: "
+        f"{wrong} were wrong or missing, {kept} were there."
+    )
 
 
 def compare_all() -> str:

@@ -12,9 +12,8 @@ from usage.errors import MisplacedTotalsError, SearchPathError
 from usage.models import UsageState
 
 # The BRIN index finds the days from one on. Without statistics, as after a restore, the server
-# would rather read the whole table.
-USE_INDEXES_ONLY = "SET LOCAL enable_seqscan = off"
-USE_ANY_PLAN = "SET LOCAL enable_seqscan = on"
+# would rather read the whole table or all of its primary key.
+OTHER_PLANS = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
 
 SEALED_FROM = "SELECT day FROM usage_daily_sealed WHERE day >= %s LIMIT 1"
 
@@ -71,8 +70,15 @@ def first_misplaced_day(state: UsageState) -> date | None:
     Belongs into a transaction: it sets a parameter for the query alone.
     """
     with connection.cursor() as cursor:
-        cursor.execute(USE_INDEXES_ONLY)
+        use_other_plans("off")
         cursor.execute(SEALED_FROM, [state.sealed_before or date.min])
         row = cursor.fetchone()
-        cursor.execute(USE_ANY_PLAN)
+        use_other_plans("on")
     return row[0] if row else None
+
+
+def use_other_plans(value: str) -> None:
+    """Let the server use other plans than the BRIN index in this transaction: "on" or "off"."""
+    with connection.cursor() as cursor:
+        for parameter in OTHER_PLANS:
+            cursor.execute(f"SET LOCAL {parameter} = {value}")
