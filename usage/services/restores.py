@@ -162,7 +162,7 @@ def _months(state: UsageState) -> Iterator[Finding]:
         return
     if state.open_digest is None:
         return  # readers add up daily totals, and the next refresh fills the months
-    is_elsewhere = state.place != "" and state.place != identity.place()[1]
+    is_elsewhere = state.place != "" and (state.timeline, state.place) != identity.place()
     if not periods.are_right():
         yield Finding(
             "Totals of months differ from the daily totals.",

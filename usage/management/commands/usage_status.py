@@ -9,6 +9,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
 from usage.management.base import UsageCommand
+from usage.operations.replicas import Replica, look_at_replicas
 from usage.services.status import Status, read_status
 
 
@@ -25,10 +26,11 @@ class Command(UsageCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         status = read_status()
         if options["json"]:
-            answer = {**asdict(status), "fresh": status.is_fresh}
+            replicas = [asdict(replica) for replica in look_at_replicas()]
+            answer = {**asdict(status), "replicas": replicas, "fresh": status.is_fresh}
             self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
         else:
-            for name, text in _lines(status):
+            for name, text in [*_lines(status), *map(_replica, look_at_replicas())]:
                 self.stdout.write(f"{name:<14}{text}")
         if not status.is_fresh:
             sys.exit(1)
@@ -86,6 +88,14 @@ def _lines(status: Status) -> list[tuple[str, str]]:
         lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
     lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
     return lines
+
+
+def _replica(replica: Replica) -> tuple[str, str]:
+    if replica.fault is not None:
+        return "replica", f"{replica.name} {replica.fault}: it is left out"
+    if replica.age_seconds is None:
+        return "replica", f"{replica.name} has no totals yet"
+    return "replica", f"{replica.name}: {replica.age_seconds:.0f} s old"
 
 
 def _audit(run: dict[str, Any]) -> str:
