@@ -5,9 +5,11 @@ all three of its primary, is in recovery, and follows the timeline of its primar
 """
 
 import hashlib
+import logging
+import time
 from dataclasses import dataclass
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.utils.functional import cached_property
 
 # The columns of an Identity. The timeline is the one of the last refresh: a replica has it by
@@ -34,6 +36,15 @@ PLACE = """
 """
 
 
+# The header of a message that names the database by its key.
+HEADER = "database"
+
+# How long a process that can do nothing without the database waits before it asks again.
+AGAIN_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Identity:
     """Which database a server has: None for the timeline before the first refresh."""
@@ -57,6 +68,33 @@ def read(server: str) -> Identity | None:
         cursor.execute(IDENTITY)
         row = cursor.fetchone()
     return Identity(*row) if row else None
+
+
+def read_patiently() -> Identity:
+    """The identity of the database; waits while it is away, or not migrated yet."""
+    while True:
+        try:
+            known = read("default")
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("Waiting for the database: %s", str(error).partition("\n")[0])
+        else:
+            if known is not None:
+                return known
+            logger.warning("Waiting for the database: usage_state has no row.")
+        finally:
+            if not connections["default"].in_atomic_block:
+                connections["default"].close()
+        time.sleep(AGAIN_SECONDS)
+
+
+def queue_of(database: Identity) -> str:
+    """The name of the queue of messages for this database."""
+    return f"usage-{database.key}"
+
+
+def queue_name() -> str:
+    """The name of the queue of the database that this process is connected to."""
+    return queue_of(read_patiently())
 
 
 def place() -> tuple[int, str]:
