@@ -1,14 +1,16 @@
 """What a restore may leave behind, how it is found, and that no total is wrong meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
 from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
 
 from tests.connections import ask, run_sql, second_session
 from tests.exact import periods_of, plain_totals, stored_periods, totals_of
@@ -24,15 +26,19 @@ from tests.restoring import connected_to, dump, restored, run_program
 from usage.errors import (
     LateKeysChangedError,
     RefreshFailedError,
+    RefreshPausedError,
     TooManyRemovalsError,
 )
+from usage.management.commands import usage_status
 from usage.models import LateKeys, RefreshRun, Subscription, UsageState
-from usage.services import audit, placement, sealing
+from usage.services import audit, placement, repair, sealing
 from usage.services.audit import AuditReport, rebuild, verify
+from usage.services.changes import Changes
 from usage.services.late_keys import switch
-from usage.services.refresh import refresh
+from usage.services.refresh import pause, refresh, resume
 from usage.services.removals import removals
 from usage.services.restores import check_restore
+from usage.services.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("only_default_partitions"),
@@ -385,3 +391,149 @@ def test_triggers_of_a_renamed_schema_stop_the_refresh_and_are_led_back(
 
 def checks() -> list[CheckMessage]:
     return run_checks(databases=["default"], tags=[Tags.database])
+
+
+# Privileges, owners and keys
+
+
+def test_functions_of_the_owner_are_taken_from_everybody_again(
+    lived: Callable[[str], None], path: Path
+) -> None:
+    """A restore without privileges. Fails when only what is missing is compared, not what is too
+    much: anybody may then attach the function that writes to the log."""
+    dump(path)
+    with restored(path, options=("-x",)):
+        revoked = [
+            f"REVOKE EXECUTE ON FUNCTION {name} FROM public"
+            for name in ("usage_close_days(date)", "usage_log_late_keys()")
+        ]
+        assert [found.hint for found in checks() if found.id == "usage.W004"] == [
+            f"Run: {statement}; or: manage.py migrate" for statement in revoked
+        ]
+        assert revoked[0] in problems()
+        call_command("migrate", verbosity=0)
+        assert [found.id for found in checks() if found.id == "usage.W004"] == []
+        refresh_totals()
+        assert problems() == ""
+
+
+def test_keys_that_a_sequence_would_give_out_again_are_named(
+    lived: Callable[[str], None], path: Path
+) -> None:
+    """As on a subscriber of logical replication. Fails when a command ends in a traceback, or the
+    step that is said does not mend it."""
+    refresh_totals()
+    dump(path)
+    with restored(path, "SEQUENCE SET public usage_refreshrun_id_seq"):
+        run_sql("UPDATE usage_refreshrun SET id = -id")
+        first = "(SELECT min(id) FROM usage_refreshrun)"
+        run_sql(f"UPDATE usage_refreshrun SET id = id - {first} + 1")
+        with pytest.raises(CommandError) as caught:
+            call_command("refresh_usage")
+        assert "A sequence is behind its table: duplicate key value" in str(caught.value)
+        assert "Run: manage.py check_restore" in str(caught.value)
+        [finding] = [found for found in check_restore() if "refused as a dup" in found.problem]
+        run_sql(finding.step)
+        call_command("refresh_usage")
+        assert problems() == ""
+
+
+def test_a_restore_that_belongs_to_another_role_is_one_line(
+    lived: Callable[[str], None], path: Path
+) -> None:
+    """Fails when a command ends in a traceback."""
+    dump(path)
+    with restored(path) as name, role_that_logs_in() as role, as_role(role, name):
+        for command in ("refresh_usage", "usage_status", "check_restore"):
+            with pytest.raises(CommandError) as caught:
+                call_command(command)
+            assert "permission denied for" in str(caught.value)
+            assert "pg_restore --no-owner --role=ROLE" in str(caught.value)
+
+
+@contextmanager
+def role_that_logs_in() -> Iterator[str]:
+    """The name of a role without any privilege, gone at the end."""
+    name = f"test_usage_stranger_{uuid4().hex[:8]}"
+    with second_session(autocommit=True) as session:
+        ask(session, f"CREATE ROLE {name} LOGIN")
+        try:
+            yield name
+        finally:
+            ask(session, f"DROP ROLE {name}")
+
+
+@contextmanager
+def as_role(role: str, database: str) -> Iterator[None]:
+    """Django logs in as this role."""
+    own = connection.settings_dict["USER"]
+    connection.settings_dict["USER"] = role
+    try:
+        with connected_to(database):
+            yield
+    finally:
+        connection.settings_dict["USER"] = own
+
+
+# Logical replication
+
+
+def test_every_table_can_be_published(lived: Callable[[str], None]) -> None:
+    """Fails when a table that rows are deleted from has no replica identity: with a publication of
+    all tables every refresh fails."""
+    without = run_sql(
+        "SELECT relname FROM pg_class"
+        " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
+        " AND relreplident <> 'f' AND NOT EXISTS ("
+        "SELECT FROM pg_index WHERE indrelid = pg_class.oid AND (indisprimary OR indisreplident))"
+    )
+    assert without == []
+
+
+# Pauses and limits
+
+
+def test_a_prune_while_paused_changes_nothing(lived: Callable[[str], None]) -> None:
+    """Fails when days are closed to writers before the pause is noticed."""
+    lived("2026-11-07")
+    refresh_and_seal()
+    pause()
+    before = run_sql("SELECT last_value FROM usage_raw_kept_from")
+    with pytest.raises(RefreshPausedError, match=r"Nothing was changed\. Run: manage\.py resume"):
+        prune()
+    assert run_sql("SELECT last_value FROM usage_raw_kept_from") == before
+    run_sql(f"{INSERT} VALUES (1, '2026-11-02 18:00Z', 7, 7)")
+    resume()
+    prune()
+    assert run_sql("SELECT last_value FROM usage_raw_kept_from") > before
+
+
+def test_a_transaction_timeout_of_the_role_does_not_end_a_refresh(
+    lived: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when the limit is not lifted: the server then ends the session of the refresh."""
+    if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    run_sql("SET transaction_timeout = '1s'")
+    original = repair.repair_late_keys
+
+    def slowly(state: UsageState, changes: Changes) -> int:
+        run_sql("SELECT pg_sleep(1.5)")
+        return original(state, changes)
+
+    monkeypatch.setattr(repair, "repair_late_keys", slowly)
+    refresh_totals()
+
+
+def test_a_command_names_the_transaction_timeout_that_ended_it(
+    lived: Callable[[str], None], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when a command says no more than that the database is away."""
+    if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    monkeypatch.setattr(usage_status, "read_status", lambda: run_sql("SELECT pg_sleep(2)"))
+    with restored(dump(path)) as name:
+        run_sql(f"ALTER DATABASE {name} SET transaction_timeout = '500ms'")
+        connection.close()
+        with pytest.raises(CommandError, match=r"is 500ms, .* SET transaction_timeout = 0"):
+            call_command("usage_status")

@@ -5,9 +5,10 @@ from datetime import date
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, InterfaceError, ProgrammingError
+from django.db import DatabaseError, InterfaceError
 
 from usage.errors import UsageError
+from usage.services.advice import advice_on
 from usage.services.locks import is_of_server
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
@@ -30,15 +31,9 @@ class UsageCommand(BaseCommand):
             return super().execute(*args, **options)
         except UsageError as error:
             raise CommandError(str(error)) from error
-        except ProgrammingError as error:
-            if "does not exist" not in str(error):
-                raise
-            raise CommandError(
-                f"The database is not migrated: {str(error).splitlines()[0]}. "
-                "Run: manage.py migrate",
-                returncode=DATABASE_AWAY,
-            ) from error
         except (DatabaseError, InterfaceError) as error:
+            if (advice := advice_on(error)) is not None:
+                raise CommandError(f"{advice}.", returncode=DATABASE_AWAY) from error
             if not is_of_server(error):
                 raise
             raise CommandError(

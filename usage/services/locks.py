@@ -15,6 +15,9 @@ SERIALIZATION_FAILURE = "40001"
 # Of a materialized view that was never filled.
 NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
+UNIQUE_VIOLATION = "23505"
+
+FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5
@@ -58,6 +61,9 @@ def take_refresh_lock(*, wait_seconds: float = 0) -> None:
             cursor.execute(
                 f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_REFRESH_SECONDS}s'"
             )
+            if connection.pg_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # type: ignore[attr-defined]
+                # That of a role is for its requests; the statements here have limits of their own.
+                cursor.execute("SET LOCAL transaction_timeout = 0")
             if wait_seconds:
                 cursor.execute(f"SET LOCAL lock_timeout = '{wait_seconds}s'")
             cursor.execute(

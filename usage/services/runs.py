@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
 from usage.services import tallies
+from usage.services.advice import advice_on
 from usage.services.locks import is_of_server, refresh_is_on
 
 KEEP_DAYS = 90
@@ -27,9 +28,11 @@ def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
         if is_of_server(error):
             raise  # the database is away, which every caller knows how to say
         first_line = str(error).strip().partition("\n")[0]
+        advice = (
+            advice_on(error) or f"{first_line}. Was this release migrated? Run: manage.py migrate"
+        )
         raise RefreshFailedError(
-            f"The refresh could not begin, the earlier totals stay: {first_line}. Was this release "
-            "migrated? Run: manage.py migrate"
+            f"The refresh could not begin, the earlier totals stay. {advice}"
         ) from error
 
 
