@@ -36,7 +36,7 @@ class DatabaseTask(Task):
             raise Reject("of another database", requeue=False)
 
 
-def use_own_queue(app: Celery) -> str:
+def use_own_queue(app: "Celery[Any]") -> str:
     """Let the worker or beat use the queue of its database; returns the key of the database.
 
     Waits while the database is away or not migrated: without it nothing could be done.
