@@ -69,6 +69,15 @@ def test_not_ready_when_the_totals_are_too_old(state: None) -> None:
     assert checks["totals_populated"][0] is True
 
 
+def test_not_ready_while_sequences_are_behind_the_state(state: None) -> None:
+    """A restore left them: triggers would not notice changes of days that are sealed."""
+    UsageState.objects.update(sealed_before="2026-11-01")
+    checks = ask(503)
+    assert checks["sequences"] == (False, health.SEQUENCES_BEHIND)
+    run_sql("SELECT setval('usage_logging_before', date '2026-11-01' - date '1999-12-31')")
+    ask(200)
+
+
 def test_age_allowed_is_that_of_the_setting(state: None, settings: LazySettings) -> None:
     settings.USAGE_MAX_AGE_SECONDS = 600
     UsageState.objects.update(as_of=Now() - timedelta(seconds=400))
