@@ -5,7 +5,6 @@ it would remove totals that are right. So no repair removes more than a hundredt
 a day, unless an operator says so.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -43,8 +42,3 @@ def removals(day: date) -> Removals:
     with connection.cursor() as cursor:
         cursor.execute(query + COUNT_REMOVALS, {"first_day": day, "last_day": day})
         return Removals(day, *cursor.fetchone())
-
-
-def too_many(days: Iterable[date]) -> list[Removals]:
-    """The days of which a repair would remove more than it may."""
-    return [found for found in map(removals, days) if found.are_too_many]
