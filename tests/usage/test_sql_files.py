@@ -220,6 +220,8 @@ def test_late_keys_of_a_new_database_are_those_of_its_first_migrate(tmp_path: Pa
             assert "manage.py switch_late_keys" in refused.stdout + refused.stderr, arguments
         back = run("manage.py", "migrate", "usage", "0010", **window)
         assert "switch_late_keys first" in back.stderr
+        # The migrations behind that one were taken back already: this release needs them.
+        assert run("manage.py", "migrate", **window).returncode == 0
         assert run("manage.py", "switch_late_keys", **triggers).returncode == 0
         assert run("manage.py", "migrate", "usage", "0010", **triggers).returncode == 0
         again = run("manage.py", "migrate", **window)
