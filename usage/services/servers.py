@@ -157,8 +157,8 @@ def _work_at(replica: str, work: Callable[[], T]) -> T:
 
 
 def _identity_of_primary() -> Identity | None:
-    """None while the primary is away: nobody waits for it more often than for others."""
-    if _left_out.get(PRIMARY, 0) > time.monotonic():
+    """None while the primary is away: a request that must read there finds out when it is back."""
+    if PRIMARY in _left_out:
         return None
     try:
         with at(PRIMARY):
