@@ -13,7 +13,7 @@ from benchmarks.raw import add, execute, fill
 from benchmarks.refresh import ours
 from usage.models import UsageState
 from usage.services.clock import today
-from usage.services.sealing import move_forward
+from usage.services.sequences import move_forward
 
 # Few spend much: a price is that of its subscription and type, times a chance of the day.
 SEALED_DAY = """

@@ -77,7 +77,7 @@ def started_cluster() -> Iterator[Cluster]:
         def start(server: PostgreSQL, name: str) -> None:
             stack.callback(server.stop)
             server.start()
-            _lead(name, server)
+            lead(name, server)
 
         primary = PostgreSQL(places.give(here / "0", account), here / "0.log", thrown_away=True)
         start(primary, servers.PRIMARY)
@@ -101,7 +101,7 @@ def _lead_back(ours: dict[str, Any]) -> None:
     connections.settings[servers.PRIMARY].update(ours)
 
 
-def _lead(name: str, server: PostgreSQL) -> None:
+def lead(name: str, server: PostgreSQL) -> None:
     """Let Django find the server by this name."""
     address = dj_database_url.parse(server.url(), conn_max_age=None)
     if name in connections.settings:

@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from tests.connections import ask, run_sql
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.models import UsageState
-from usage.services import fences, repair, sealing
+from usage.services import fences, repair, sealing, sequences
 from usage.services.changes import Changes
 
 READ_COMMITTED, REPEATABLE_READ = "READ COMMITTED", "REPEATABLE READ"
@@ -34,7 +34,7 @@ class SteppedSeal:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.act: Callable[[int], object] = lambda _step: None
-        move_forward = sealing.move_forward
+        move_forward = sequences.move_forward
         draw_fence, repair_keys = fences.draw_fence, repair.repair_late_keys
         self.passed: set[int] = set()
 

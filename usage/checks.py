@@ -10,9 +10,10 @@ from django.db import ProgrammingError
 
 from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
 from usage.operations.proxies import uncounted_proxy
-from usage.services import lock_room, triggers
+from usage.services import lock_room, sequences, triggers
 from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
-from usage.services.roles import missing_grants, unlimited_analysts
+from usage.services.placement import statements_to_lead_back
+from usage.services.roles import missing_grants, public_functions, unlimited_analysts
 from usage.services.startup import (
     captures_as_this_release,
     refuse_misread_time_zone,
@@ -45,6 +46,50 @@ def roles_have_their_privileges(
             )
         )
     return warnings
+
+
+@register(Tags.database)
+def functions_are_their_owners(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    if "default" not in (databases or []):
+        return []
+    return [
+        Warning(
+            "Everybody may run a function that only its owner should.",
+            hint=f"Run: {statement}; or: manage.py migrate",
+            id="usage.W009",
+        )
+        for statement in public_functions()
+    ]
+
+
+@register(Tags.database)
+def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+    """Warnings, since an error would keep a restored database from being migrated."""
+    if "default" not in (databases or []):
+        return []
+    try:
+        statements, behind = statements_to_lead_back(), sequences.behind()
+    except ProgrammingError:
+        return []  # not migrated yet
+    found: list[CheckMessage] = [
+        Warning(
+            "The triggers on the raw tables log late keys in another schema than theirs.",
+            hint=f"Run: {statement}; then: manage.py verify_usage --repair",
+            id="usage.W010",
+        )
+        for statement in statements
+    ]
+    found += [
+        Warning(
+            f"The sequence {sequence} has not reached {day}, as usage_state has it.",
+            hint="A restore left it behind. Run: manage.py check_restore",
+            id="usage.W011",
+        )
+        for sequence, day in behind.items()
+    ]
+    return found
 
 
 @register(Tags.database)

@@ -105,6 +105,18 @@ class CaptureOffError(UsageError):
     """A trigger on a raw table is off, so changes of sealed days are not captured."""
 
 
+class MisplacedTotalsError(UsageError):
+    """Sealed totals and open totals overlap, so readers would count records twice."""
+
+
+class SearchPathError(UsageError):
+    """Triggers on the raw records write to another schema than the one these tables are in."""
+
+
+class TooManyRemovalsError(UsageError):
+    """Raw records are missing: computing the day again would remove totals that are right."""
+
+
 class DistributionError(UsageError):
     """The raw records cannot be spread over servers."""
 

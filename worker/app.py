@@ -5,13 +5,22 @@ import os
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from celery import Celery, Task
-from celery.signals import beat_init, setup_logging, task_postrun, task_prerun, worker_init
+from celery.signals import (
+    beat_init,
+    before_task_publish,
+    celeryd_init,
+    setup_logging,
+    task_postrun,
+    task_prerun,
+    worker_init,
+)
 from django.conf import settings
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from worker.identity import DatabaseTask, use_own_queue
 from worker.schedule import beat_schedule
 
-app = Celery("usage", broker=settings.REDIS_URL)
+app = Celery("usage", broker=settings.REDIS_URL, task_cls=DatabaseTask)
 app.conf.update(
     beat_schedule=beat_schedule(),
     timezone="UTC",
@@ -19,12 +28,31 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
-    task_default_queue="usage",
     # A refresh that waits behind another would only be skipped: take one message at a time.
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
 app.autodiscover_tasks(["worker"])
+
+
+# The key of the database that this worker or beat was started for.
+_database = ""
+
+
+@celeryd_init.connect
+@beat_init.connect
+def know_the_database(**_kwargs: object) -> None:
+    """Before the worker listens to a queue, and before beat sends."""
+    global _database
+    _database = use_own_queue(app)
+
+
+@before_task_publish.connect
+def name_the_database(*, headers: dict[str, object], **_kwargs: object) -> None:
+    """Messages of beat and of the worker itself; a process of the web names its own."""
+    from usage.services.identity import HEADER
+
+    headers.setdefault(HEADER, _database)
 
 
 @setup_logging.connect

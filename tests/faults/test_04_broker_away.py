@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import redis
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
@@ -15,7 +16,7 @@ from tests.connections import ask, wait_until
 from tests.faults.installation import Installation
 from tests.faults.trials import Trials
 
-QUEUE = "usage"
+QUEUES = "usage-????????????????"
 # How long Valkey is away, and the interval of refreshes.
 FULL, SHORT = (20.0, 15), (5.0, 2)
 # What beyond its interval the refresh itself may take on a busy machine.
@@ -63,10 +64,9 @@ class Reader:
 
 def messages(broker: redis.Redis) -> int:
     """Refreshes that wait for a worker, and those that one has taken and not done."""
-    waiting, taken = broker.llen(QUEUE), broker.hlen("unacked")
-    assert isinstance(waiting, int)
-    assert isinstance(taken, int)
-    return waiting + taken
+    queues: Any = broker.keys(QUEUES)
+    counts: list[Any] = [*map(broker.llen, queues), broker.hlen("unacked")]
+    return sum(counts)
 
 
 def successes(session: Connection, since: datetime) -> int:

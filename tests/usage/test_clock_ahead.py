@@ -13,7 +13,7 @@ from tests.connections import run_sql
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.models import DataUsageRecord, LateKeys, RefreshRun, UsageState
-from usage.services import reached_day, sealing
+from usage.services import reached_day, sealing, sequences
 from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
 from usage.services.reopen import reopen
 from usage.services.retention import prune
@@ -200,7 +200,7 @@ def test_days_announced_before_they_were_opened_again_are_not_sealed(
 ) -> None:
     """Fails when a refresh that announced days draws their fence although nobody logs them."""
     set_today(FAR_AHEAD)
-    moved = sealing.move_forward
+    moved = sequences.move_forward
 
     def move_and_be_undone(sequence: str, day: date) -> None:
         moved(sequence, day)

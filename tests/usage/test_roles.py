@@ -24,10 +24,10 @@ DECIDED = """
     usage_import_turn         -              r             -
     usage_index_care          -              -             -
     usage_late_key            -              -             r
-    usage_logging_before      -              -             -
+    usage_logging_before      -              -             r
     usage_monthly             r              -             -
     usage_period_total        -              -             r
-    usage_raw_kept_from       -              -             -
+    usage_raw_kept_from       -              -             r
     usage_refresh_lock        -              -             -
     usage_refreshrun          -              -             arw
     usage_refreshrun_id_seq   -              -             -

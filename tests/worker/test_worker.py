@@ -7,19 +7,23 @@ from pathlib import Path
 import pytest
 import redis
 from celery.schedules import crontab
+from django.conf import LazySettings
+from django.core.management import call_command
 from django.test import override_settings
 from rest_framework.test import APIClient
 
 from bin import processes
-from tests.connections import wait_until
+from tests.connections import ask, second_session, wait_until
 from tests.factories import data_record, make_subscription
-from tests.processes import started
+from tests.processes import broker_url, database_url, scratch_database, started
+from tests.restoring import connected_to
 from usage.models import RefreshRun, UsageState
+from usage.services import identity, requests
+from usage.services.identity import queue_name
 from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.requests import request_refresh
 from worker.app import app
 from worker.schedule import beat_schedule
-
-QUEUE = "usage"
 
 
 @pytest.mark.usefixtures("only_default_partitions")
@@ -86,8 +90,10 @@ def test_worker_that_was_away_finds_no_queue_of_refreshes(
     """Fails when messages don't expire: each of them is then a refresh."""
     log = tmp_path / "log"
     with started(processes.beat(str(tmp_path / "schedule")), broker, log):
-        wait_until(lambda: broker.llen(QUEUE) >= 3, seconds=30, what="beat to send refreshes")
-    expired = broker.llen(QUEUE)
+        wait_until(
+            lambda: broker.llen(queue_name()) >= 3, seconds=30, what="beat to send refreshes"
+        )
+    expired = broker.llen(queue_name())
     subprocess.run(["sleep", "1.1"], check=True)
     with started(processes.worker("test@%h"), broker, log):
         # The partitions a new worker asks for stand behind what waited before it came.
@@ -96,9 +102,56 @@ def test_worker_that_was_away_finds_no_queue_of_refreshes(
             seconds=30,
             what="the worker to reach its own message",
         )
-        wait_until(lambda: broker.llen(QUEUE) == 0, what="the queue to be empty")
+        wait_until(lambda: broker.llen(queue_name()) == 0, what="the queue to be empty")
     assert expired >= 3
     assert RefreshRun.objects.count() == 0
+
+
+def runs_in(database: str) -> list[tuple[str, str]]:
+    with second_session(dbname=database) as session:
+        return ask(session, "SELECT trigger, status FROM usage_refreshrun ORDER BY id")
+
+
+@pytest.mark.usefixtures("only_default_partitions")
+def test_worker_of_another_database_takes_no_message_of_this_one(
+    broker: redis.Redis, tmp_path: Path, settings: LazySettings
+) -> None:
+    """Two databases with one broker. Fails when they share a queue, and when a worker runs what
+    names another database."""
+    settings.REDIS_URL = broker_url(broker)
+    log = tmp_path / "log"
+    with scratch_database() as other:
+        with connected_to(other):
+            call_command("migrate", verbosity=0)
+            queue_of_other = queue_name()
+        assert queue_of_other != queue_name()
+        ours = identity.read("default")
+        assert ours is not None
+        environment = {"DATABASE_URL": database_url(other)}
+        with started(processes.worker("test@%h"), broker, log, **environment):
+            run = request_refresh()
+            for key in (ours.key, None):
+                requests._sender(settings.REDIS_URL).send_task(
+                    "worker.tasks.refresh",
+                    queue=queue_of_other,
+                    headers={identity.HEADER: key} if key else {},
+                )
+            wait_until(
+                lambda: log.read_text().count("Refused worker.tasks.refresh") == 2,
+                seconds=30,
+                what="both messages to be refused",
+            )
+            assert runs_in(other) == []
+            assert broker.llen(queue_name()) == 1
+        assert ours.key in log.read_text()
+        # The worker of this database finds its message.
+        with started(processes.worker("test@%h"), broker, log):
+            wait_until(
+                lambda: RefreshRun.objects.get(pk=run.pk).status == "success",
+                seconds=30,
+                what="the run to succeed",
+            )
+        assert runs_in(other) == []
 
 
 @override_settings(USAGE_REFRESH_SECONDS=7)

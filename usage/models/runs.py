@@ -3,6 +3,7 @@
 from datetime import date
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.functions import RandomUUID
 from django.db import models
 from django.db.models import Q
 
@@ -71,6 +72,21 @@ class UsageState(models.Model):
     )
     paused_at = models.DateTimeField(
         null=True, db_comment="Since when refreshes are paused; NULL if they are not."
+    )
+    uuid = models.UUIDField(
+        db_default=RandomUUID(),
+        editable=False,
+        db_comment="Identifies the data of this database; a dump and a replica have the same.",
+    )
+    timeline = models.IntegerField(
+        null=True, db_comment="Timeline of the server at the last refresh; NULL if there was none."
+    )
+    place = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        db_comment="Server, database and file of usage_period_total at the last refresh; empty if "
+        "there was none.",
     )
 
     class Meta:

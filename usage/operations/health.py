@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from usage.operations.bounded import NoAnswerError, ask_broker, ask_database
 from usage.operations.replicas import Replica, look_at_replicas
-from usage.services import triggers
+from usage.services import sequences, triggers
 
 # Each look opens a session of the database: a process takes no more looks than this.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -26,10 +26,14 @@ TOTALS = f"""
     SELECT
         usage_state.as_of IS NOT NULL AND view.relispopulated,
         coalesce(extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float, 0),
+        EXISTS ({sequences.BEHIND}),
         (SELECT count(*) FROM ({triggers.FAULTS}) AS faults)
     FROM usage_state
     INNER JOIN pg_class AS view ON view.oid = 'usage_daily_open'::regclass
-"""  # noqa: S608 - a constant
+"""  # noqa: S608 - constants
+
+SEQUENCES_REACHED = "The sequences have reached the state."
+SEQUENCES_BEHIND = "A restore left sequences behind: refresh_usage moves them, before writers come."
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +75,15 @@ def look() -> list[Check]:
 
 def _database() -> Iterator[Check]:
     try:
-        populated, age, faults = ask_database(TOTALS, parameters=triggers.PARAMETERS)
+        populated, age, is_behind, faults = ask_database(TOTALS, parameters=triggers.PARAMETERS)
     except NoAnswerError as error:
         logger.warning("Not ready: the database %s: %s", error, error.__cause__)
         yield Check("database", False, f"The database {error}.")
-        for name in ["totals_populated", "totals_age", "capture"]:
+        for name in ["sequences", "totals_populated", "totals_age", "capture"]:
             yield Check(name, False, "Not known without the database.")
         return
     yield Check("database", True, "The database answers.")
+    yield Check("sequences", not is_behind, SEQUENCES_BEHIND if is_behind else SEQUENCES_REACHED)
     most = settings.USAGE_MAX_AGE_SECONDS
     if populated:
         yield Check("totals_populated", True, "The totals are filled.")

@@ -7,24 +7,31 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from usage.operations.bounded import NoAnswerError, ask_database
-from usage.services import servers
+from usage.services import identity, servers
+from usage.services.identity import Identity, fault_of_replica
 
 # By the clock of the replica, whose as_of is the one that it has replayed.
-AGE = """
-    SELECT extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float FROM usage_state
-"""
+AGE = f"""
+    SELECT
+        extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float,
+        {identity.COLUMNS}
+    FROM usage_state
+"""  # noqa: S608 - a constant
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Replica:
-    """What a replica said: the age of its totals in seconds, None where it has none or is away."""
+    """What a replica said: the age of its totals in seconds, None where it has none or is left out.
+
+    `fault` says why it is left out; it is foreign when it answers and is no replica of the primary.
+    """
 
     name: str
     age_seconds: float | None
-    # Of a replica that is away, what happened.
     fault: str | None = None
+    is_foreign: bool = False
 
     @property
     def is_fresh(self) -> bool:
@@ -37,14 +44,30 @@ def look_at_replicas() -> list[Replica]:
     names = servers.replicas()
     if not names:
         return []
-    with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        return list(pool.map(_look, names))
+    with ThreadPoolExecutor(max_workers=len(names) + 1) as pool:
+        primary = pool.submit(_identity_of_primary)
+        found = list(pool.map(_look, names))
+        return [_compared(replica, known, primary.result()) for replica, known in found]
 
 
-def _look(name: str) -> Replica:
+def _look(name: str) -> tuple[Replica, Identity | None]:
     try:
-        (age,) = ask_database(AGE, name)
+        age, *known = ask_database(AGE, name)
     except NoAnswerError as error:
         logger.warning("The server %s %s: %s", name, error, error.__cause__)
-        return Replica(name, None, str(error))
-    return Replica(name, age)
+        return Replica(name, None, str(error)), None
+    return Replica(name, age), Identity(*known)
+
+
+def _identity_of_primary() -> Identity | None:
+    try:
+        return Identity(*ask_database(identity.IDENTITY))
+    except NoAnswerError:
+        return None  # a check of its own says so
+
+
+def _compared(replica: Replica, known: Identity | None, primary: Identity | None) -> Replica:
+    if known is None or not (fault := fault_of_replica(known, primary)):
+        return replica
+    logger.warning("The server %s %s.", replica.name, fault)
+    return Replica(replica.name, None, fault, is_foreign=True)

@@ -50,7 +50,12 @@ def _replicas(found: list[Replica]) -> Iterator[Metric]:
     yield _gauge(
         "usage_replicas_away",
         "Replicas that do not answer; the other servers answer for them.",
-        sum(replica.fault is not None for replica in found),
+        sum(replica.fault is not None and not replica.is_foreign for replica in found),
+    )
+    yield _gauge(
+        "usage_replicas_foreign",
+        "Servers that are left out because they are no replicas of the primary.",
+        sum(replica.is_foreign for replica in found),
     )
     yield _gauge(
         "usage_replicas_behind",

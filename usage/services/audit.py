@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from usage.errors import RefreshRunningError
+from usage.errors import RefreshRunningError, TooManyRemovalsError
 from usage.models import RefreshRun, UsageState
 from usage.services import periods, sealing
 from usage.services.audit_sql import (
@@ -24,6 +24,7 @@ from usage.services.changes import Changes
 from usage.services.locks import begin_totals, take_refresh_lock
 from usage.services.overflow import large_sums_named
 from usage.services.refresh import refresh_now
+from usage.services.removals import Removals, removals
 from usage.services.repair import reseal
 from usage.services.startup import compare_settings
 
@@ -56,8 +57,9 @@ class Difference:
 class AuditReport:
     """What an audit compared and what differs; at most 1,000 differences of each kind are named.
 
-    `open_days_left_out` says why open days were not compared, if they were not. `repaired` is true
-    after a repair that a second look found complete.
+    `open_days_left_out` says why open days were not compared, if they were not. `withheld` are the
+    days of which a repair would remove more totals than it may. `repaired` is true after a repair
+    that a second look found complete.
     """
 
     sealed_days: int = 0
@@ -67,6 +69,7 @@ class AuditReport:
     differences: list[Difference] = field(default_factory=list)
     periods_differing: int = 0
     period_differences: list[Difference] = field(default_factory=list)
+    withheld: list[Removals] = field(default_factory=list)
     repaired: bool = False
 
 
@@ -77,14 +80,18 @@ def verify(
     to_date: date | None = None,
     sample: int | None = None,
     repair: bool = False,
+    remove: bool = False,
     progress: Callable[[date], None] = lambda _day: None,
+    announce: Callable[[Removals], None] = lambda _removals: None,
 ) -> AuditReport:
     """Compare the totals of kept days with their raw records, and the totals of periods with those
     of all days, and report each differing key.
 
     Sealed days are compared one by one, each at one snapshot, leaving out the keys that wait for
     repair; open days inside a refresh, at the snapshot of their totals. `sample` compares that
-    many random subscriptions only. `repair` marks the differing keys late and refreshes.
+    many random subscriptions only. `repair` marks the differing keys late and refreshes, but leaves
+    a day as it is of which it would remove more totals than it may; with `remove` it removes them.
+    `announce` gets each wrong day whose repair removes totals, before anything is repaired.
     While sealed days are compared, other refreshes go on. Raises RefreshFailedError when the
     refresh fails, RefreshRunningError when a repair had to wait too long for another one,
     SumTooLargeError when usage adds up to more than a total can hold.
@@ -94,7 +101,7 @@ def verify(
     report.subscriptions = None if sampled_ids is None else len(sampled_ids)
     wrong_days = []
     for day in sealing.kept_sealed_days(UsageState.objects.get(), from_date, to_date):
-        if _compare(report, "usage_daily_sealed", day, day, sampled_ids):
+        if _compare(report, "usage_daily", day, day, sampled_ids):
             wrong_days.append(day)
         report.sealed_days += 1
         progress(day)
@@ -103,7 +110,14 @@ def verify(
     if run is not None:
         run.keys_differing = report.differing + report.periods_differing
         run.save(update_fields=["keys_differing"])
+    for found in map(removals, wrong_days):
+        if found.removed:
+            announce(found)
+        if found.are_too_many and not remove:
+            report.withheld.append(found)
     if repair and (report.differing or report.periods_differing):
+        withheld = {found.day for found in report.withheld}
+        wrong_days = [day for day in wrong_days if day not in withheld]
         for day in wrong_days:
             _mark_late(day)
         if report.periods_differing:
@@ -111,20 +125,25 @@ def verify(
         _refresh_patiently()
         again = AuditReport()
         for day in wrong_days:
-            _compare(again, "usage_daily_sealed", day, day, None)
+            _compare(again, "usage_daily", day, day, None)
         _compare_periods(again, sampled_ids)
-        report.repaired = not again.differing and not again.periods_differing
+        report.repaired = not (again.differing or again.periods_differing or withheld)
     return report
 
 
 @large_sums_named()
 def rebuild(
-    *, from_date: date, to_date: date, progress: Callable[[date], None] = lambda _day: None
+    *,
+    from_date: date,
+    to_date: date,
+    remove: bool = False,
+    progress: Callable[[date], None] = lambda _day: None,
 ) -> int:
     """Compute the kept days again, each in a transaction of its own; returns the rows changed.
 
     Readers see each day before or after. Cut off, it can be run again from the day it got to.
-    Open days are computed by a refresh. Raises RefreshRunningError while another one is on.
+    Open days are computed by a refresh. Raises RefreshRunningError while another one is on, and
+    without `remove` TooManyRemovalsError at a day that would lose more totals than it may.
     """
     changed = 0
     for day in sealing.kept_sealed_days(UsageState.objects.get(), from_date, to_date):
@@ -133,6 +152,11 @@ def rebuild(
             state = UsageState.objects.get()
             compare_settings(state)
             if day >= (state.raw_kept_from or date.min):
+                if not remove and (found := removals(day)).are_too_many:
+                    raise TooManyRemovalsError(
+                        f"The days before {day} are computed again. On {found}. Restore the raw "
+                        "records, or run again from this day with --remove to remove the totals."
+                    )
                 changes = Changes()
                 changed += reseal(state, day, changes)
                 periods.apply_changes(changes)

@@ -13,11 +13,19 @@ DIFFERING = """
         {sampled}
     ),
 
+    -- Added up, since a key that both halves of usage_daily hold is counted twice by readers.
     found AS MATERIALIZED (
         SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
+            subscription_id,
+            day,
+            usage_type,
+            sum(total_price) AS total_price,
+            sum(total_usage)::bigint AS total_usage,
+            sum(record_count)::bigint AS record_count,
+            max(last_usage_at) AS last_usage_at
         FROM {relation}
         WHERE day BETWEEN %(first_day)s AND %(last_day)s {and_sampled}
+        GROUP BY subscription_id, day, usage_type
     ),
 
     unequal AS (
@@ -87,6 +95,12 @@ NAME_THEM = """
 MARK_THEM_LATE = """
     INSERT INTO usage_late_key (subscription_id, day, usage_type)
     SELECT subscription_id, day, usage_type FROM differing
+"""
+COUNT_REMOVALS = """
+    SELECT
+        (SELECT count(*) FROM found),
+        (SELECT count(*) FROM differing WHERE expected_count IS NULL),
+        EXISTS (SELECT FROM expected)
 """
 SAMPLED = "subscription_id = ANY(%(sample)s)"
 

@@ -12,6 +12,8 @@ from usage.services.locks import (
     QUERY_CANCELED,
     READ_ONLY,
     SERIALIZATION_FAILURE,
+    UNIQUE_VIOLATION,
+    is_of_server,
     sqlstate,
 )
 
@@ -45,7 +47,13 @@ def explain(error: BaseException) -> str | None:
         case code if code == INSUFFICIENT_PRIVILEGE:
             return (
                 f"The login of DATABASE_URL may not do this: {first_line}. Use that of the owner "
-                "of the tables, or see docs/roles.md for what each role may do."
+                "of the tables, or see docs/roles.md for what each role may do. A restore makes "
+                "the owner right by: pg_restore --no-owner --role=ROLE"
+            )
+        case code if code == UNIQUE_VIOLATION and "_pkey" in first_line:
+            return (
+                f"A sequence is behind its table: {first_line}. A restore or logical replication "
+                "left it behind. Run: manage.py check_restore"
             )
         case code if code == OUT_OF_MEMORY and "shared memory" in first_line:
             return f"The server has no room for more locks: {first_line}. {lock_advice()}"
@@ -54,6 +62,8 @@ def explain(error: BaseException) -> str | None:
                 f"The server is short of resources: {first_line}. Free disk space, memory or "
                 "connections."
             )
+        case None if is_of_server(error) and "closed the connection" in first_line:
+            return _transaction_timeout()
         case _:
             return None
 
@@ -90,3 +100,20 @@ def _who_holds_tables() -> str:
     if not found:
         return "The lock is free again: try again."
     return f"Held by: {'; '.join(map(str, found))}"
+
+
+def _transaction_timeout() -> str | None:
+    """The driver loses the reason why the server ended a session; a new session shows the limit."""
+    connection.close()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_user, current_setting('transaction_timeout', TRUE)")
+            role, limit = cursor.fetchone()
+    except (DatabaseError, InterfaceError):
+        return None
+    if limit in {None, "0"}:
+        return None
+    return (
+        f"The server ended the session. The transaction_timeout of {role} is {limit}, which may be "
+        f"too short for this command: ALTER ROLE {role} SET transaction_timeout = 0"
+    )

@@ -15,8 +15,9 @@ from usage.services import open_view, periods, triggers
 from usage.services.changes import Changes
 from usage.services.distribution import distributed_tables
 from usage.services.locks import begin_without_writers
+from usage.services.restores import days_without_records
 from usage.services.retention import is_closing
-from usage.services.sealing import move_forward
+from usage.services.sequences import move_forward
 from usage.sql import capture
 
 
@@ -45,6 +46,12 @@ def _refuse_to_open(state: UsageState) -> None:
         raise LateKeysChangedError(
             "Days are being dropped. Set USAGE_LATE_KEYS=triggers and the days to keep as they "
             "were, and run first: manage.py prune_usage"
+        )
+    without = days_without_records(state.raw_kept_from or date.min, state.sealed_before or date.min)
+    if without:
+        raise LateKeysChangedError(
+            f"{len(without)} sealed days have totals and no raw record, the first is "
+            f"{without[0][0]}: open, they would lose their totals. Run: manage.py check_restore"
         )
 
 

@@ -18,6 +18,9 @@ INSUFFICIENT_PRIVILEGE = "42501"
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 OUT_OF_MEMORY = "53200"
 READ_ONLY = "25006"
+UNIQUE_VIOLATION = "23505"
+
+FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
 # How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
 RAW_LOCK_SECONDS = 5
@@ -61,6 +64,9 @@ def take_refresh_lock(*, wait_seconds: float = 0) -> None:
             cursor.execute(
                 f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_REFRESH_SECONDS}s'"
             )
+            if connection.pg_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # type: ignore[attr-defined]
+                # That of a role is for its requests; the statements here have limits of their own.
+                cursor.execute("SET LOCAL transaction_timeout = 0")
             if wait_seconds:
                 cursor.execute(f"SET LOCAL lock_timeout = '{wait_seconds}s'")
             cursor.execute(

@@ -12,6 +12,7 @@ from datetime import date
 from django.db import connection
 
 from usage.models import PeriodTotal
+from usage.services.audit_sql import DIFFERING_PERIODS
 from usage.services.changes import Changes
 
 logger = logging.getLogger(__name__)
@@ -228,6 +229,25 @@ def fill() -> str:
         cursor.execute(COUNT_WRONG)
         (wrong,) = cursor.fetchone()
     return f"The totals of months were added up again from all days: {wrong} were wrong or missing."
+
+
+def compare_all() -> str:
+    """Compare every total of a period with the daily totals; fill them anew if one differs.
+
+    Returns the remark of fill(), empty when nothing differs.
+    """
+    if are_right():
+        return ""
+    return fill() or "The totals of months were missing and were added up from all days."
+
+
+def are_right() -> bool:
+    """Whether every total of a period is what the daily totals add up to; reads all of both."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            DIFFERING_PERIODS.format(sampled=""), {"all_days": ALL_DAYS, "limit": 1, "sample": None}
+        )
+        return not cursor.fetchall()
 
 
 def _apply_notes() -> None:

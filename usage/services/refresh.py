@@ -21,10 +21,12 @@ from usage.models import LateKeys, RefreshRun, UsageState
 from usage.services import (
     clock,
     faults,
+    identity,
     locks,
     open_view,
     overflow,
     periods,
+    placement,
     repair,
     runs,
     sealing,
@@ -172,6 +174,7 @@ def _refresh(
                 "Run: manage.py resume_refresh"
             )
         with timed(phases, "compare"):
+            placement.refuse_misplaced(state)
             changes = Changes()
             before = open_view.fingerprint()
         open_from = state.sealed_before or date.min
@@ -195,7 +198,7 @@ def _refresh(
         with timed(phases, "periods"):
             _remark(run, _keep_periods(state, changes, before, open_from))
             state.open_digest = open_rows.fingerprint
-            state.save(update_fields=["open_digest"])
+            state.save(update_fields=["open_digest", "timeline", "place"])
         if then is not None:
             with timed(phases, "check"):
                 then(state, run)
@@ -236,9 +239,23 @@ def _keep_periods(
     state: UsageState, changes: Changes, before: Decimal | None, open_from: date
 ) -> str:
     """Bring the period totals to what the daily totals add up to; returns a remark if that was more
-    than adding the changes."""
+    than adding the changes.
+
+    Where the table is not the one of the last refresh, all of it is compared once.
+    """
+    known_place = state.place
+    state.timeline, state.place = identity.place()
     if state.open_digest is None:
         return periods.fill()
+    remark = _add_changes(state, changes, before, open_from)
+    if known_place != state.place:
+        return periods.compare_all() or remark
+    return remark
+
+
+def _add_changes(
+    state: UsageState, changes: Changes, before: Decimal | None, open_from: date
+) -> str:
     if before == state.open_digest:
         return periods.apply_changes(changes)
     first_day = min(open_from, changes.first_day or open_from)

@@ -16,7 +16,7 @@ from usage.services.changes import Changes
 from usage.services.locks import begin_without_writers, take_refresh_lock
 from usage.services.refresh import refresh_now
 from usage.services.retention import is_closing
-from usage.services.sealing import DAY_ZERO, move_back
+from usage.services.sequences import DAY_ZERO, move_back
 from usage.services.startup import compare_settings
 
 

@@ -12,11 +12,10 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from usage.errors import BrokerAwayError, RefreshInProgressError
 from usage.models import RefreshRun
-from usage.services import runs
+from usage.services import identity, runs
 from usage.services.locks import refresh_is_on
 from usage.services.refresh import refresh
 
-QUEUE = "usage"
 TASK = "worker.tasks.refresh_requested"
 BROKER_SECONDS = 3
 
@@ -41,9 +40,16 @@ def request_refresh() -> RefreshRun:
         if current is None:
             raise
         raise RefreshInProgressError(current) from error
+    database = identity.read("default")
+    assert database is not None  # noqa: S101 - migrations make the row of state
     try:
         _sender(settings.REDIS_URL).send_task(
-            TASK, args=[run.pk], queue=QUEUE, expires=settings.USAGE_REFRESH_SECONDS, retry=False
+            TASK,
+            args=[run.pk],
+            queue=identity.queue_of(database),
+            headers={identity.HEADER: database.key},
+            expires=settings.USAGE_REFRESH_SECONDS,
+            retry=False,
         )
     except BrokerError as error:
         RefreshRun.objects.filter(pk=run.pk).update(

@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from psycopg2 import sql
 
-from usage.errors import CaptureOffError, RefreshRunningError
+from usage.errors import CaptureOffError, RefreshPausedError, RefreshRunningError
 from usage.models import LateKey, RefreshRun, UsageState
 from usage.services import periods, reached_day, triggers
 from usage.services.changes import FINGERPRINT, Changes
@@ -42,7 +42,7 @@ from usage.services.partitions import (
 )
 from usage.services.reached_day import ReachedDay
 from usage.services.refresh import refresh_now
-from usage.services.sealing import DAY_ZERO, day_of, move_forward
+from usage.services.sequences import DAY_ZERO, day_of, move_forward
 from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
@@ -178,6 +178,13 @@ def _close(first_kept: date) -> date:
         state = UsageState.objects.get()
         # What is closed by the settings of another database stays closed.
         compare_settings(state)
+        if state.paused_at is not None:
+            # Closed days must be repaired by a refresh before they are dropped.
+            raise RefreshPausedError(
+                f"Refreshes are paused since {state.paused_at:%Y-%m-%d %H:%M:%S} UTC, and no day "
+                "can be dropped without one. Nothing was changed. Run: manage.py resume_refresh, "
+                "then: manage.py prune_usage"
+            )
         closed_before = closed_until()
         is_pending = is_closing(state)
         if is_pending and not is_from_another_server(state.raw_fence):

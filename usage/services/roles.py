@@ -37,6 +37,9 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_state": READ,
         # A user that is deleted owns no subscription any more.
         "usage_subscription": "SELECT, UPDATE (owner_id)",
+        # Readiness compares them with the state.
+        "usage_logging_before": READ,
+        "usage_raw_kept_from": READ,
         # Live answers and records are read from these by functions without rights of their own.
         "usage_daily_sealed": READ,
         "usage_late_key": READ,
@@ -71,6 +74,19 @@ WHERE
         )
     )
 ORDER BY wanted.role, wanted.privileges, wanted.relation
+"""
+
+# Only the owner may run these. A restore without privileges (pg_restore -x) lets everybody.
+OWNERS_FUNCTIONS = ("usage_log_late_keys()", "usage_close_days(date)")
+PUBLIC_FUNCTIONS = """
+SELECT function.oid::regprocedure::text
+FROM unnest(%s::text[]) AS names (name)
+INNER JOIN pg_proc AS function ON function.oid = to_regprocedure(names.name)
+CROSS JOIN LATERAL aclexplode(
+    coalesce(function.proacl, acldefault('f', function.proowner))
+) AS privilege
+WHERE privilege.grantee = 0 AND privilege.privilege_type = 'EXECUTE'
+ORDER BY names.name
 """
 
 # A login does not inherit the settings of its group.
@@ -143,11 +159,21 @@ def missing_grants(using: str = "default") -> list[MissingGrant]:
 
 
 def grant_missing(using: str = "default") -> None:
-    """Grant what is left to grant to the roles that exist."""
+    """Grant what is left to grant to the roles that exist, and revoke what everybody may do."""
+    for statement in public_functions(using):
+        with connections[using].cursor() as cursor:
+            cursor.execute(statement)
     for grant in missing_grants(using):
         if grant.role_exists:
             with connections[using].cursor() as cursor:
                 cursor.execute(str(grant))
+
+
+def public_functions(using: str = "default") -> list[str]:
+    """The statements that keep everybody from functions that only the owner may run."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(PUBLIC_FUNCTIONS, [list(OWNERS_FUNCTIONS)])
+        return [f"REVOKE EXECUTE ON FUNCTION {name} FROM public" for (name,) in cursor]
 
 
 def unlimited_analysts(using: str = "default") -> list[str]:

@@ -26,14 +26,12 @@ def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
     except DatabaseError as error:
         if is_of_server(error):
             raise  # the database is away, which every caller knows how to say
-        if (cause := faults.explain(error)) is not None:
-            raise RefreshFailedError(
-                f"The refresh could not begin, the earlier totals stay. {cause}"
-            ) from error
         first_line = str(error).strip().partition("\n")[0]
+        cause = faults.explain(error) or (
+            f"{first_line}. Was this release migrated? Run: manage.py migrate"
+        )
         raise RefreshFailedError(
-            f"The refresh could not begin, the earlier totals stay: {first_line}. Was this release "
-            "migrated? Run: manage.py migrate"
+            f"The refresh could not begin, the earlier totals stay. {cause}"
         ) from error
 
 

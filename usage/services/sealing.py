@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from psycopg2 import sql
 
 from usage.models import UsageState
-from usage.services import clock, reached_day
+from usage.services import clock, reached_day, sequences
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import retry_locked, take_refresh_lock
@@ -23,12 +23,10 @@ from usage.services.partitions import (
     day_partitions,
     leaf_partitions,
 )
+from usage.services.sequences import day_of, move_forward
 from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
-
-# The local day of the earliest record may be the last of 1999; no record is before it.
-DAY_ZERO = date(1999, 12, 31)
 
 # One transaction seals for about this long, so that readers see progress and a kill costs little.
 SEAL_SECONDS = 60
@@ -61,17 +59,19 @@ SEAL_DAYS = f"""
 def prepare() -> str:
     """Announce the next days to seal, when there are any: log first, then draw the fence.
 
-    Returns a remark for the run where the clock is too far ahead for retention, else "".
-
     Runs on its own, before the transaction of the refresh. A writer whose trigger did not see the
-    new logging_before began before the fence, and the days wait for it to end.
+    new logging_before began before the fence, and the days wait for it to end. Returns a remark
+    when a sequence was behind the state, or the clock is too far ahead for retention; else "".
     """
+    return f"{_catch_up_sequences()} {_announce()}".strip()
+
+
+def _announce() -> str:
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
         # Other settings may have other days open, and no day that was closed is opened again.
         compare_settings(state)
-        _catch_up_sequences(state)
         if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
             return ""
         remark = str(reached_day.behind(state) or "")
@@ -136,45 +136,28 @@ def _close_days(first_kept: date) -> None:
         )
 
 
-def _catch_up_sequences(state: UsageState) -> None:
-    """A partial restore or logical replication brings the state without the sequences."""
-    for sequence, day in [
-        ("usage_logging_before", state.sealed_before),
-        ("usage_raw_kept_from", state.raw_kept_from),
-    ]:
-        if day is not None:
-            move_forward(sequence, day)
+def _catch_up_sequences() -> str:
+    """A restore or logical replication may bring the state without the sequences.
 
-
-def day_of(sequence: str) -> date:
-    """The day that triggers read now from one of the two sequences."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT last_value FROM {sequence}")  # noqa: S608 - one of two names
-        (number,) = cursor.fetchone()
-    return DAY_ZERO + timedelta(number)
-
-
-def move_forward(sequence: str, day: date) -> None:
-    """Move a day number that triggers read. It never goes back, and no rollback undoes it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
-            f" FROM {sequence} WHERE last_value < %(number)s",
-            {"number": (day - DAY_ZERO).days},
-        )
-
-
-def move_back(sequence: str, day: date) -> None:
-    """Move a day number that triggers read back to this day, where it is ahead.
-
-    Only for days that are neither sealed nor announced: changes of these must be logged.
+    Returns a remark when a sequence was behind. Every fence goes first: a process that is killed
+    between the two leaves no fence that was drawn before its sequence moved.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
-            f" FROM {sequence} WHERE last_value > %(number)s",
-            {"number": (day - DAY_ZERO).days},
-        )
+    with transaction.atomic(durable=True):
+        take_refresh_lock()
+        compare_settings(UsageState.objects.get())
+        behind = sequences.behind()
+        if not behind:
+            return ""
+        UsageState.objects.update(fence=None, raw_fence=None)
+    for sequence, day in behind.items():
+        move_forward(sequence, day)
+    names = " and ".join(behind)
+    logger.error("The sequences were behind the state: %s. They were moved forward.", names)
+    return (
+        f"{names} were behind usage_state, as after a restore without the values of sequences, and "
+        "were moved forward. Records of earlier days that were written since the restore may be "
+        "missing from the totals. Run: manage.py verify_usage --repair"
+    )
 
 
 def seal(state: UsageState, changes: Changes) -> int:

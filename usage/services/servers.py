@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
+from usage.services import identity
+from usage.services.identity import Identity
 from usage.services.locks import (
     DEADLOCK,
     NOT_POPULATED,
@@ -24,6 +27,7 @@ from usage.services.locks import (
     is_of_server,
     sqlstate,
 )
+from usage.services.membership import StrangerError, refuse_stranger
 from usage.services.silence import SilentServerError
 
 PRIMARY = "default"
@@ -114,7 +118,8 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
     """What work(), which only reads, comes to on the first server that can answer.
 
     The order is `first`, the replicas at random, the primary; those that were away come last. Each
-    is asked once. Raises the error of the last one asked, or the first that is no server's fault.
+    is asked once, and a server that is no replica of the primary never. Raises the error of the
+    last one asked, or the first that is no server's fault.
     """
     if not replicas():
         return afresh(work)
@@ -125,9 +130,11 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
             connections[server].close()
         try:
             with at(server):
-                answer = afresh(work)
+                answer = afresh(work if server == PRIMARY else partial(_work_at, server, work))
         except NotHereError:
             continue
+        except StrangerError as error:
+            _leave_out(server, error)
         except (DatabaseError, InterfaceError) as error:
             if _is_away(error):
                 _leave_out(server, error)
@@ -142,6 +149,24 @@ def read(work: Callable[[], T], *, first: str | None = None) -> T:
             return answer
     assert failure is not None  # noqa: S101 - the primary answers or fails
     raise failure
+
+
+def _work_at(replica: str, work: Callable[[], T]) -> T:
+    refuse_stranger(replica, _identity_of_primary)
+    return work()
+
+
+def _identity_of_primary() -> Identity | None:
+    """None while the primary is away: a request that must read there finds out when it is back."""
+    if PRIMARY in _left_out:
+        return None
+    try:
+        with at(PRIMARY):
+            return afresh(lambda: identity.read(PRIMARY))
+    except (DatabaseError, InterfaceError) as error:
+        if _is_away(error):
+            _leave_out(PRIMARY, error)
+        return None
 
 
 def _order(first: str | None) -> list[str]:

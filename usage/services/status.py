@@ -24,7 +24,7 @@ from usage.services.partitions import (
     partition_days,
 )
 from usage.services.retention import closed_until
-from usage.services.sealing import DAY_ZERO
+from usage.services.sequences import DAY_ZERO
 
 RELATIONS = [
     *RAW_TABLES,

@@ -17,6 +17,7 @@ from usage.services import repair
 from usage.services.changes import Changes
 from usage.services.locks import retry_locked
 from usage.services.partitions import LOCK_MILLISECONDS, TRIES
+from usage.services.removals import removals
 from usage.services.sealing import kept_sealed_days
 from usage.sql import capture
 
@@ -150,8 +151,14 @@ def audit_next_day(state: UsageState, changes: Changes) -> str:
         state.unaudited_days = None
         return ""
     day, *left = days
-    changed = repair.reseal(state, day, changes)
     state.unaudited_days = left or None
+    if (found := removals(day)).are_too_many:
+        return (
+            f"Triggers on raw tables were off or changed, but {day} was not computed again, since "
+            f"raw records are missing: on {found}. Restore them, or run: "
+            "manage.py verify_usage --repair --remove"
+        )
+    changed = repair.reseal(state, day, changes)
     return (
         f"Triggers on raw tables were off or changed, so {day} was computed again: {changed} "
         f"totals were wrong. {len(left)} days are left."

@@ -11,7 +11,7 @@ from tests.connections import ON_CITUS
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from usage.models import LateKey
 from usage.services import clock
-from usage.services.requests import QUEUE
+from usage.services.identity import queue_name
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def queue(broker: redis.Redis, settings: LazySettings) -> Callable[[], int]:
     settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
 
     def waiting() -> int:
-        found = broker.llen(QUEUE)
+        found = broker.llen(queue_name())
         assert isinstance(found, int)
         return found
 

@@ -13,8 +13,9 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import client_of
 from tests.usage.api.asking import fill_totals, get, only_error, pages
 from usage.models import RefreshRun, Scope
-from usage.services.requests import QUEUE, TASK, run_requested
-from worker.app import app
+from usage.services.identity import queue_name
+from usage.services.requests import TASK, run_requested
+from worker.app import app, know_the_database
 
 PATH = "/api/v1/refreshes/"
 
@@ -127,9 +128,10 @@ def test_the_worker_runs_what_was_asked_for(state: None, queue: Callable[[], int
     assert RefreshRun.objects.count() == 1
 
 
-def test_the_worker_listens_where_requests_are_sent() -> None:
+def test_the_worker_listens_where_requests_are_sent(state: None) -> None:
     app.loader.import_default_modules()
-    assert app.conf.task_default_queue == QUEUE
+    know_the_database()
+    assert app.conf.task_default_queue == queue_name()
     assert TASK in app.tasks
 
 

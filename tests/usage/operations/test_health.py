@@ -16,6 +16,7 @@ from usage.operations import health
 
 ALL_WELL = {
     "database": "The database answers.",
+    "sequences": "The sequences have reached the state.",
     "totals_populated": "The totals are filled.",
     "broker": "The broker answers.",
 }
@@ -66,6 +67,15 @@ def test_not_ready_when_the_totals_are_too_old(state: None) -> None:
     assert checks["totals_age"][0] is False
     assert "at most 180 s" in checks["totals_age"][1]
     assert checks["totals_populated"][0] is True
+
+
+def test_not_ready_while_sequences_are_behind_the_state(state: None) -> None:
+    """A restore left them: triggers would not notice changes of days that are sealed."""
+    UsageState.objects.update(sealed_before="2026-11-01")
+    checks = ask(503)
+    assert checks["sequences"] == (False, health.SEQUENCES_BEHIND)
+    run_sql("SELECT setval('usage_logging_before', date '2026-11-01' - date '1999-12-31')")
+    ask(200)
 
 
 def test_age_allowed_is_that_of_the_setting(state: None, settings: LazySettings) -> None:

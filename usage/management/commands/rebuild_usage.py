@@ -26,6 +26,12 @@ class Command(UsageCommand):
                 dest=f"{name}_date",
                 required=True,
             )
+        parser.add_argument(
+            "--remove",
+            action="store_true",
+            help="remove also more than a hundredth of the totals of a day, where there are no raw "
+            "records for them",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["from_date"] > options["to_date"]:
@@ -40,7 +46,10 @@ class Command(UsageCommand):
                     bar.update()
 
                 changed = rebuild(
-                    from_date=options["from_date"], to_date=options["to_date"], progress=progress
+                    from_date=options["from_date"],
+                    to_date=options["to_date"],
+                    remove=options["remove"],
+                    progress=progress,
                 )
         except UsageError as error:
             again = f" Go on with --from {reached[-1]}." if reached else ""

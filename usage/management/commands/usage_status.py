@@ -10,6 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.operations.replicas import Replica, look_at_replicas
 from usage.services.status import Status, read_status
 from usage.services.zones import differences_in_kept_days
 
@@ -30,12 +31,14 @@ class Command(UsageCommand):
         if options["json"]:
             answer = {
                 **asdict(status),
+                "replicas": [asdict(replica) for replica in look_at_replicas()],
                 "fresh": status.is_fresh,
                 "zone_data_differences": differences,
             }
             self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
         else:
-            for name, text in _lines(status, differences):
+            lines = [*_lines(status, differences), *map(_replica, look_at_replicas())]
+            for name, text in lines:
                 self.stdout.write(one_line(f"{name:<14}{text}"))
         if not status.is_fresh:
             sys.exit(1)
@@ -109,6 +112,14 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
         lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
     lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
     return lines
+
+
+def _replica(replica: Replica) -> tuple[str, str]:
+    if replica.fault is not None:
+        return "replica", f"{replica.name} {replica.fault}: it is left out"
+    if replica.age_seconds is None:
+        return "replica", f"{replica.name} has no totals yet"
+    return "replica", f"{replica.name}: {replica.age_seconds:.0f} s old"
 
 
 def _audit(run: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from usage.management.base import UsageCommand, day
 from usage.models import PeriodTotal
 from usage.services.audit import AuditReport, Difference, verify
+from usage.services.removals import Removals
 
 
 class Command(UsageCommand):
@@ -25,29 +26,51 @@ class Command(UsageCommand):
         parser.add_argument(
             "--repair", action="store_true", help="compute the differing keys again and refresh"
         )
+        parser.add_argument(
+            "--remove",
+            action="store_true",
+            help="let --repair remove more than a hundredth of the totals of a day, where "
+            "there are no raw records for them",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["sample"] is not None and not 1 <= options["sample"] <= 100_000:
             raise CommandError("--sample must be from 1 to 100000.")
         if (options["from_date"] or date.min) > (options["to_date"] or date.max):
             raise CommandError("--from must not be after --to.")
+        if options["remove"] and not options["repair"]:
+            raise CommandError("--remove is for --repair: name both.")
         with tqdm(unit=" days", disable=None) as bar:
 
             def progress(_day: date) -> None:
                 bar.update()
+
+            def announce(found: Removals) -> None:
+                is_kept = found.are_too_many and not options["remove"]
+                verb = "leaves" if is_kept else "removes"
+                bar.clear()
+                self.stdout.write(f"{found}. A repair {verb} them.")
 
             report = verify(
                 from_date=options["from_date"],
                 to_date=options["to_date"],
                 sample=options["sample"],
                 repair=options["repair"],
+                remove=options["remove"],
                 progress=progress,
+                announce=announce,
             )
         self._print(report)
         if report.open_days_left_out:
             raise CommandError(f"The open days were not compared. {report.open_days_left_out}")
         if report.repaired:
             return
+        if report.withheld:
+            raise CommandError(
+                f"{len(report.withheld)} days have too few raw records to compute their totals "
+                "again, as after a restore without raw records. Restore the raw records, or run "
+                "again with --repair --remove to remove the totals that have none."
+            )
         if report.differing:
             raise CommandError(
                 f"{report.differing} keys differ. Run again with --repair, and find out who wrote "

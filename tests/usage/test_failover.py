@@ -1,0 +1,165 @@
+"""Servers that are no replicas of the primary, and a failover as docs/restores.md says it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from io import StringIO
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client
+from pytest_django.plugin import DjangoDbBlocker
+from rest_framework.test import APIClient
+
+from tests.cluster import NAMES, Cluster, kill, lead, started_cluster
+from tests.connections import ask, run_sql, wait_until
+from tests.factories import client_of, data_record
+from tests.factories import refresh_totals as refresh
+from tests.given import anna_and_bob
+from tests.usage.api.asking import answer
+from tests.usage.operations.scraping import TOKEN, scrape, value
+from usage.models import Subscription
+from usage.operations import health
+from usage.services import identity, membership, servers
+from usage.services.restores import check_restore
+
+REPLICA1, REPLICA2 = NAMES
+
+
+@pytest.fixture
+def cluster(
+    django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> Iterator[Cluster]:
+    """A cluster of its own: a server that was promoted is no replica ever again."""
+    settings.USAGE_METRICS_TOKEN = TOKEN
+    monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.1)
+    monkeypatch.setattr(membership, "COMPARE_SECONDS", 0)
+    monkeypatch.setattr(servers, "_left_out", {})
+    monkeypatch.setattr(membership, "_compared_at", {})
+    monkeypatch.setattr(membership, "_primary", None)
+    with django_db_blocker.unblock(), started_cluster() as cluster:
+        anna_and_bob()
+        run_sql("SELECT setval('usage_subscription_id_seq', 2)")
+        refresh()
+        yield cluster
+
+
+@pytest.fixture
+def prices(cluster: Cluster) -> Callable[[], set[str]]:
+    """The total of Anna in 40 answers, of which each server has its part."""
+    client = client_of(User.objects.create_user("client"))
+    cluster.catch_up()
+    return lambda: {price_of_anna(client) for _ in range(40)}
+
+
+def price_of_anna(client: APIClient) -> str:
+    found = answer(client, "usage/totals", "subscription_id=1&usage_type=data")
+    return found["results"][0]["total_price"]
+
+
+def make_totals_differ(cluster: Cluster, name: str) -> None:
+    """Another customer's amounts, as far as anybody who asks can see."""
+    cluster.ask(name, "UPDATE usage_datausagerecord SET price = price + 7777")
+    cluster.ask(name, "REFRESH MATERIALIZED VIEW usage_daily_open")
+    cluster.ask(name, "UPDATE usage_period_total SET total_price = total_price + 7777")
+
+
+def assert_named(name: str, fault: str) -> None:
+    """Readiness, metrics and status say which server is left out and why."""
+    response = Client().get("/health/ready")
+    assert response.status_code == 503
+    checks = {check["name"]: check["detail"] for check in json.loads(response.content)["checks"]}
+    assert fault in checks[name]
+    found = scrape()
+    assert value(found, "usage_replicas_foreign") == 1
+    assert value(found, "usage_replicas_away") == 0
+    out = StringIO()
+    call_command("usage_status", stdout=out)
+    [line] = [line for line in out.getvalue().splitlines() if f"{name} " in line]
+    assert fault in line
+    assert "it is left out" in line
+
+
+def test_a_replica_that_was_promoted_answers_nothing(
+    cluster: Cluster, prices: Callable[[], set[str]]
+) -> None:
+    """Fails when a server is asked for totals because it answers."""
+    before = prices()
+    assert len(before) == 1
+    cluster.ask(REPLICA1, "SELECT pg_promote()")
+    make_totals_differ(cluster, REPLICA1)
+    assert prices() == before
+    assert_named(REPLICA1, "is not a replica but takes writes itself")
+
+
+def test_a_replica_with_another_database_answers_nothing(
+    cluster: Cluster, prices: Callable[[], set[str]]
+) -> None:
+    """A copy has the same uuid. Fails when the name of the database is no part of its identity."""
+    before = prices()
+    connections[servers.PRIMARY].close()
+    for name in NAMES:
+        connections[name].close()
+    cluster.ask(
+        servers.PRIMARY,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = 'usage' AND pid <> pg_backend_pid()",
+    )
+    with closing(cluster.primary.connect("postgres")) as session:
+        ask(session, "CREATE DATABASE other TEMPLATE usage OWNER usage")
+    with closing(cluster.primary.connect("other")) as session:
+        ask(session, "UPDATE usage_period_total SET total_price = total_price + 7777")
+    cluster.catch_up()
+    connections.settings[REPLICA2]["NAME"] = "other"
+    try:
+        assert prices() == before
+        assert_named(REPLICA2, "has another database than the primary")
+        [primary, other] = [identity.read(name) for name in (servers.PRIMARY, REPLICA2)]
+        assert primary is not None
+        assert other is not None
+        assert (primary.uuid, primary.system) == (other.uuid, other.system)
+        assert primary.key != other.key
+    finally:
+        connections[REPLICA2].close()
+        connections.settings[REPLICA2]["NAME"] = "usage"
+
+
+def test_failover_as_the_page_says_it(cluster: Cluster, prices: Callable[[], set[str]]) -> None:
+    """The old primary is dead, one replica is promoted, and the other one follows it.
+
+    Fails when a replica that has not reached the new primary yet answers, or never again does.
+    """
+    before = prices()
+    kill(cluster.primary)
+    assert prices() == before
+    cluster.ask(REPLICA1, "SELECT pg_promote()")
+    promoted = cluster.replicas[REPLICA1]
+    lead(servers.PRIMARY, promoted)
+    connections[REPLICA1].close()
+    del connections[REPLICA1], connections.settings[REPLICA1]
+
+    problems = [found.problem for found in check_restore()]
+    assert problems == ["No refresh has run since this database came here."]
+    data_record(Subscription.objects.get(id=1), "2026-11-03T10:00:00Z", "1", 1)
+    refresh()
+    assert check_restore() == []
+    known = identity.read(servers.PRIMARY)
+    assert known is not None
+    assert known.timeline == 2
+    after = prices()
+    assert len(after) == 1
+    assert after != before
+    assert_named(REPLICA2, "follows another timeline than the primary")
+
+    follow = f"host={promoted.socket} port=5432 user=postgres"
+    cluster.ask(REPLICA2, f"ALTER SYSTEM SET primary_conninfo = '{follow}'")
+    cluster.ask(REPLICA2, "SELECT pg_reload_conf()")
+    wait_until(
+        lambda: value(scrape(), "usage_replicas_foreign") == 0, seconds=60, what="it to follow"
+    )
+    assert prices() == after
+    assert Client().get("/health/ready").status_code == 200

@@ -1,0 +1,26 @@
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from usage.management.base import UsageCommand
+from usage.services.restores import check_restore
+
+
+class Command(UsageCommand):
+    help = (
+        "After a restore, an upgrade of the server or a switch-over: say what is left to do, in "
+        "order, before writers and workers come. Changes nothing; exits 1 when something is left. "
+        "Example: manage.py check_restore"
+    )
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        findings = check_restore()
+        for number, finding in enumerate(findings, 1):
+            self.stdout.write(f"{number}. {finding.problem}")
+            self.stdout.write(f"   Next step: {finding.step}")
+        if findings:
+            raise CommandError(
+                f"{len(findings)} {'thing is' if len(findings) == 1 else 'things are'} left to do. "
+                "Take the first step and run check_restore again."
+            )
+        self.stdout.write("Nothing is left to do: workers and writers may come.")

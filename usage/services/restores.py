@@ -1,0 +1,172 @@
+"""What a restore, an upgrade of the server or a switch-over left undone, and the next step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.apps import apps
+from django.db import connection, transaction
+from django.db.models import AutoField
+from psycopg2 import sql
+
+from usage.models import UsageState
+from usage.services import identity, open_view, periods, placement, roles, sequences
+from usage.services.partitions import RAW_TABLES
+
+# Sealed days whose raw records are said to be kept, with the number of their totals.
+KEPT_DAYS = """
+    SELECT day, count(*)
+    FROM usage_daily_sealed
+    WHERE day >= %s AND day < %s
+    GROUP BY day
+    ORDER BY day
+"""
+
+REFRESH = "manage.py refresh_usage"
+VERIFY = "manage.py verify_usage, then with --repair"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as a refresh needs it, and the step that mends it."""
+
+    problem: str
+    step: str
+
+
+def check_restore() -> list[Finding]:
+    """What is left to do, in the order in which to do it. Reads only; takes a look at every sealed
+    total and at one raw record of each kept day."""
+    with transaction.atomic():
+        state = UsageState.objects.get()
+        return [
+            *_grants(),
+            *_keys_behind(),
+            *_search_path(),
+            *_misplaced(state),
+            *_sequences(),
+            *_days_without_records(state),
+            *_months(state),
+        ]
+
+
+def days_without_records(first: date, end: date) -> list[tuple[date, int]]:
+    """The sealed days from first up to end, excluded, that have totals and not one raw record; each
+    with the number of its totals."""
+    with connection.cursor() as cursor:
+        cursor.execute(KEPT_DAYS, [first, end])
+        return [(day, totals) for day, totals in cursor.fetchall() if not _has_records(day)]
+
+
+def _has_records(day: date) -> bool:
+    with connection.cursor() as cursor:
+        # The bounds in terms of usage_date let the server skip the other partitions.
+        cursor.execute("SELECT usage_day_start(%s), usage_day_end(%s)", [day, day])
+        bounds = cursor.fetchone()
+        for table in RAW_TABLES:
+            cursor.execute(
+                sql.SQL(
+                    "SELECT EXISTS (SELECT FROM {} WHERE usage_date >= %s AND usage_date < %s"
+                    " AND usage_day(usage_date) = %s)"
+                ).format(sql.Identifier(table)),
+                [*bounds, day],
+            )
+            (exists,) = cursor.fetchone()
+            if exists:
+                return True
+    return False
+
+
+def _grants() -> Iterator[Finding]:
+    for statement in [
+        *(str(grant) for grant in roles.missing_grants() if grant.role_exists),
+        *roles.public_functions(),
+    ]:
+        yield Finding(f"A privilege is not as migrate leaves it: {statement}", "manage.py migrate")
+
+
+def _keys_behind() -> Iterator[Finding]:
+    """Numbers that a sequence would give out again, as on a subscriber of logical replication."""
+    with connection.cursor() as cursor:
+        for model in apps.get_models(include_auto_created=True):
+            key, table = model._meta.pk, model._meta.db_table
+            if not isinstance(key, AutoField) or not model._meta.managed or model._meta.proxy:
+                continue
+            assert key.column is not None  # noqa: S101 - a primary key has one
+            cursor.execute("SELECT pg_get_serial_sequence(%s, %s)", [table, key.column])
+            (sequence,) = cursor.fetchone()
+            if sequence is None:
+                continue
+            cursor.execute(
+                sql.SQL("SELECT max({}) FROM {}").format(
+                    sql.Identifier(key.column), sql.Identifier(table)
+                )
+            )
+            (highest,) = cursor.fetchone()
+            cursor.execute("SELECT coalesce(pg_sequence_last_value(%s::regclass), 0)", [sequence])
+            (reached,) = cursor.fetchone()
+            if (highest or 0) > reached:
+                yield Finding(
+                    f"The sequence {sequence} is at {reached}, {table} at {highest}: the next row "
+                    "would be refused as a duplicate.",
+                    f"SELECT setval('{sequence}', {highest});",
+                )
+
+
+def _search_path() -> Iterator[Finding]:
+    for statement in placement.statements_to_lead_back():
+        yield Finding(
+            "The triggers on the raw tables log late keys in another schema than theirs.",
+            f"{statement}; then {VERIFY}",
+        )
+
+
+def _misplaced(state: UsageState) -> Iterator[Finding]:
+    day = placement.first_misplaced_day(state)
+    if day is not None:
+        yield Finding(
+            f"Totals of {day} are sealed, but usage_state says that days are sealed only before "
+            f"{state.sealed_before or 'none'}: its row is not that of the dump.",
+            "DELETE FROM usage_state; then pg_restore --data-only --table=usage_state and "
+            "--table=usage_logging_before --table=usage_raw_kept_from; then manage.py "
+            "check_restore again",
+        )
+
+
+def _sequences() -> Iterator[Finding]:
+    for sequence, day in sequences.behind().items():
+        yield Finding(
+            f"The sequence {sequence} has not reached {day}, as usage_state has it: changes of "
+            "earlier days go unnoticed, or closed days take records.",
+            f"{REFRESH}, before writers come; if they came before: {VERIFY}",
+        )
+
+
+def _days_without_records(state: UsageState) -> Iterator[Finding]:
+    found = days_without_records(state.raw_kept_from or date.min, state.sealed_before or date.min)
+    if found:
+        days = ", ".join(f"{day} ({totals} totals)" for day, totals in found[:40])
+        last = max(day for day, _ in found)
+        yield Finding(
+            f"Raw records are kept from {state.raw_kept_from or 'the first day'}, but sealed days "
+            f"have none: {days}{' ...' if len(found) > 40 else ''}. Their totals stay.",
+            "Restore the raw records of these days. If they are lost, keep the totals and close "
+            f"these days and those before them: set raw_kept_from in usage_state to "
+            f"'{last + timedelta(1)}'; then {REFRESH}",
+        )
+
+
+def _months(state: UsageState) -> Iterator[Finding]:
+    if not open_view.is_filled() or state.as_of is None:
+        yield Finding("usage_daily_open was never filled.", REFRESH)
+        return
+    if state.open_digest is None:
+        return  # readers add up daily totals, and the next refresh fills the months
+    is_elsewhere = state.place != "" and (state.timeline, state.place) != identity.place()
+    if not periods.are_right():
+        yield Finding(
+            "Totals of months differ from the daily totals.",
+            REFRESH if is_elsewhere else VERIFY,
+        )
+    elif is_elsewhere:
+        yield Finding("No refresh has run since this database came here.", REFRESH)
