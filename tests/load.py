@@ -9,17 +9,20 @@ from datetime import date, timedelta
 from functools import partial
 
 import psycopg2
+import pytest
 from django.db import connection
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
 from tests.connections import ask, run_sql, second_session
 from tests.exact import Ask, Rows, periods_of, plain_totals, stored_periods, totals_of
+from tests.factories import make_subscription, refresh_and_seal, refresh_totals
 from tests.histories import DATA, QUANTITIES, VOICE
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun, UsageState
+from usage.services import clock, retention
 from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh
+from usage.services.refresh import refresh, refresh_now
 from usage.services.retention import prune
 
 SUBSCRIPTIONS = 40
@@ -90,6 +93,29 @@ class Load:
         assert not any(thread.is_alive() for thread in threads)
         if self.failures:
             raise self.failures[0]
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch, *, fence_seconds: float) -> None:
+        """Subscriptions, a first partition, and services that go by the days of this load."""
+        monkeypatch.setattr(clock, "today", self.today)
+        monkeypatch.setattr(retention, "FENCE_SECONDS", fence_seconds)
+        monkeypatch.setattr(
+            retention, "refresh_now", lambda trigger: refresh_now(trigger, then=self.compare)
+        )
+        for number in range(1, SUBSCRIPTIONS + 1):
+            make_subscription(id=number)
+        make_partitions([self.today()])
+        refresh_totals()
+
+    def assert_exact_at_the_end(self) -> None:
+        """With every writer gone, each kept day is exact, and closed days are what they were."""
+        refresh_and_seal()
+        refresh_now(RefreshRun.Trigger.COMMAND, then=self.compare)
+        since = self.kept_from()
+        assert totals_of("usage_daily") == sorted(
+            until_day(self.closed, since) + from_day(plain_totals(), since),
+            key=lambda row: row[:3],
+        )
+        assert run_sql("SELECT count(*) FROM usage_late_key") == [(0,)]
 
     # Writers
 

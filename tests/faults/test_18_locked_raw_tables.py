@@ -15,18 +15,14 @@ import pytest
 from django.conf import LazySettings
 from psycopg2 import errors
 
-from tests.connections import ask, run_sql, second_session
-from tests.exact import plain_totals, totals_of
-from tests.factories import make_subscription, refresh_and_seal, refresh_totals
+from tests.connections import ask, second_session
 from tests.faults.trials import Trials
 from tests.histories import DATA, VOICE, columns
-from tests.load import SUBSCRIPTIONS, Load, closed_until, from_day, until_day
+from tests.load import Load, closed_until
 from usage.errors import RawTableLockedError, RefreshFailedError, RefreshRunningError
 from usage.models import RefreshRun
-from usage.services import clock, retention
 from usage.services.audit import rebuild
-from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh, refresh_now
+from usage.services.refresh import refresh
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 TABLES = [(DATA,), (VOICE,), (DATA, VOICE)]
@@ -164,15 +160,7 @@ def test_totals_stay_exact_while_raw_tables_are_locked_and_reloaded(
     load = LockedTables(trials.seconds(short=25, full=30 * 60))
     settings.USAGE_OPEN_DAYS = 2
     settings.USAGE_RAW_RETENTION_DAYS = 5
-    monkeypatch.setattr(clock, "today", load.today)
-    monkeypatch.setattr(retention, "FENCE_SECONDS", 5.0)
-    monkeypatch.setattr(
-        retention, "refresh_now", lambda trigger: refresh_now(trigger, then=load.compare)
-    )
-    for number in range(1, SUBSCRIPTIONS + 1):
-        make_subscription(id=number)
-    make_partitions([load.today()])
-    refresh_totals()
+    load.prepare(monkeypatch, fence_seconds=5.0)
     load.run(
         *(partial(load.write, LEVELS[number % 3], number) for number in range(4)),
         partial(load.lock_tables, 5),
@@ -182,15 +170,9 @@ def test_totals_stay_exact_while_raw_tables_are_locked_and_reloaded(
         load.rebuild,
         load.pass_days,
     )
-    refresh_and_seal()
-    refresh_now(RefreshRun.Trigger.COMMAND, then=load.compare)
+    load.assert_exact_at_the_end()
     counts = Counter(load.counts)
     for what in sorted(counts):
         trials.count(what, counts[what])
-    since = load.kept_from()
-    assert totals_of("usage_daily") == sorted(
-        until_day(load.closed, since) + from_day(plain_totals(), since), key=lambda row: row[:3]
-    )
-    assert run_sql("SELECT count(*) FROM usage_late_key") == [(0,)]
     for what in ("days sealed", "keys repaired", "locks", "reloads", "rebuilds"):
         assert counts[what] > 0, what

@@ -36,7 +36,6 @@ from usage.services.changes import Changes
 from usage.services.locks import (
     DEADLOCK,
     LOCK_NOT_AVAILABLE,
-    OUT_OF_MEMORY,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
     begin_totals,
@@ -309,18 +308,14 @@ def _explain(error: Exception) -> str:
                 f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
                 "the tables of totals, at the same time; the next run tries again."
             )
-        case code if code == OUT_OF_MEMORY and "shared memory" in first_line:
-            return f"The server has no room for more locks: {first_line}. {faults.lock_advice()}"
-        case code if code and code.startswith("53"):
-            return f"The server is short of resources: {first_line}. Free disk space or memory."
-        case None if locks.is_of_server(error):
-            return (
-                f"{first_line}. The log of the database says why. It ends a session by itself "
-                f"when its worker stands still for {locks.IDLE_REFRESH_SECONDS} s; the next run "
-                "goes on."
-            )
-        case _:
-            return first_line or type(error).__name__
+    if (cause := faults.explain(error)) is not None:
+        return cause
+    if sqlstate(error) is None and locks.is_of_server(error):
+        return (
+            f"{first_line}. The log of the database says why. It ends a session by itself when its "
+            f"worker is frozen for {locks.IDLE_REFRESH_SECONDS} s; the next run goes on."
+        )
+    return first_line or type(error).__name__
 
 
 def _first_line(error: Exception) -> str:
