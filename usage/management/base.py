@@ -1,5 +1,6 @@
 """What every command of ours does with errors: say what to do next, without a traceback."""
 
+import os
 import sys
 from argparse import ArgumentTypeError
 from datetime import date
@@ -15,6 +16,8 @@ from usage.services.locks import is_of_server
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
 DATABASE_AWAY = 2
+# The exit code of a process that SIGPIPE ended.
+BROKEN_PIPE = 141
 
 
 def day(text: str) -> date:
@@ -49,6 +52,10 @@ class UsageCommand(BaseCommand):
                 setattr(self, name, SafeOutput(stream))
         try:
             return super().execute(*args, **options)
+        except BrokenPipeError:
+            # The reader, such as head, has enough. Python flushes again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(BROKEN_PIPE)
         except UsageError as error:
             raise CommandError(str(error)) from error
         except (DatabaseError, InterfaceError) as error:

@@ -1,5 +1,8 @@
 """Commands print nothing that a terminal obeys, whoever wrote it."""
 
+import os
+import subprocess
+import sys
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
@@ -7,8 +10,10 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.db import connection
 from django.db.models.functions import Now
 
+from tests.processes import ROOT, database_url
 from tests.usage.importing import write_records
 from usage.errors import UsageError
 from usage.management import commands
@@ -105,3 +110,21 @@ def test_names_of_files_are_one_line(state: None, tmp_path: Path) -> None:
 
 def test_letters_of_every_script_are_left_as_they_are() -> None:
     assert one_line("zoë Ελένη 李 'x' \\x1b") == "zoë Ελένη 李 'x' \\x1b"
+
+
+def test_sizes_are_plain_text(state: None) -> None:
+    assert " KB\n" in (shown := output_of("usage_status"))
+    assert "\\x" not in shown
+
+
+@pytest.mark.django_db
+def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+    listing = subprocess.run(
+        ["bash", "-c", f"{sys.executable} manage.py usage_status | true"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": database_url(connection.settings_dict["NAME"])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "Traceback" not in listing.stderr

@@ -90,7 +90,7 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
                 "partitions",
                 f"{table}: {partitions['count']} days, {partitions['first_day']} to "
                 f"{partitions['last_day']}; default partition "
-                f"{filesizeformat(partitions['default_bytes'])}",
+                f"{_bytes(partitions['default_bytes'])}",
             )
         )
         if missing := partitions["missing_days"]:
@@ -110,7 +110,7 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
     )
     if status.open_view_bloat is not None:
         lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
-    lines += [("size", f"{table}: {filesizeformat(size)}") for table, size in status.sizes.items()]
+    lines += [("size", f"{table}: {_bytes(size)}") for table, size in status.sizes.items()]
     return lines
 
 
@@ -152,6 +152,11 @@ def _run(run: dict[str, Any]) -> str:
         f"{run['status']}{seconds}, started {_moment(run['started_at'])} by "
         f"{run['trigger']}{rows}{f': {why}' if why else ''}"
     )
+
+
+def _bytes(size: int) -> str:
+    """A size such as 16.0 KB. Django puts a space there that a terminal is not sent as it is."""
+    return filesizeformat(size).replace("\xa0", " ")
 
 
 def _moment(moment: datetime | None) -> str:
