@@ -83,7 +83,7 @@ def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list
     ]
     found += [
         Warning(
-            f"The sequence {sequence} has not reached {day}, as usage_state has it.",
+            f"{sequence} has not reached {day}, as usage_state has it.",
             hint="A restore left it behind. Run: manage.py check_restore",
             id="usage.W011",
         )

@@ -113,6 +113,10 @@ class SearchPathError(UsageError):
     """Triggers on the raw records write to another schema than the one these tables are in."""
 
 
+class DaysWithoutRecordsError(UsageError):
+    """Sealed days have totals and no raw record. Opened again, they would lose their totals."""
+
+
 class TooManyRemovalsError(UsageError):
     """Raw records are missing: computing the day again would remove totals that are right."""
 

@@ -9,9 +9,10 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.db import IntegrityError
 
-from tests.connections import run_sql
+from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from usage.errors import DaysWithoutRecordsError, RefreshRunningError
 from usage.models import DataUsageRecord, LateKeys, RefreshRun, UsageState
 from usage.services import reached_day, sealing, sequences
 from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
@@ -121,7 +122,7 @@ def test_an_outage_is_caught_up_with_in_several_prunes(usage: None, set_today: S
 def test_a_clock_that_is_behind_changes_nothing(usage: None, set_today: SetToday) -> None:
     reached("2026-11-20")
     set_today("2020-01-01")
-    assert reached_day.step().day == date(2026, 11, 20)
+    assert reached_day.next_step(UsageState.objects.get()).day == date(2026, 11, 20)
     prune()
     assert len(days_with_raw_records()) == 10
 
@@ -247,3 +248,39 @@ def test_empty_partitions_far_ahead_are_dropped(
     ]
     assert [partition_days(table) for table in RAW_TABLES] == [[days[0], days[2]], [days[0]]]
     assert days[0] == date.fromisoformat(TODAY) + timedelta(14)
+
+
+@pytest.mark.one_server("records come late")
+def test_prunes_that_are_refused_do_not_move_the_day_reached(
+    usage: None, set_today: SetToday
+) -> None:
+    """Fails when a prune that a worker tries again and again goes three days each time."""
+    refresh_and_seal()
+    prune()
+    before = UsageState.objects.get().reached_day
+    set_today(FAR_AHEAD)
+    with second_session() as session:
+        ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
+        for _ in range(5):
+            with pytest.raises(RefreshRunningError):
+                prune()
+    assert UsageState.objects.get().reached_day == before
+
+
+@pytest.mark.one_server("records come late")
+def test_days_without_raw_records_are_not_opened_again(usage: None, set_today: SetToday) -> None:
+    """Fails when the totals of days go whose raw records a restore left out."""
+    set_today(FAR_AHEAD)
+    refresh_and_seal()
+    set_today("2026-11-10")
+    totals = run_sql("SELECT count(*), sum(total_price) FROM usage_daily")
+    for (leaf,) in run_sql(
+        "SELECT relid::regclass::text FROM pg_partition_tree('usage_datausagerecord')"
+        " WHERE isleaf UNION ALL"
+        " SELECT relid::regclass::text FROM pg_partition_tree('usage_voiceusagerecord')"
+        " WHERE isleaf"
+    ):
+        run_sql(f"TRUNCATE {leaf}")  # straight at the partition, as if it had not been restored
+    with pytest.raises(DaysWithoutRecordsError, match="have totals and no raw record"):
+        reopen()
+    assert run_sql("SELECT count(*), sum(total_price) FROM usage_daily") == totals

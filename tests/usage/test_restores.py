@@ -201,12 +201,12 @@ def test_pending_fence_without_its_sequence_is_drawn_anew(
         assert (state.fence_day, state.sealed_before) == (date(2026, 11, 4), date(2026, 11, 3))
         dump(path)
     with restored(path, *left_out) as name:
-        assert "The sequence usage_logging_before has not reached 2026-11-04" in problems()
+        assert "usage_logging_before has not reached 2026-11-04" in problems()
         with second_session(dbname=name) as writer:
             ask(writer, f"{INSERT} VALUES (2, '2026-11-03 18:00Z', 7, 7)")
             run = refresh_totals()
             assert "usage_logging_before" in run.remark
-            assert "verify_usage --repair" in run.remark
+            assert "The next refreshes audit the sealed days" in run.remark
             assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
             writer.commit()
         refresh_and_seal()
@@ -251,7 +251,7 @@ def test_closed_days_refuse_records_after_the_first_refresh(
     run_sql("UPDATE usage_state SET raw_kept_from = '2026-11-02'")
     refresh_totals()
     with restored(dump(path), *SEQUENCES):
-        assert "The sequence usage_raw_kept_from has not reached 2026-11-02" in problems()
+        assert "usage_raw_kept_from has not reached 2026-11-02" in problems()
         refresh_totals()
         with pytest.raises(Exception, match="the day 2026-11-01 is closed"):
             run_sql(f"{INSERT} VALUES (1, '2026-11-01 18:00Z', 7, 7)")

@@ -16,6 +16,7 @@ from usage.errors import CaptureOffError, RefreshRunningError
 from usage.models import DataUsageRecord, LateKeys, UsageState
 from usage.operations.health import look
 from usage.services import triggers
+from usage.services.audit import verify
 from usage.services.partitions import make_partitions
 from usage.services.retention import closed_until, prune
 from usage.sql import capture
@@ -120,10 +121,10 @@ def test_days_that_a_gap_left_wrong_are_mended_one_a_refresh(sealed_days: None) 
     DataUsageRecord.objects.filter(usage_date__day__lte=2).update(price=7)
     alter(ON, "usage_log_late_keys_update")
     runs = [refresh_totals() for _ in range(4)]
-    assert [run.remark.partition(": ")[2] for run in runs] == [
-        "1 totals were wrong. 2 days are left.",
-        "1 totals were wrong. 1 days are left.",
-        "0 totals were wrong. 0 days are left.",
+    assert [run.remark.partition("again: ")[2] for run in runs] == [
+        "1 totals were wrong, 2 more days to audit.",
+        "1 totals were wrong, 1 more days to audit.",
+        "0 totals were wrong, 0 more days to audit.",
         "",
     ]
     assert "2026-11-01 was computed again" in runs[0].remark
@@ -154,9 +155,12 @@ def test_no_day_is_audited_while_a_trigger_is_off(sealed_days: None) -> None:
     assert_exact()
 
 
-def data_record_late() -> None:
+def data_record_late(subscription_id: int = 1) -> None:
     DataUsageRecord.objects.create(
-        subscription_id=1, usage_date="2026-11-01T13:00:00Z", price="3", kilobytes_used=1
+        subscription_id=subscription_id,
+        usage_date="2026-11-01T13:00:00Z",
+        price="3",
+        kilobytes_used=1,
     )
 
 
@@ -262,3 +266,33 @@ def test_enabling_beside_a_writer_gives_up_and_says_why(
         with pytest.raises(CommandError, match="a writer or reader of raw records held a table"):
             call_command("enable_triggers", stdout=StringIO())
     assert len(triggers.faults()) == 1
+
+
+def test_a_day_that_lacks_records_after_a_gap_stays_unaudited_and_is_not_dropped(
+    sealed_days: None, settings: Any
+) -> None:
+    """Fails when an audit that must not remove totals lets the day go: a prune would make them
+    final."""
+    make_subscription(id=2)
+    data_record_late(2)
+    refresh_totals()
+    settings.USAGE_RAW_RETENTION_DAYS = 3
+    for trigger in ("usage_log_late_keys_insert", "usage_log_late_keys_delete"):
+        alter("DISABLE TRIGGER", trigger)
+    DataUsageRecord.objects.filter(usage_date__day=1, subscription_id=1).delete()
+    data_record_late(2)
+    triggers.enable()
+    runs = [refresh_totals() for _ in range(6)]
+    assert "on 2026-11-01: 1 of 2 totals have no raw record" in runs[0].remark
+    assert "2026-11-01 was computed again" in runs[-1].remark
+    assert UsageState.objects.get().unaudited == [date(2026, 11, 1)]
+    # Late records of the day are in, and the total without records is still there.
+    assert run_sql(
+        "SELECT subscription_id, total_price FROM usage_daily WHERE day = '2026-11-01' ORDER BY 1"
+    ) == [(1, 1), (2, 6)]
+    prune()
+    assert closed_until() == date(2026, 11, 1)
+    verify(repair=True, remove=True)
+    refresh_totals()
+    assert UsageState.objects.get().unaudited == []
+    assert_exact()

@@ -103,8 +103,8 @@ class UsageState(models.Model):
 
     @property
     def unaudited(self) -> list[date]:
-        """The sealed days that may miss changes, oldest first."""
-        return sorted(self.unaudited_days or [])
+        """The sealed days that may miss changes, in the order in which they are audited."""
+        return list(self.unaudited_days or [])
 
     @property
     def has_days_to_seal(self) -> bool:

@@ -50,7 +50,9 @@ def explain(error: BaseException) -> str | None:
                 "of the tables, or see docs/roles.md for what each role may do. A restore makes "
                 "the owner right by: pg_restore --no-owner --role=ROLE"
             )
-        case code if code == UNIQUE_VIOLATION and "_pkey" in first_line:
+        case code if (
+            code == UNIQUE_VIOLATION and "_pkey" in first_line and "usage_daily" not in first_line
+        ):
             return (
                 f"A sequence is behind its table: {first_line}. A restore or logical replication "
                 "left it behind. Run: manage.py check_restore"

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from usage.models import UsageState
 from usage.services import clock
@@ -57,17 +58,17 @@ def next_step(state: UsageState, *, days_passed: bool = False) -> ReachedDay:
     return ReachedDay(max(reached.day, min(reached.today, furthest)), reached.today)
 
 
-def step(*, days_passed: bool = False) -> ReachedDay:
-    """Go the next step and store it; the clock alone decides where `days_passed`.
+def store(reached: ReachedDay) -> None:
+    """Store that retention has reached this day: at the end of a prune, so that one that is refused
+    and tried again goes the same step, not another one.
 
     Raises RefreshRunningError while a refresh is on.
     """
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        reached = next_step(UsageState.objects.get(), days_passed=days_passed)
-        UsageState.objects.exclude(reached_day=reached.day).update(reached_day=reached.day)
-        UsageState.objects.filter(reached_day=None).update(reached_day=reached.day)
-    return reached
+        UsageState.objects.filter(Q(reached_day=None) | Q(reached_day__lt=reached.day)).update(
+            reached_day=reached.day
+        )
 
 
 def behind(state: UsageState) -> ReachedDay | None:

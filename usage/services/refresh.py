@@ -121,7 +121,7 @@ def _carry_out(
 def _remark(run: RefreshRun, text: str) -> None:
     """Add a remark that the run does not have yet."""
     if text and text not in run.remark:
-        run.remark = f"{run.remark} {text}".lstrip()
+        run.remark = f"{run.remark} {text.rstrip('.')}.".lstrip()
 
 
 def _clean_up(run: RefreshRun) -> None:

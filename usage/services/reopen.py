@@ -10,11 +10,13 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
+from usage.errors import DaysWithoutRecordsError, RefreshPausedError
 from usage.models import RefreshRun, UsageState
 from usage.services import clock, open_view, periods
 from usage.services.changes import Changes
 from usage.services.locks import begin_without_writers, take_refresh_lock
 from usage.services.refresh import refresh_now
+from usage.services.restores import days_without_records
 from usage.services.retention import is_closing
 from usage.services.sequences import DAY_ZERO, move_back
 from usage.services.startup import compare_settings
@@ -41,6 +43,10 @@ def reopen() -> Reopened:
         begin_without_writers()
         state = UsageState.objects.get()
         compare_settings(state)
+        if state.paused_at is not None:
+            raise RefreshPausedError(
+                "Refreshes are paused. Nothing was changed. Run first: manage.py resume_refresh"
+            )
         writable_from = _end_closing(state)
         open_from = _unseal(state, today)
         state.reached_day = min(state.reached_day or today, today)
@@ -82,6 +88,11 @@ def _unseal(state: UsageState, today: date) -> date | None:
         state.fence = state.fence_day = None
     if (state.sealed_before or date.min) <= first:
         return None
+    if without := days_without_records(first, state.sealed_before or date.min):
+        raise DaysWithoutRecordsError(
+            f"{len(without)} of the days to open have totals and no raw record, the first is "
+            f"{without[0][0]}: open, they would lose their totals. Run: manage.py check_restore"
+        )
     is_filled = state.open_digest is not None
     Changes()  # add_up_again() notes in its table
     with connection.cursor() as cursor:

@@ -34,6 +34,7 @@ WRITE_FRESH = """
             (fresh.total_price, fresh.total_usage, fresh.record_count)
             IS DISTINCT FROM
             (known.total_price, known.total_usage, known.record_count)
+            AND (fresh.record_count IS NOT NULL OR %(remove)s)
     ),
 
     removed AS (
@@ -44,7 +45,7 @@ WRITE_FRESH = """
             SELECT subscription_id, day, usage_type
             FROM known
             FULL JOIN fresh USING (subscription_id, day, usage_type)
-            WHERE fresh.record_count IS NULL
+            WHERE fresh.record_count IS NULL AND %(remove)s
         ) AS gone
         WHERE
             sealed.subscription_id = gone.subscription_id
@@ -203,12 +204,13 @@ def repair_late_keys(state: UsageState, changes: Changes) -> int:
         }
     whole = _days_cheaper_read_whole(bounds)
     for day, usage_type, _ in whole:
-        _reseal(day, usage_type, changes)
+        _reseal(day, usage_type, changes, remove=True)
     with connection.cursor() as cursor:
         cursor.execute(
             REPAIR_KEYS,
             {
                 **bounds,
+                "remove": True,
                 "days": [day for day, _, _ in whole],
                 "usage_types": [usage_type for _, usage_type, _ in whole],
             },
@@ -219,16 +221,18 @@ def repair_late_keys(state: UsageState, changes: Changes) -> int:
     return by_key + sum(keys for _, _, keys in whole)
 
 
-def reseal(state: UsageState, day: date, changes: Changes) -> int:
-    """Compute a sealed day again; returns how many rows changed."""
+def reseal(state: UsageState, day: date, changes: Changes, *, remove: bool = True) -> int:
+    """Compute a sealed day again; returns how many rows changed. Without `remove` totals that have
+    no raw record stay."""
     if state.sealed_before is None or day >= state.sealed_before:
         raise ValueError(f"{day} is open: the view has its totals")
-    return sum(_reseal(day, usage_type, changes) for usage_type in UsageType.values)
+    return sum(_reseal(day, usage_type, changes, remove=remove) for usage_type in UsageType.values)
 
 
-def _reseal(day: date, usage_type: str, changes: Changes) -> int:
+def _reseal(day: date, usage_type: str, changes: Changes, *, remove: bool) -> int:
+    parameters = {"day": day, "usage_type": usage_type, "remove": remove}
     with connection.cursor() as cursor:
-        cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type})
+        cursor.execute(RESEAL_DAY, parameters)
         changed, fingerprint = cursor.fetchone()
     changes.add_written(fingerprint, day)
     return changed

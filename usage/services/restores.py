@@ -10,7 +10,7 @@ from django.db.models import AutoField
 from psycopg2 import sql
 
 from usage.models import UsageState
-from usage.services import identity, open_view, periods, placement, roles, sequences
+from usage.services import identity, open_view, periods, placement, roles, sequences, triggers
 from usage.services.partitions import RAW_TABLES
 
 # Sealed days whose raw records are said to be kept, with the number of their totals.
@@ -45,6 +45,7 @@ def check_restore() -> list[Finding]:
             *_search_path(),
             *_misplaced(state),
             *_sequences(),
+            *_triggers(),
             *_days_without_records(state),
             *_months(state),
         ]
@@ -136,9 +137,16 @@ def _misplaced(state: UsageState) -> Iterator[Finding]:
 def _sequences() -> Iterator[Finding]:
     for sequence, day in sequences.behind().items():
         yield Finding(
-            f"The sequence {sequence} has not reached {day}, as usage_state has it: changes of "
+            f"{sequence} has not reached {day}, as usage_state has it: changes of "
             "earlier days go unnoticed, or closed days take records.",
             f"{REFRESH}, before writers come; if they came before: {VERIFY}",
+        )
+
+
+def _triggers() -> Iterator[Finding]:
+    for fault in triggers.faults():
+        yield Finding(
+            f"The {fault}: changes of sealed days are not captured.", "manage.py enable_triggers"
         )
 
 

@@ -98,10 +98,7 @@ def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
     it is right. Raises RefreshRunningError while a refresh is on; the next call goes on where this
     one stopped.
     """
-    if dry_run:
-        reached = reached_day.next_step(UsageState.objects.get(), days_passed=days_passed)
-    else:
-        reached = reached_day.step(days_passed=days_passed)
+    reached = reached_day.next_step(UsageState.objects.get(), days_passed=days_passed)
     report = PruneReport(first_kept_day=_first_kept_day(reached.day))
     _tell_if_held(report, reached)
     if report.first_kept_day is not None:
@@ -117,6 +114,8 @@ def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
         report.partitions_dropped += drop_future_partitions(max(reached.day, reached.today))
     if (days := settings.USAGE_TOTALS_RETENTION_DAYS) is not None:
         _prune_totals(report, reached.day - timedelta(days - 1), dry_run=dry_run)
+    if not dry_run and not report.waits_for:
+        reached_day.store(reached)
     return report
 
 
@@ -244,7 +243,8 @@ def _empty(first_kept: date, report: PruneReport) -> None:
     if any(day < first_kept for day in state.unaudited):
         raise RefreshRunningError(
             f"Triggers on raw tables were off or changed, so days before {first_kept} must be "
-            "audited before they are dropped. Each refresh audits one: run prune_usage again."
+            "audited before they are dropped. Each refresh audits one: run prune_usage again. "
+            "usage_status lists these days; a run says which of them lack raw records."
         )
     if first_kept > (state.sealed_before or date.min):
         raise RefreshRunningError(

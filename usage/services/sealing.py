@@ -6,6 +6,7 @@ seal() runs inside the transaction of the refresh, in REPEATABLE READ and under 
 import logging
 import time
 from datetime import date, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -148,15 +149,19 @@ def _catch_up_sequences() -> str:
         behind = sequences.behind()
         if not behind:
             return ""
-        UsageState.objects.update(fence=None, raw_fence=None)
-    for sequence, day in behind.items():
-        move_forward(sequence, day)
+        # Records that came since the restore were not captured: a digest that no triggers have makes
+        # the refreshes audit the kept sealed days.
+        UsageState.objects.update(fence=None, raw_fence=None, capture_digest=UUID(int=0))
+    for name, day in behind.items():
+        if name == sequences.CHECK:
+            _close_days(day)
+        else:
+            move_forward(name, day)
     names = " and ".join(behind)
     logger.error("The sequences were behind the state: %s. They were moved forward.", names)
     return (
-        f"{names} were behind usage_state, as after a restore without the values of sequences, and "
-        "were moved forward. Records of earlier days that were written since the restore may be "
-        "missing from the totals. Run: manage.py verify_usage --repair"
+        f"Moved forward, since usage_state is ahead, as after a restore without the values of "
+        f"sequences: {names}. The next refreshes audit the sealed days, one each."
     )
 
 
@@ -168,7 +173,8 @@ def seal(state: UsageState, changes: Changes) -> int:
     """
     if state.fence_day is None or not state.has_days_to_seal:
         return 0
-    if not (state.is_window or has_passed(state.fence)):
+    # In a window the check that closed the days is the fence: without it no day is sealed.
+    if sequences.behind() if state.is_window else not has_passed(state.fence):
         return 0
     sealed = _seal_until(state, state.fence_day, changes)
     if state.is_window:

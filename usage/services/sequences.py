@@ -12,8 +12,11 @@ from django.db import connection
 # The local day of the earliest record may be the last of 1999; no record is before it.
 DAY_ZERO = date(1999, 12, 31)
 
-# What the two sequences must have reached, by the row of state. In a window a day is closed when
-# it is sealed.
+# In a window a check of the raw tables refuses records of closed days, and has the day in its name.
+CHECK = "usage_raw_kept_from_check"
+
+# What the two sequences, and that check, must have reached, by the row of state. In a window a day
+# is closed when it is sealed.
 BEHIND = """
     SELECT needed.name, needed.day
     FROM usage_state
@@ -30,13 +33,32 @@ BEHIND = """
                 CASE WHEN usage_state.late_keys = 'window' THEN usage_state.fence_day END
             ) AS day,
             (SELECT last_value FROM usage_raw_kept_from) AS reached
+        UNION ALL
+        SELECT
+            'usage_raw_kept_from_check' AS name,
+            CASE
+                WHEN usage_state.late_keys = 'window'
+                    THEN greatest(usage_state.raw_kept_from, usage_state.fence_day)
+            END AS day,
+            (
+                SELECT min(coalesce(closed.day - date '1999-12-31', 0))
+                FROM unnest(ARRAY['usage_datausagerecord', 'usage_voiceusagerecord']) AS raw (name)
+                LEFT JOIN LATERAL (
+                    SELECT substring(conname FROM '[0-9]{4}-[0-9]{2}-[0-9]{2}$')::date AS day
+                    FROM pg_constraint
+                    WHERE
+                        conrelid = raw.name::regclass
+                        AND starts_with(conname, 'usage_raw_kept_from_')
+                ) AS closed ON TRUE
+            ) AS reached
     ) AS needed
     WHERE needed.day - date '1999-12-31' > needed.reached
 """
 
 
 def behind() -> dict[str, date]:
-    """The sequences that are behind the state, and the day that each must reach."""
+    """The sequences that are behind the state, and the day that each must reach. In a window the
+    check of the raw tables is one of them, as CHECK."""
     with connection.cursor() as cursor:
         cursor.execute(BEHIND)
         return dict(cursor.fetchall())

@@ -151,18 +151,23 @@ def audit_next_day(state: UsageState, changes: Changes) -> str:
         state.unaudited_days = None
         return ""
     day, *left = days
+    found = removals(day)
+    changed = repair.reseal(state, day, changes, remove=not found.are_too_many)
+    if found.are_too_many:
+        # Its raw records must not be dropped before somebody decides.
+        left.append(day)
     state.unaudited_days = left or None
-    if (found := removals(day)).are_too_many:
-        return (
-            f"Triggers on raw tables were off or changed, but {day} was not computed again, since "
-            f"raw records are missing: on {found}. Restore them, or run: "
-            "manage.py verify_usage --repair --remove"
-        )
-    changed = repair.reseal(state, day, changes)
-    return (
-        f"Triggers on raw tables were off or changed, so {day} was computed again: {changed} "
-        f"totals were wrong. {len(left)} days are left."
+    remark = (
+        "Triggers on raw tables were off, changed, or made anew by a restore or an upgrade, so "
+        f"{day} was computed again: {changed} totals were wrong, {len(left)} more days to audit."
     )
+    if found.are_too_many:
+        remark += (
+            f" Not removed were totals without raw records: on {found}. If the records were deleted "
+            "on purpose, run: manage.py verify_usage --repair --remove. If a restore left them out, "
+            "run: manage.py check_restore. The day stays unaudited and is not dropped until then."
+        )
+    return remark
 
 
 def enable(*, dry_run: bool = False) -> list[str]:
