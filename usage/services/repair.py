@@ -230,9 +230,8 @@ def reseal(state: UsageState, day: date, changes: Changes, *, remove: bool = Tru
 
 
 def _reseal(day: date, usage_type: str, changes: Changes, *, remove: bool) -> int:
-    parameters = {"day": day, "usage_type": usage_type, "remove": remove}
     with connection.cursor() as cursor:
-        cursor.execute(RESEAL_DAY, parameters)
+        cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type, "remove": remove})
         changed, fingerprint = cursor.fetchone()
     changes.add_written(fingerprint, day)
     return changed

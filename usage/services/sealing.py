@@ -149,8 +149,8 @@ def _catch_up_sequences() -> str:
         behind = sequences.behind()
         if not behind:
             return ""
-        # Records that came since the restore were not captured: a digest that no triggers have makes
-        # the refreshes audit the kept sealed days.
+        # Records that came since the restore were not captured: a digest that no triggers have
+        # makes the refreshes audit the kept sealed days.
         UsageState.objects.update(fence=None, raw_fence=None, capture_digest=UUID(int=0))
     for name, day in behind.items():
         if name == sequences.CHECK:

@@ -163,9 +163,9 @@ def audit_next_day(state: UsageState, changes: Changes) -> str:
     )
     if found.are_too_many:
         remark += (
-            f" Not removed were totals without raw records: on {found}. If the records were deleted "
-            "on purpose, run: manage.py verify_usage --repair --remove. If a restore left them out, "
-            "run: manage.py check_restore. The day stays unaudited and is not dropped until then."
+            f" Totals without raw records were not removed: on {found}. If the records were "
+            "deleted on purpose, run: manage.py verify_usage --repair --remove. If a restore left "
+            "them out, run: manage.py check_restore. The day is not dropped until then."
         )
     return remark
 
