@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 
 from usage.errors import UsageError
+from usage.models import UsageState
 from usage.management.terminal import SafeOutput
 from usage.services import faults
 from usage.services.locks import is_of_server
@@ -56,6 +57,12 @@ class UsageCommand(BaseCommand):
             # The reader, such as head, has enough. Python flushes again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
+        except UsageState.DoesNotExist as error:
+            raise CommandError(
+                "usage_state has no row, as after a restore that left it out. Restore it: "
+                "pg_restore --data-only --table=usage_state",
+                returncode=DATABASE_AWAY,
+            ) from error
         except UsageError as error:
             raise CommandError(str(error)) from error
         except (DatabaseError, InterfaceError) as error:
