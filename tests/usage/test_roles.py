@@ -180,7 +180,8 @@ def test_role_has_the_columns_decided_and_no_other(session: Connection, role: st
         " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS privileges (privilege)"
         " WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped"
         " AND relkind IN ('r', 'p', 'v', 'm') AND NOT has_table_privilege(attrelid, privilege)"
-        " AND has_column_privilege(attrelid, attname, privilege)",
+        " AND has_column_privilege(attrelid, attname, privilege)"
+        " ORDER BY 1, 2, 3",
     )
     assert columns == [
         (relation, column, "UPDATE")

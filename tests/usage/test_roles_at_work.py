@@ -132,7 +132,7 @@ class TestWeb:
         assert signed_in.status_code == 302
         for page in ["/", "/over-limit/?price_limit=1", "/refreshes/", "/health/ready"]:
             assert person.get(page).status_code == 200, page
-        assert person.post("/api/v1/refreshes/").status_code == 202
+        assert person.post("/api/v1/refreshes/", content_type="application/json").status_code == 202
         assert person.get("/api/v1/refreshes/").json()["results"][0]["status"] == "queued"
         assert person.post("/logout/").status_code == 302
         assert person.get("/api/v1/refreshes/").status_code == 401

@@ -10,6 +10,7 @@ from usage.api.values import Schema
 class ErrorType(StrEnum):
     """The side at fault: the parameters, the request otherwise, or the server."""
 
+    SUM_TOO_LARGE = "sum_too_large"
     VALIDATION_ERROR = "validation_error"
     CLIENT_ERROR = "client_error"
     SERVER_ERROR = "server_error"
