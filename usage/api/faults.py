@@ -10,7 +10,6 @@ from usage.api.values import Schema
 class ErrorType(StrEnum):
     """The side at fault: the parameters, the request otherwise, or the server."""
 
-    SUM_TOO_LARGE = "sum_too_large"
     VALIDATION_ERROR = "validation_error"
     CLIENT_ERROR = "client_error"
     SERVER_ERROR = "server_error"
@@ -40,6 +39,7 @@ class ErrorCode(StrEnum):
     REFRESH_IN_PROGRESS = "refresh_in_progress"
     REPEATED = "repeated"
     REQUIRED = "required"
+    SUM_TOO_LARGE = "sum_too_large"
     THROTTLED = "throttled"
     TOO_MANY = "too_many"
     TOO_MANY_DOWNLOADS = "too_many_downloads"

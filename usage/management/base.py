@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 
 from usage.errors import UsageError
-from usage.models import UsageState
 from usage.management.terminal import SafeOutput
+from usage.models import UsageState
 from usage.services import faults
 from usage.services.locks import is_of_server
 
