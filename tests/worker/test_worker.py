@@ -144,12 +144,13 @@ def test_worker_of_another_database_takes_no_message_of_this_one(
             assert runs_in(other) == []
             assert broker.llen(queue_name()) == 1
         assert ours.key in log.read_text()
-        # The worker of this database finds its message.
+        # The worker of this database finds its message. It may skip the run, since it makes
+        # partitions as it starts.
         with started(processes.worker("test@%h"), broker, log):
             wait_until(
-                lambda: RefreshRun.objects.get(pk=run.pk).status == "success",
+                lambda: RefreshRun.objects.get(pk=run.pk).status in {"success", "skipped"},
                 seconds=30,
-                what="the run to succeed",
+                what="the run to end",
             )
         assert runs_in(other) == []
 
