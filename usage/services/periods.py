@@ -208,7 +208,7 @@ def add_up_again(first_day: date) -> None:
     """
     first_month = first_day.replace(day=1)
     with connection.cursor() as cursor:
-        # Whatever was noted is used no more: first_day covers all that was written.
+        # The notes are not used any more: first_day covers all that was written.
         cursor.execute("DELETE FROM usage_total_change")
         cursor.execute(NOTE_WHAT_IS_MISSING, {"first_month": first_month, "all_days": ALL_DAYS})
     _apply_notes()
