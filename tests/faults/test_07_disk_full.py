@@ -103,7 +103,7 @@ def test_a_refresh_without_room_for_its_temporary_tables_says_so_and_the_next_on
                     partial(ask, session, FAILED, [full_at]), seconds=60, what="a failed run"
                 )
                 assert error.startswith("The server is short of resources: "), error
-                assert error.endswith(f"{FULL}. Free disk space or memory."), error
+                assert error.endswith(f"{FULL}. Free disk space, memory or connections."), error
                 as_of = ask(session, "SELECT as_of FROM usage_state")
                 status = json.loads(installation.manage("usage_status", "--json"))
                 assert FULL in status["last_failure"]["error"]

@@ -72,7 +72,7 @@ def test_a_refresh_that_stands_still_gives_way(monkeypatch: pytest.MonkeyPatch) 
                 what="another refresh to take over",
             )
             pause.let_go.set()
-            with pytest.raises(RefreshFailedError, match="stands still"):
+            with pytest.raises(RefreshFailedError, match="is frozen for"):
                 standing.result()
     assert RefreshRun.objects.earliest("pk").status == "failed"
     assert tallies.read()["runs"]["failed"] == 1
