@@ -21,7 +21,7 @@ from django.test import override_settings
 from benchmarks.raw import add, execute, fill, one, seconds
 from benchmarks.refresh import ours, seal
 from benchmarks.throwaway import django_at
-from usage.models import LateKeys
+from usage.models import LateKeysMode
 from usage.services.clock import today
 from usage.services.distribution import distribute
 from usage.services.late_keys import switch
@@ -38,7 +38,9 @@ COMPARED = ("usage_daily", "usage_daily_live", "usage_period_total")
 
 
 @override_settings(
-    USAGE_LATE_KEYS=LateKeys.WINDOW, USAGE_OPEN_DAYS=OPEN_DAYS, USAGE_RAW_RETENTION_DAYS=OPEN_DAYS
+    USAGE_LATE_KEYS=LateKeysMode.WINDOW,
+    USAGE_OPEN_DAYS=OPEN_DAYS,
+    USAGE_RAW_RETENTION_DAYS=OPEN_DAYS,
 )
 def measure_citus(options: argparse.Namespace) -> Figures:
     """Seconds by turns, and plans. Raises RuntimeError when the totals of the two differ."""

@@ -51,7 +51,7 @@ def settings(*, is_readable: bool, secrets: Iterable[str | None]) -> dict[str, A
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {
-            # usage.operations.requests has a line for each answer; this one repeats the bad ones.
+            # usage.monitoring.request_log already writes one line for each response.
             "django.request": {"level": "ERROR"},
         },
     }

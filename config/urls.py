@@ -8,10 +8,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("usage.api.urls")),
     path("", include("usage.dashboard.urls")),
-    path("", include("usage.operations.urls")),
+    path("", include("usage.monitoring.urls")),
 ]
 
-handler400 = "usage.api.errors.bad_request"
-handler403 = "usage.api.errors.permission_denied"
-handler404 = "usage.api.errors.not_found"
-handler500 = "usage.api.errors.server_error"
+handler400 = "usage.api.error_responses.bad_request"
+handler403 = "usage.api.error_responses.permission_denied"
+handler404 = "usage.api.error_responses.not_found"
+handler500 = "usage.api.error_responses.server_error"

@@ -22,7 +22,7 @@ from tests.histories import SUBSCRIPTIONS, Copy, Statement
 from tests.history_services import CUTS, Calendar, CutOffError, cut_off, start_over
 from tests.history_writers import LEVELS, Writer, is_ordinary
 from usage.errors import RefreshFailedError
-from usage.models import LateKeys, RefreshRun, UsageState
+from usage.models import LateKeysMode, RefreshRun, UsageState
 from usage.services import clock
 from usage.services.audit import rebuild, verify
 from usage.services.partitions import make_partitions
@@ -48,7 +48,7 @@ class HistoryMachine(RuleBasedStateMachine):
     calendar: Calendar
     sessions: list[Any]
     open_days: int | None = OPEN_DAYS
-    late_keys: str = LateKeys.TRIGGERS
+    late_keys: str = LateKeysMode.TRIGGERS
     writes: st.SearchStrategy[Statement | Copy]
     counts: Counter[str] = Counter()
 

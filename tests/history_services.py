@@ -8,7 +8,7 @@ from typing import Any
 from unittest import mock
 
 from tests.connections import run_sql
-from usage.models import LateKeys, UsageState
+from usage.models import LateKeysMode, UsageState
 from usage.services import locks, partitions, periods, repair, retention, sealing
 from usage.services import refresh as refreshing
 from usage.services.partitions import RAW_TABLES, partition_days
@@ -70,7 +70,7 @@ def cut_off(cut: tuple[object, str] | None) -> Iterator[None]:
         yield
 
 
-def start_over(zone: str, late_keys: str = LateKeys.TRIGGERS) -> None:
+def start_over(zone: str, late_keys: str = LateKeysMode.TRIGGERS) -> None:
     """A new history: no partition, no record, no total, nothing sealed or closed."""
     for table in RAW_TABLES:
         for day in partition_days(table):

@@ -10,7 +10,7 @@ from django.test import Client
 
 from tests.factories import refresh_totals
 from tests.processes import ROOT
-from tests.usage.operations.scraping import TOKEN, Samples, scrape
+from tests.usage.monitoring.scraping import TOKEN, Samples, scrape
 from usage.models import RefreshRun
 from usage.services.audit import verify
 

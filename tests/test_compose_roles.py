@@ -12,7 +12,7 @@ import pytest
 from bin.embedded import PORT, SUPERUSER, PostgreSQL
 from tests.processes import run
 from tests.test_compose import COMPOSE, SERVICES
-from tests.usage.operations.scraping import TOKEN, samples, value
+from tests.usage.monitoring.scraping import TOKEN, samples, value
 from tests.web import serving
 
 USAGE = "/api/v1/usage/totals/"

@@ -12,7 +12,7 @@ from bin.broker import ADDRESS
 from tests.connections import wait_until
 from tests.faults.installation import POLITELY
 from tests.proxy import Proxy
-from tests.usage.operations.scraping import TOKEN
+from tests.usage.monitoring.scraping import TOKEN
 from tests.web import serving
 
 PUBLIC, STAFF = "127.0.0.2", "127.0.0.3"

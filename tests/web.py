@@ -15,7 +15,7 @@ from bin import processes
 from config import gunicorn
 from tests.connections import wait_until
 from tests.processes import ROOT, database_url
-from tests.usage.operations.scraping import TOKEN, samples, value
+from tests.usage.monitoring.scraping import TOKEN, samples, value
 
 LIVE = {"endpoint": "health/live", "method": "GET", "status": "200"}
 

@@ -1,0 +1,3 @@
+"""The read model of usage. `__version__` is the version of the whole project."""
+
+__version__ = "0.9.0"

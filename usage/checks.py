@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError
 
 from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
-from usage.operations.proxies import uncounted_proxy
+from usage.monitoring.proxies import uncounted_proxy
 from usage.services import lock_room, sequences, triggers
 from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
 from usage.services.placement import statements_to_lead_back

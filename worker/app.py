@@ -17,7 +17,7 @@ from celery.signals import (
 from django.conf import settings
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from worker.identity import DatabaseTask, use_own_queue
+from worker.database_task import DatabaseTask, use_own_queue
 from worker.schedule import beat_schedule
 
 app = Celery("usage", broker=settings.REDIS_URL, task_cls=DatabaseTask)

@@ -11,7 +11,7 @@ from usage.models import RefreshRun
 from usage.services import indexes, partitions, retention
 from usage.services.audit import verify
 from usage.services.refresh import refresh as refresh_totals
-from usage.services.requests import run_requested
+from usage.services.refresh_requests import run_requested
 
 logger = logging.getLogger(__name__)
 

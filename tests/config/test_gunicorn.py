@@ -10,7 +10,7 @@ import pytest
 from config import gunicorn
 from tests.connections import wait_until
 from tests.faults.raw_http import ask
-from tests.usage.operations.scraping import TOKEN
+from tests.usage.monitoring.scraping import TOKEN
 from tests.web import Server, serving
 
 

@@ -174,7 +174,7 @@ def test_refresh_says_how_it_ended_and_names_its_run(
 def test_failure_of_the_server_is_logged_under_the_name_of_its_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from usage.operations import health
+    from usage.monitoring import health
 
     monkeypatch.setattr(health, "_looks", None)
     client = Client(raise_request_exception=False)

@@ -18,8 +18,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from tests.connections import ask
 
 # (day, or month, or date.min for all days; usage type) -> price, usage, number of records
-Key = tuple[date, str]
-Totals = dict[Key, tuple[Decimal, int, int]]
+LedgerKey = tuple[date, str]
+Totals = dict[LedgerKey, tuple[Decimal, int, int]]
 ALL_DAYS = date(1, 1, 1)
 FIRST_ID = 1_000_000
 

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.connections import run_sql
-from usage.models import LateKeys, UsageState
+from usage.models import LateKeysMode, UsageState
 from usage.services import clock
 from usage.services.late_keys import switch
 
@@ -29,10 +29,10 @@ def set_today(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callab
 
 
 @pytest.fixture
-def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKeys], None]]:
+def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKeysMode], None]]:
     """Has the empty database of the test notice late keys in this way."""
 
-    def switch_it(late_keys: LateKeys) -> None:
+    def switch_it(late_keys: LateKeysMode) -> None:
         settings.USAGE_LATE_KEYS = late_keys
         switch()
 
@@ -44,7 +44,7 @@ def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKey
         " raw_fence = NULL"
     )
     run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
-    switch_it(LateKeys(before))
+    switch_it(LateKeysMode(before))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import DaysWithoutRecordsError, RefreshRunningError
-from usage.models import DataUsageRecord, LateKeys, RefreshRun, UsageState
+from usage.models import DataUsageRecord, LateKeysMode, RefreshRun, UsageState
 from usage.services import reached_day, sealing, sequences
 from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
 from usage.services.reopen import reopen
@@ -129,11 +129,11 @@ def test_a_clock_that_is_behind_changes_nothing(usage: None, set_today: SetToday
 
 @pytest.mark.one_server("its days are closed by another lock")
 def test_in_a_window_a_refresh_leaves_a_jump_to_prunes(
-    switch_to: Callable[[LateKeys], None], set_today: SetToday, settings: LazySettings
+    switch_to: Callable[[LateKeysMode], None], set_today: SetToday, settings: LazySettings
 ) -> None:
     set_today(TODAY)
     settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 5
-    switch_to(LateKeys.WINDOW)
+    switch_to(LateKeysMode.WINDOW)
     subscription = make_subscription(id=1)
     for day in range(11, 21):
         data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1", kilobytes=day)

@@ -14,7 +14,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
-from usage.models import LateKeys, UsageState
+from usage.models import LateKeysMode, UsageState
 from usage.services import sealing
 from usage.services.audit import verify
 from usage.services.distribution import adapt, distributed_tables
@@ -52,7 +52,7 @@ def test_spreading_again_changes_nothing(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.citus
 def test_triggers_are_refused(settings: LazySettings) -> None:
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     with pytest.raises(LateKeysChangedError, match=r"scaling\.md"):
         switch()
 

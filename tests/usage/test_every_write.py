@@ -22,7 +22,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from tests.connections import ask, run_sql, second_session
 from tests.exact import assert_exact, plain_totals, totals_of
 from tests.factories import make_subscription, refresh_and_seal, refresh_totals
-from usage.models import LateKeys, UsageState
+from usage.models import LateKeysMode, UsageState
 from usage.services import retention
 from usage.services.partitions import make_partitions
 
@@ -288,17 +288,17 @@ def bring_in(some: list[Case]) -> None:
     run_sql(f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {rows}")
 
 
-@pytest.fixture(params=[LateKeys.TRIGGERS, LateKeys.WINDOW])
+@pytest.fixture(params=[LateKeysMode.TRIGGERS, LateKeysMode.WINDOW])
 def late_keys(
     request: pytest.FixtureRequest,
-    switch_to: Callable[[LateKeys], None],
+    switch_to: Callable[[LateKeysMode], None],
     set_today: Callable[[str], None],
     settings: Any,
-) -> LateKeys:
+) -> LateKeysMode:
     switch_to(request.param)
     settings.USAGE_OPEN_DAYS = 2
     settings.USAGE_RAW_RETENTION_DAYS = 30
-    if request.param == LateKeys.WINDOW:
+    if request.param == LateKeysMode.WINDOW:
         settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 8
     make_partitions([date.fromisoformat(day) for day in PARTITIONED])
     set_today("2026-11-01")
@@ -312,10 +312,10 @@ def skip_where_unknown(session: Connection, name: str) -> None:
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_totals_are_exact_after_every_statement(
-    name: str, late_keys: LateKeys, writer: Connection, set_today: Callable[[str], None]
+    name: str, late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
     skip_where_unknown(writer, name)
-    some = cases(OPEN_PLACES if late_keys == LateKeys.WINDOW else SEALED_PLACES + OPEN_PLACES)
+    some = cases(OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES)
     bring_in(some)
     set_today(TODAY)
     refresh_and_seal()
@@ -337,14 +337,14 @@ def test_totals_are_exact_after_every_statement(
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_closed_days_refuse_every_statement(
-    name: str, late_keys: LateKeys, writer: Connection, set_today: Callable[[str], None]
+    name: str, late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
     skip_where_unknown(writer, name)
     some = cases(CLOSED_PLACES)
     bring_in(some)
     set_today(TODAY)
     refresh_and_seal()
-    if late_keys == LateKeys.TRIGGERS:
+    if late_keys == LateKeysMode.TRIGGERS:
         # A prune that waits for its fence: records of closed days still lie there.
         retention._close(date(2026, 11, 5))
     assert_exact()
@@ -366,9 +366,9 @@ def test_closed_days_refuse_every_statement(
 
 
 def test_truncate_takes_the_totals_of_kept_days(
-    late_keys: LateKeys, writer: Connection, set_today: Callable[[str], None]
+    late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
-    some = cases(OPEN_PLACES if late_keys == LateKeys.WINDOW else SEALED_PLACES + OPEN_PLACES)
+    some = cases(OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES)
     bring_in(some)
     set_today(TODAY)
     refresh_and_seal()
@@ -380,10 +380,10 @@ def test_truncate_takes_the_totals_of_kept_days(
 
 
 def test_an_update_logs_each_key_once(
-    writer: Connection, switch_to: Callable[[LateKeys], None], set_today: Callable[[str], None]
+    writer: Connection, switch_to: Callable[[LateKeysMode], None], set_today: Callable[[str], None]
 ) -> None:
     """Fails when the row trigger, which a MERGE needs, works for a plain UPDATE as well."""
-    switch_to(LateKeys.TRIGGERS)
+    switch_to(LateKeysMode.TRIGGERS)
     make_partitions([date.fromisoformat(day) for day in PARTITIONED])
     subscription_id = make_subscription().pk
     records = [Record(next(numbers), subscription_id, SEALED_WITH) for _ in range(50)]

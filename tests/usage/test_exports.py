@@ -15,7 +15,7 @@ from pyarrow import parquet  # type: ignore[import-untyped]
 from tests.connections import ask, run_sql, second_session, wait_until
 from usage.errors import ExportError
 from usage.services.exports import Batch, Limits, read_batches
-from usage.services.exports.csv import csv_chunks
+from usage.services.exports.csv_text import csv_chunks
 from usage.services.exports.files import whole_file
 from usage.services.exports.parquet import write_parquet
 

@@ -20,9 +20,9 @@ from tests.factories import client_of, data_record
 from tests.factories import refresh_totals as refresh
 from tests.given import anna_and_bob
 from tests.usage.api.asking import answer
-from tests.usage.operations.scraping import TOKEN, scrape, value
+from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.models import Subscription
-from usage.operations import health
+from usage.monitoring import health
 from usage.services import identity, membership, servers
 from usage.services.restores import check_restore
 

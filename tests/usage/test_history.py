@@ -23,7 +23,7 @@ from tests.history_machine import OPEN_DAYS, RAW_RETENTION_DAYS, HistoryMachine
 from tests.history_services import DAYS, Calendar, single_handed, start_over
 from tests.history_writers import writes_at
 from usage import sql
-from usage.models import LateKeys
+from usage.models import LateKeysMode
 
 LATE = pytest.mark.one_server("no record comes late there")
 
@@ -72,11 +72,11 @@ def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("calendar", "open_days", "late_keys", "histories"),
     [
-        pytest.param(UTC, OPEN_DAYS, LateKeys.TRIGGERS, 24, marks=LATE),
-        pytest.param(UTC, None, LateKeys.TRIGGERS, 12, marks=LATE),
-        pytest.param(ST_JOHNS, OPEN_DAYS, LateKeys.TRIGGERS, 14, marks=LATE),
-        (UTC, RAW_RETENTION_DAYS, LateKeys.WINDOW, 14),
-        (ST_JOHNS, RAW_RETENTION_DAYS, LateKeys.WINDOW, 10),
+        pytest.param(UTC, OPEN_DAYS, LateKeysMode.TRIGGERS, 24, marks=LATE),
+        pytest.param(UTC, None, LateKeysMode.TRIGGERS, 12, marks=LATE),
+        pytest.param(ST_JOHNS, OPEN_DAYS, LateKeysMode.TRIGGERS, 14, marks=LATE),
+        (UTC, RAW_RETENTION_DAYS, LateKeysMode.WINDOW, 14),
+        (ST_JOHNS, RAW_RETENTION_DAYS, LateKeysMode.WINDOW, 10),
     ],
     ids=[
         "sealing",
@@ -89,9 +89,9 @@ def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
 def test_totals_are_exact_in_any_history(
     calendar: Calendar,
     open_days: int | None,
-    late_keys: LateKeys,
+    late_keys: LateKeysMode,
     histories: int,
-    switch_to: Callable[[LateKeys], None],
+    switch_to: Callable[[LateKeysMode], None],
 ) -> None:
     switch_to(late_keys)
     cut_days_in(calendar.zone)

@@ -19,7 +19,7 @@ from tests.usage.importing import (
     write,
     write_records,
 )
-from usage.models import LateKeys, Subscription
+from usage.models import LateKeysMode, Subscription
 from usage.services import imports
 from usage.services.imports import Importer, ImportOptions, ImportReport
 from usage.services.imports.batches import Batch
@@ -47,13 +47,13 @@ def lines_of_every_kind(chance: random.Random, count: int) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("late_keys", list(LateKeys))
+@pytest.mark.parametrize("late_keys", list(LateKeysMode))
 @pytest.mark.parametrize("seed", range(4))
 def test_it_says_what_the_import_says(
     directory: Path,
-    late_keys: LateKeys,
+    late_keys: LateKeysMode,
     seed: int,
-    switch_to: Callable[[LateKeys], None],
+    switch_to: Callable[[LateKeysMode], None],
     close_before: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -65,7 +65,7 @@ def test_it_says_what_the_import_says(
     chance = random.Random(seed)
     monkeypatch.setattr(imports, "BATCH_LINES", chance.choice([3, 10, 1000]))
     imported(write_records(directory / "usage.csv", *lines_of_every_kind(chance, 10)))
-    if late_keys is LateKeys.WINDOW:
+    if late_keys is LateKeysMode.WINDOW:
         run_sql("SELECT usage_close_days('2026-11-02')")
     else:
         close_before("2026-11-02")

@@ -21,7 +21,7 @@ from tests.usage.importing import (
     write_records,
 )
 from usage.errors import ImportFileError
-from usage.models import LateKeys, Subscription
+from usage.models import LateKeysMode, Subscription
 from usage.services.imports import Importer, ImportOptions
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
@@ -102,10 +102,10 @@ def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path
 
 
 def test_lines_of_closed_days_are_rejected_in_a_window(
-    directory: Path, switch_to: Callable[[LateKeys], None]
+    directory: Path, switch_to: Callable[[LateKeysMode], None]
 ) -> None:
     """Fails when the name of a check is all that a rejected line is told."""
-    switch_to(LateKeys.WINDOW)
+    switch_to(LateKeysMode.WINDOW)
     run_sql("SELECT usage_close_days('2026-11-02')")
     report = imported(
         write_records(

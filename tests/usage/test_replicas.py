@@ -26,11 +26,11 @@ from tests.factories import refresh_totals as refresh
 from tests.given import anna_and_bob
 from tests.processes import database_url, run
 from tests.usage.api.asking import LISTS, answer, get, only_error
-from tests.usage.operations.scraping import TOKEN, scrape, value
-from usage.api import errors
+from tests.usage.monitoring.scraping import TOKEN, scrape, value
+from usage.api import error_responses
 from usage.api.statements import Statement
 from usage.models import AccessToken, Subscription, UsageState
-from usage.operations import health
+from usage.monitoring import health
 from usage.services import clock, membership, servers
 from usage.services.tokens import revoke_token
 
@@ -466,7 +466,7 @@ def test_a_read_that_replay_ends_is_answered_by_another_server(
     assert asked == [REPLICA1, servers.PRIMARY]
     assert REPLICA1 not in servers._left_out
     # Where no other server answers, the client is told to ask again.
-    response: Any = errors.handle(ended[0], {})
+    response: Any = error_responses.handle(ended[0], {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "ended" in response.data["errors"][0]["detail"]
 

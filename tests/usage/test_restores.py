@@ -30,7 +30,7 @@ from usage.errors import (
     TooManyRemovalsError,
 )
 from usage.management.commands import usage_status
-from usage.models import LateKeys, RefreshRun, Subscription, UsageState
+from usage.models import LateKeysMode, RefreshRun, Subscription, UsageState
 from usage.services import placement, repair, sealing
 from usage.services.audit import rebuild, verify
 from usage.services.changes import Changes
@@ -147,7 +147,7 @@ def test_days_without_raw_records_are_not_opened_by_a_switch(
 ) -> None:
     """Fails when a switch to a window computes them again from nothing."""
     with restored(dump(path), *RAW):
-        settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+        settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
         with pytest.raises(LateKeysChangedError, match="2 sealed days have totals and no raw"):
             switch()
 

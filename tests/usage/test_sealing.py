@@ -24,7 +24,7 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services import audit, clock, partitions, repair
+from usage.services import audit, partitions, repair
 from usage.services.audit import rebuild, verify
 from usage.services.retention import prune
 
@@ -35,15 +35,10 @@ pytestmark = [
 
 
 @pytest.fixture
-def move_clock(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callable[[str], None]:
-    """Seal days before yesterday, and say which day is today."""
-    settings.USAGE_OPEN_DAYS = 2
+def set_today(set_today: Callable[[str], None], settings: LazySettings) -> Callable[[str], None]:
+    """Keep raw records longer than other tests do."""
     settings.USAGE_RAW_RETENTION_DAYS = 35
-
-    def move(day: str) -> None:
-        monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
-
-    return move
+    return set_today
 
 
 def totals() -> list[tuple[str, str, Decimal, int]]:
@@ -55,11 +50,11 @@ def totals() -> list[tuple[str, str, Decimal, int]]:
     ]
 
 
-def test_days_outside_the_window_are_sealed(move_clock: Callable[[str], None]) -> None:
+def test_days_outside_the_window_are_sealed(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     for day in ["01", "02", "03", "04"]:
         data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1.5")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     run = refresh_and_seal()
     assert run.days_sealed >= 2
     assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
@@ -67,11 +62,11 @@ def test_days_outside_the_window_are_sealed(move_clock: Callable[[str], None]) -
     assert totals() == [(f"2026-11-0{n}", "data", Decimal("1.5"), 1) for n in (1, 2, 3, 4)]
 
 
-def test_late_record_repairs_its_key_only(move_clock: Callable[[str], None]) -> None:
+def test_late_record_repairs_its_key_only(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
     voice_record(subscription, "2026-11-01T12:00:00Z", price="7")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     data_record(subscription, "2026-11-01T13:00:00Z", price="2")
     assert LateKey.objects.count() == 1
@@ -83,10 +78,10 @@ def test_late_record_repairs_its_key_only(move_clock: Callable[[str], None]) -> 
     ]
 
 
-def test_key_without_records_disappears(move_clock: Callable[[str], None]) -> None:
+def test_key_without_records_disappears(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     record = data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     record.delete()
     refresh_totals()
@@ -94,13 +89,13 @@ def test_key_without_records_disappears(move_clock: Callable[[str], None]) -> No
 
 
 def test_whole_day_is_read_when_many_keys_are_late(
-    move_clock: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(repair, "WHOLE_DAY_KEYS", 1)
     subscription, other = make_subscription(), make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1.5")
     gone = data_record(other, "2026-11-01T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     gone.delete()
     data_record(subscription, "2026-11-01T13:00:00Z", price="2")
@@ -109,11 +104,11 @@ def test_whole_day_is_read_when_many_keys_are_late(
     assert totals() == [("2026-11-01", "data", Decimal("3.5"), 2)]
 
 
-def test_live_view_needs_no_refresh(move_clock: Callable[[str], None]) -> None:
+def test_live_view_needs_no_refresh(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     for day in ["01", "03"]:
         data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     data_record(subscription, "2026-11-01T13:00:00Z", price="2")
     data_record(subscription, "2026-11-03T13:00:00Z", price="3")
@@ -123,12 +118,12 @@ def test_live_view_needs_no_refresh(move_clock: Callable[[str], None]) -> None:
     ) == [(date(2026, 11, 1), 3), (date(2026, 11, 3), 4), (date(2026, 11, 9), 4)]
 
 
-def test_retention_drops_records_and_keeps_totals(move_clock: Callable[[str], None]) -> None:
+def test_retention_drops_records_and_keeps_totals(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     partitions.make_partitions([date(2026, 9, 1), date(2026, 9, 2)])
     for moment in ["2026-09-01T12:00:00Z", "2026-08-01T12:00:00Z", "2026-11-01T12:00:00Z"]:
         data_record(subscription, moment, price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     before = totals()
     data_record(subscription, "2026-09-01T13:00:00Z", price="5")
@@ -152,11 +147,11 @@ def test_retention_drops_records_and_keeps_totals(move_clock: Callable[[str], No
 
 
 def test_audit_finds_and_repairs_what_passed_the_triggers(
-    move_clock: Callable[[str], None],
+    set_today: Callable[[str], None],
 ) -> None:
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     assert verify().differing == 0
     with connection.cursor() as cursor:
@@ -173,11 +168,11 @@ def test_audit_finds_and_repairs_what_passed_the_triggers(
     assert totals()[1] == ("2026-11-02", "data", Decimal(2), 1)
 
 
-def test_truncate_empties_sealed_days_too(move_clock: Callable[[str], None]) -> None:
+def test_truncate_empties_sealed_days_too(set_today: Callable[[str], None]) -> None:
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1")
     voice_record(subscription, "2026-11-01T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE usage_datausagerecord")
@@ -186,7 +181,7 @@ def test_truncate_empties_sealed_days_too(move_clock: Callable[[str], None]) -> 
 
 
 def test_partition_that_we_did_not_make_is_sealed_and_audited(
-    move_clock: Callable[[str], None],
+    set_today: Callable[[str], None],
 ) -> None:
     """Fails when the days to seal are read from the names of partitions alone."""
     subscription = make_subscription()
@@ -198,7 +193,7 @@ def test_partition_that_we_did_not_make_is_sealed_and_audited(
     try:
         for day in ["01", "05", "31"]:
             data_record(subscription, f"2025-03-{day}T12:00:00Z", price="1")
-        move_clock("2026-11-04")
+        set_today("2026-11-04")
         refresh_and_seal()
         assert [day for day, _, _, _ in totals()] == ["2025-03-01", "2025-03-05", "2025-03-31"]
         with connection.cursor() as cursor:
@@ -211,13 +206,13 @@ def test_partition_that_we_did_not_make_is_sealed_and_audited(
 
 
 def test_repair_mends_more_keys_than_a_report_names(
-    move_clock: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when only the differences that were named are marked late."""
     monkeypatch.setattr(audit, "MOST_DIFFERENCES", 2)
     for _ in range(5):
         data_record(make_subscription(), "2026-11-01T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE usage_daily_sealed SET total_price = 9")
@@ -226,11 +221,11 @@ def test_repair_mends_more_keys_than_a_report_names(
     assert verify().differing == 0
 
 
-def test_sequences_that_a_restore_left_behind_catch_up(move_clock: Callable[[str], None]) -> None:
+def test_sequences_that_a_restore_left_behind_catch_up(set_today: Callable[[str], None]) -> None:
     """Fails when prepare() doesn't move the sequences up to the state."""
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     with connection.cursor() as cursor:
         cursor.execute("ALTER SEQUENCE usage_logging_before RESTART")
@@ -241,11 +236,11 @@ def test_sequences_that_a_restore_left_behind_catch_up(move_clock: Callable[[str
 
 
 def test_days_closed_beyond_the_sealed_ones_keep_their_records(
-    move_clock: Callable[[str], None],
+    set_today: Callable[[str], None],
 ) -> None:
     """Fails when a prune empties days that are not sealed."""
     data_record(make_subscription(), "2026-11-03T12:00:00Z", price="1")
-    move_clock("2026-11-04")
+    set_today("2026-11-04")
     refresh_and_seal()
     with connection.cursor() as cursor:
         cursor.execute(

@@ -105,7 +105,7 @@ def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
     def is_live(age: timedelta, *, is_named: bool = True, live: bool = False) -> bool:
         return selectors.is_answered_live(
             state=selectors.TotalsState(
-                read_at - age, read_at, "UTC", None, has_periods=True, version="1"
+                read_at - age, read_at, "UTC", None, periods_filled=True, version="1"
             ),
             live=live,
             max_staleness=60,
@@ -129,7 +129,7 @@ def test_totals_of_any_age_do_when_no_age_is_asked() -> None:
         read_at=datetime(2026, 11, 4, tzinfo=UTC),
         time_zone="UTC",
         raw_kept_from=None,
-        has_periods=True,
+        periods_filled=True,
         version="1",
     )
     for live in (False, True):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from usage.services.exports.csv import csv_chunks, defused
+from usage.services.exports.csv_text import csv_chunks, defused
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 TEXTS = st.text(alphabet="=+-@;,'\"\t\r\n a1\uff1d", max_size=12)

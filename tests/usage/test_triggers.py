@@ -13,8 +13,8 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import CaptureOffError, RefreshRunningError
-from usage.models import DataUsageRecord, LateKeys, UsageState
-from usage.operations.health import look
+from usage.models import DataUsageRecord, LateKeysMode, UsageState
+from usage.monitoring.health import look
 from usage.services import triggers
 from usage.services.audit import verify
 from usage.services.partitions import make_partitions
@@ -100,10 +100,10 @@ def test_a_row_trigger_that_is_off_on_one_partition_is_named(sealed_days: None) 
 
 
 def test_in_a_window_the_triggers_it_does_not_need_are_no_fault(
-    switch_to: Callable[[LateKeys], None], set_today: Callable[[str], None]
+    switch_to: Callable[[LateKeysMode], None], set_today: Callable[[str], None]
 ) -> None:
     set_today("2026-11-05")
-    switch_to(LateKeys.WINDOW)
+    switch_to(LateKeysMode.WINDOW)
     assert triggers.faults() == []
     alter("DISABLE TRIGGER", "usage_log_late_keys_delete")
     assert len(triggers.faults()) == 1
@@ -235,7 +235,7 @@ def test_a_day_that_lost_its_totals_and_gets_a_record_in_a_gap_is_computed_again
 
 
 def test_going_to_a_window_leaves_no_day_unaudited(
-    sealed_days: None, switch_to: Callable[[LateKeys], None], settings: Any
+    sealed_days: None, switch_to: Callable[[LateKeysMode], None], settings: Any
 ) -> None:
     """Fails when a day that is open again is sealed by an audit: it would be published twice."""
     alter("DISABLE TRIGGER", "usage_log_late_keys_update")
@@ -243,7 +243,7 @@ def test_going_to_a_window_leaves_no_day_unaudited(
     refresh_totals()
     assert len(UsageState.objects.get().unaudited) == 2
     settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 10
-    switch_to(LateKeys.WINDOW)
+    switch_to(LateKeysMode.WINDOW)
     assert UsageState.objects.get().unaudited == []
     assert [refresh_totals().remark for _ in range(3)] == [""] * 3
     assert_exact()

@@ -17,7 +17,7 @@ from tests.connections import ON_CITUS, ask, in_thread, run_sql, second_session
 from tests.exact import assert_exact, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
-from usage.models import DataUsageRecord, LateKeys, RefreshRun, UsageState
+from usage.models import DataUsageRecord, LateKeysMode, RefreshRun, UsageState
 from usage.services import sealing, sequences
 from usage.services.audit import rebuild, verify
 from usage.services.late_keys import switch
@@ -31,7 +31,7 @@ from usage.services.status import Status, read_status
 pytestmark = pytest.mark.usefixtures("only_default_partitions", "window")
 
 SetToday = Callable[[str], None]
-SwitchTo = Callable[[LateKeys], None]
+SwitchTo = Callable[[LateKeysMode], None]
 INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
 
 
@@ -47,7 +47,7 @@ def window(
     monkeypatch.setattr(sealing, "TRIES", 2)
     monkeypatch.setattr(sealing, "LOCK_MILLISECONDS", 20)
     make_partitions([date(2026, 11, 1)])
-    switch_to(LateKeys.WINDOW)
+    switch_to(LateKeysMode.WINDOW)
     for pk in (1, 2):
         subscription = make_subscription(id=pk)
         for day in range(1, 5):
@@ -248,7 +248,7 @@ def test_switch_to_triggers_and_back_changes_no_total(
     refresh_totals()
     prune()
     closed = [row for row in totals_of("usage_daily") if row[1] < date(2026, 11, 2)]
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     assert switch(dry_run=True)
     assert UsageState.objects.get().is_window
     assert switch()
@@ -264,7 +264,7 @@ def test_switch_to_triggers_and_back_changes_no_total(
         run_sql(f"{INSERT} VALUES (1, '2026-11-01Z', 5)")
     run_sql(f"{INSERT} VALUES (1, '2026-11-03Z', 5)")  # late, and not repaired yet
     settings.USAGE_OPEN_DAYS = 3
-    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
     assert switch()
     expected = sorted(closed + plain_totals(), key=lambda row: row[:3])
     assert totals_of("usage_daily") == totals_of("usage_daily_live") == expected
@@ -282,12 +282,12 @@ def test_switch_adds_up_months_that_are_to_be_added_up_anew(
     """Fails when only the months of open days are, and the others are said to be right."""
     set_today("2026-12-03")
     refresh_totals()
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     assert switch()
     prune()
     run_sql("UPDATE usage_state SET open_digest = NULL")  # as verify_usage --repair does
     run_sql("UPDATE usage_period_total SET total_price = total_price + 1")
-    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
     assert switch()
     expected = periods_of(totals_of("usage_daily"))
     assert stored_periods() == expected
@@ -300,7 +300,7 @@ def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings
     """Fails when only days that this window has sealed let it be left."""
     refresh_totals()
     prune()
-    for late_keys in (LateKeys.TRIGGERS, LateKeys.WINDOW, LateKeys.TRIGGERS):
+    for late_keys in (LateKeysMode.TRIGGERS, LateKeysMode.WINDOW, LateKeysMode.TRIGGERS):
         settings.USAGE_LATE_KEYS = late_keys
         assert switch()
     run_sql(f"{INSERT} VALUES (1, '2026-11-02Z', 5)")
@@ -315,12 +315,12 @@ def test_window_is_not_left_while_days_are_being_closed(settings: LazySettings) 
         ask(session, f"BEGIN; {INSERT} VALUES (3, '2026-11-01Z', 7)")
         refresh_totals()
         ask(session, "COMMIT")
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     with pytest.raises(LateKeysChangedError, match="being sealed"):
         switch()
-    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
     refresh_totals()
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     assert switch()
     assert_exact()
 
@@ -329,11 +329,11 @@ def test_other_setting_than_that_of_the_database_is_refused(
     settings: LazySettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuse_other_settings()
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     with pytest.raises(LateKeysChangedError, match=r"has window.*switch_late_keys"):
         refuse_other_settings()
     refresh_totals_is_refused()
-    settings.USAGE_LATE_KEYS = LateKeys.WINDOW
+    settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
     call_command("switch_late_keys")
     assert "has window already" in capsys.readouterr().out
 
@@ -341,7 +341,7 @@ def test_other_setting_than_that_of_the_database_is_refused(
 def test_refresh_with_another_setting_closes_no_day(settings: LazySettings) -> None:
     """Fails when days are closed by the open days of a setting that is refused afterwards."""
     refresh_totals()
-    settings.USAGE_LATE_KEYS = LateKeys.TRIGGERS
+    settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     settings.USAGE_OPEN_DAYS = 1
     refresh_totals_is_refused()
     run_sql(f"{INSERT} VALUES (3, '2026-11-02Z', 7)")

@@ -18,10 +18,10 @@ from tests.factories import data_record, make_subscription
 from tests.processes import broker_url, database_url, scratch_database, started
 from tests.restoring import connected_to
 from usage.models import RefreshRun, UsageState
-from usage.services import identity, requests
+from usage.services import identity, refresh_requests
 from usage.services.identity import queue_name
 from usage.services.partitions import RAW_TABLES, partition_days
-from usage.services.requests import request_refresh
+from usage.services.refresh_requests import request_refresh
 from worker.app import app
 from worker.schedule import beat_schedule
 
@@ -131,7 +131,7 @@ def test_worker_of_another_database_takes_no_message_of_this_one(
         with started(processes.worker("test@%h"), broker, log, **environment):
             run = request_refresh()
             for key in (ours.key, None):
-                requests._sender(settings.REDIS_URL).send_task(
+                refresh_requests._sender(settings.REDIS_URL).send_task(
                     "worker.tasks.refresh",
                     queue=queue_of_other,
                     headers={identity.HEADER: key} if key else {},

@@ -32,7 +32,7 @@ STATE = f"""
     statement_timestamp() AS read_at,
     usage_state.time_zone,
     usage_state.raw_kept_from,
-    usage_state.open_digest IS NOT NULL AS has_periods,
+    usage_state.open_digest IS NOT NULL AS periods_filled,
     {VERSION} AS version
 """
 

@@ -10,20 +10,20 @@ from uuid import UUID
 from usage import selectors
 from usage.api import filters, results, shapes
 from usage.api.lists import ListEndpoint, Row
-from usage.api.pagination import Key
+from usage.api.pagination import CursorKey
 from usage.models import Subscription
 from usage.selectors import DailySource, Rows, Source, TotalsState
 
-SUBSCRIPTION = Key("subscription_id")
-DAY = Key("day", date.fromisoformat)
-USAGE_TYPE = Key("usage_type")
+SUBSCRIPTION = CursorKey("subscription_id")
+DAY = CursorKey("day", date.fromisoformat)
+USAGE_TYPE = CursorKey("usage_type")
 DAILY_KEYS = {
     "subscription_id": [SUBSCRIPTION, DAY, USAGE_TYPE],
     "day": [DAY, SUBSCRIPTION, USAGE_TYPE],
-    "-day": [Key("day", date.fromisoformat, descending=True), SUBSCRIPTION, USAGE_TYPE],
-    "total_price": [Key("total_price", Decimal), SUBSCRIPTION, DAY, USAGE_TYPE],
+    "-day": [CursorKey("day", date.fromisoformat, descending=True), SUBSCRIPTION, USAGE_TYPE],
+    "total_price": [CursorKey("total_price", Decimal), SUBSCRIPTION, DAY, USAGE_TYPE],
     "-total_price": [
-        Key("total_price", Decimal, descending=True),
+        CursorKey("total_price", Decimal, descending=True),
         SUBSCRIPTION,
         DAY,
         USAGE_TYPE,
@@ -69,7 +69,7 @@ class OverLimit(TotalsEndpoint):
 
     def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
         source = super().source(asked, state)
-        is_summed = source is Source.DAILY and state.has_periods and asked["period"] is not None
+        is_summed = source is Source.DAILY and state.periods_filled and asked["period"] is not None
         return Source.PERIODS if is_summed else source
 
     def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
@@ -87,8 +87,8 @@ class OverLimit(TotalsEndpoint):
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
-        return [Key("rank", Decimal), SUBSCRIPTION]
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+        return [CursorKey("rank", Decimal), SUBSCRIPTION]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         subscription_id, *prices, _rank = row
@@ -119,7 +119,7 @@ class Totals(TotalsEndpoint):
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.type_totals(daily=daily)
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [SUBSCRIPTION, USAGE_TYPE]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -146,7 +146,7 @@ class Daily(TotalsEndpoint):
     def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
         return selectors.daily_rows(daily=daily)
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
         return DAILY_KEYS[asked["ordering"] or filters.DailyOrdering.SUBSCRIPTION_ID]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,8 +173,8 @@ class Records(ListEndpoint):
             day=asked["day"],
         )
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
-        return [Key("usage_date", datetime.fromisoformat), Key("id", UUID)]
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+        return [CursorKey("usage_date", datetime.fromisoformat), CursorKey("id", UUID)]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.record(*row, unit=asked["usage_type"].unit)
@@ -196,7 +196,7 @@ class Subscriptions(ListEndpoint):
             subscriptions=self.filterset_class.narrowed(everybody, asked)
         )
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [SUBSCRIPTION]
 
     def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:

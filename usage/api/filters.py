@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError as FormError
 from django.http import QueryDict
 
 from usage.api import parameters
-from usage.api.questions import PageFilter, Parameter
-from usage.api.values import MOST_IDS
+from usage.api.bounds import MOST_IDS
+from usage.api.query import PageFilter, Parameter
 from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")

@@ -13,11 +13,11 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers, csv, filters
+from usage.api import csv_responses, filters, responses
 from usage.api.authentication import signed_in, state_here
-from usage.api.base import Endpoint
+from usage.api.endpoint import Endpoint
 from usage.api.negotiation import format_accepted
-from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, paged
+from usage.api.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import Asked, Statement
 from usage.errors import StaleTotalsError
@@ -80,16 +80,16 @@ class ListEndpoint(Endpoint):
                 return self.answer(request, asked, pager, state, source)
         # Who has what the server of the sign-in would answer needs no replica, which may be older.
         tag = self.tag(request, asked, pager, state)
-        if tag is not None and answers.is_known(request, tag):
-            return answers.not_modified(tag)
+        if tag is not None and responses.is_known(request, tag):
+            return responses.not_modified(tag)
 
         def answer_here() -> HttpResponseBase:
             if servers.current() == caller.server:
                 return self.answer(request, asked, pager, state, source, tag)
             state_of_it, source_of_it = self.seen_here(asked)
             tag_of_it = self.tag(request, asked, pager, state_of_it)
-            if tag_of_it is not None and answers.is_known(request, tag_of_it):
-                return answers.not_modified(tag_of_it)
+            if tag_of_it is not None and responses.is_known(request, tag_of_it):
+                return responses.not_modified(tag_of_it)
             return self.answer(request, asked, pager, state_of_it, source_of_it, tag_of_it)
 
         is_at_replica = caller.server != servers.PRIMARY
@@ -128,7 +128,7 @@ class ListEndpoint(Endpoint):
         if asked.get("external_id") is not None or asked["owner"] is not None:
             return None
         # Whatever changes totals writes the state anew, on each server in the same transaction.
-        return answers.tag_of(
+        return responses.tag_of(
             request.user.pk,
             (pager.query, pager.size, pager.cursor, asked["format"]),
             (state.as_of, state.version, settings.USAGE_CURRENCY),
@@ -146,9 +146,9 @@ class ListEndpoint(Endpoint):
         """The rows of the current server, whose totals are in this state."""
         response: HttpResponseBase
         if asked["format"] == filters.CSV:
-            response = csv.answer(self, request, asked, state, source)
+            response = csv_responses.answer(self, request, asked, state, source)
         else:
-            response = answers.page(self.page(request, asked, pager, state, source))
+            response = responses.page(self.page(request, asked, pager, state, source))
         if tag is not None:
             response["ETag"] = tag
         return response
@@ -198,7 +198,7 @@ class ListEndpoint(Endpoint):
         """The rows that are asked for; an Asked may stand for each value not in `shaped_by`."""
 
     @abstractmethod
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[Key]:
+    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
         """The order of the rows, ending with what makes a row unique."""
 
     @abstractmethod

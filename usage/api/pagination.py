@@ -23,7 +23,7 @@ _signer = Signer(salt="usage.api.cursor")
 
 
 @dataclasses.dataclass(frozen=True)
-class Key:
+class CursorKey:
     """A column of the order and how its value is read back from a cursor."""
 
     column: str
@@ -57,7 +57,7 @@ class Pager:
     Raises ValidationError, naming `cursor`, when the cursor belongs to another query.
     """
 
-    keys: Sequence[Key]
+    keys: Sequence[CursorKey]
     query: str
     cursor: Cursor | None
     size: int
@@ -88,19 +88,19 @@ class Pager:
         return found[: self.size], Cursor(self.query, position)
 
 
-def paged(rows: Rows, keys: Sequence[Key], *, after: bool) -> Rows:
+def paged(rows: Rows, keys: Sequence[CursorKey], *, after: bool) -> Rows:
     """The rows in the order of the keys, and `after` a position that is Asked."""
     if after:
         rows = rows.filter(rows_after([(key, Asked(position_name(key))) for key in keys]))
     return rows.order_by(*(f"-{key.column}" if key.descending else key.column for key in keys))
 
 
-def position_name(key: Key) -> str:
+def position_name(key: CursorKey) -> str:
     """The name of the value that the last row before the page has in this column."""
     return f"after_{key.column}"
 
 
-def rows_after(position: Sequence[tuple[Key, Any]]) -> Q | Behind:
+def rows_after(position: Sequence[tuple[CursorKey, Any]]) -> Q | Behind:
     """The condition of rows behind a position in the order of its keys.
 
     Where an order goes both ways, the bound on the first key follows from the rest; it is there

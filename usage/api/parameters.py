@@ -11,8 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 from django.db.models import TextChoices
 
-from usage.api.pagination import Cursor
-from usage.api.values import (
+from usage.api.bounds import (
     DAY_PATTERN,
     IDS,
     LONGEST_EXTERNAL_ID,
@@ -24,6 +23,7 @@ from usage.api.values import (
     Schema,
     many,
 )
+from usage.api.pagination import Cursor
 from usage.models import UsageType
 from usage.selectors import FIRST_DAY, LAST_DAY
 

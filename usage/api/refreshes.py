@@ -9,17 +9,17 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
 from usage import selectors
-from usage.api import answers, results
-from usage.api.base import Endpoint
+from usage.api import responses, results
 from usage.api.bodies import refuse_fields
-from usage.api.pagination import DEFAULT_PAGE_SIZE, Key, Pager, next_url, rows_after
+from usage.api.endpoint import Endpoint
+from usage.api.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, next_url, rows_after
 from usage.api.permissions import MayReadOrRunRefreshes
-from usage.api.questions import PageFilter, refuse_parameters
+from usage.api.query import PageFilter, refuse_parameters
 from usage.models import RefreshRun
 from usage.selectors import RUN_COLUMNS
-from usage.services.requests import request_refresh
+from usage.services.refresh_requests import request_refresh
 
-NEWEST_FIRST = Key("id", descending=True)
+NEWEST_FIRST = CursorKey("id", descending=True)
 
 
 class Refreshes(Endpoint):
@@ -41,7 +41,7 @@ class Refreshes(Endpoint):
             runs = runs.filter(rows_after([(NEWEST_FIRST, position)]))
         found = list(runs.values_list(*RUN_COLUMNS)[: pager.size + 1])
         rows, cursor = pager.cut(list(RUN_COLUMNS), found)
-        return answers.page(
+        return responses.page(
             {
                 "next": next_url(request, cursor) if cursor else None,
                 "results": [results.run(*row) for row in rows],
@@ -54,7 +54,7 @@ class Refreshes(Endpoint):
         refuse_parameters(request)
         refuse_fields(request)
         run = request_refresh()
-        response = answers.page(_as_result(run))
+        response = responses.page(_as_result(run))
         response.status_code = 202
         response["Location"] = reverse("api:refresh", args=[run.pk])
         return response
@@ -70,7 +70,7 @@ class Refresh(Endpoint):
         run = selectors.runs_newest_first().filter(pk=run_id).first()
         if run is None:
             raise NotFound(f"There is no refresh {run_id}; those of 90 days are kept.")
-        return answers.page(_as_result(run))
+        return responses.page(_as_result(run))
 
 
 def _as_result(run: RefreshRun) -> Mapping[str, Any]:

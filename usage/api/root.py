@@ -10,9 +10,9 @@ from django.urls import get_resolver, reverse
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
-from usage.api import answers, shapes
-from usage.api.base import Endpoint
-from usage.api.questions import refuse_parameters
+from usage.api import responses, shapes
+from usage.api.endpoint import Endpoint
+from usage.api.query import refuse_parameters
 
 
 class Root(Endpoint):
@@ -23,7 +23,7 @@ class Root(Endpoint):
 
     def get(self, request: Request) -> HttpResponse:
         refuse_parameters(request)
-        return answers.page({"endpoints": list(endpoint_lines())})
+        return responses.page({"endpoints": list(endpoint_lines())})
 
 
 def endpoint_lines() -> Iterator[shapes.EndpointLine]:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db.models import TextChoices
 
-from usage.api.values import IDS, Schema
+from usage.api.bounds import IDS, Schema
 from usage.models import RefreshRun, UsageType
 
 

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from usage.api import endpoints, refreshes, root
-from usage.api.schema import pages
+from usage.api.schema import schema_views
 
 app_name = "api"
 LISTS = {
@@ -20,6 +20,6 @@ urlpatterns = [
     ),
     path("refreshes/", refreshes.Refreshes.as_view(), name="refreshes"),
     path("refreshes/<int:run_id>/", refreshes.Refresh.as_view(), name="refresh"),
-    path("schema/", pages.Description.as_view(), name="schema"),
-    path("docs/", pages.Docs.as_view(), name="docs"),
+    path("schema/", schema_views.Description.as_view(), name="schema"),
+    path("docs/", schema_views.Docs.as_view(), name="docs"),
 ]

@@ -13,14 +13,14 @@ Line = dict[str, Any]
 
 
 def listed(
-    asked: Mapping[str, Any], *, owner: int | None, has_periods: bool
+    asked: Mapping[str, Any], *, owner: int | None, periods_filled: bool
 ) -> tuple[list[Line], dict[str, str] | None]:
     """The lines of one page, one for each subscription and type that reached the limit, and the
     place that the next page begins behind, or None after the last."""
     after = None
     if asked["after_price"] is not None and asked["after_subscription"] is not None:
         after = (-asked["after_price"], asked["after_subscription"])
-    rows = _rows(asked, owner=owner, has_periods=has_periods)
+    rows = _rows(asked, owner=owner, periods_filled=periods_filled)
     found = list(selectors.over_limit_page(rows=rows, after=after, size=LIST_SIZE + 1))
     shown = found[:LIST_SIZE]
     ids = [row["subscription_id"] for row in shown]
@@ -48,11 +48,11 @@ def listed(
     return lines, place
 
 
-def _rows(asked: Mapping[str, Any], *, owner: int | None, has_periods: bool) -> Rows:
+def _rows(asked: Mapping[str, Any], *, owner: int | None, periods_filled: bool) -> Rows:
     """From the totals of a period where the days are one, else from the daily totals."""
     first, last = asked["from_date"], asked["to_date"]
     period = selectors.whole_period(first, last)
-    if period is not None and has_periods:
+    if period is not None and periods_filled:
         return selectors.over_limit_in_period(
             totals=_narrowed(selectors.period_totals(period=period), asked, owner),
             price_limit=asked["price_limit"],

@@ -10,14 +10,14 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from usage import selectors
 from usage.dashboard import charts, exceeding
-from usage.dashboard.answers import answer, fault, freshness, from_replicas, signed_in
 from usage.dashboard.forms import MOST_DAYS_OF_ONE, OverLimitForm, UsageForm
+from usage.dashboard.rendering import answer, fault, freshness, from_replicas, signed_in
 from usage.dashboard.sums import sums_by_type
 from usage.errors import BrokerAwayError, RefreshInProgressError
 from usage.models import RefreshRun, Scope, Subscription
 from usage.services import clock
 from usage.services.access import Access
-from usage.services.requests import request_refresh
+from usage.services.refresh_requests import request_refresh
 from usage.services.status import read_status
 
 DEFAULT_DAYS = 31
@@ -81,7 +81,9 @@ def over_limit(request: HttpRequest, access: Access) -> HttpResponse:
         return answer(request, "over_limit.html", access, context, status=400)
     if form.is_bound and seen:
         asked = form.cleaned_data
-        lines, place = exceeding.listed(asked, owner=access.owner, has_periods=seen.has_periods)
+        lines, place = exceeding.listed(
+            asked, owner=access.owner, periods_filled=seen.periods_filled
+        )
         context |= {
             "lines": lines,
             "next": place and _address(request, place),

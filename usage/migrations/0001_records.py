@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.postgres.functions import RandomUUID
 from django.db import migrations, models
 
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 
 def record_model(name: str, table: str, quantity: str) -> migrations.CreateModel:

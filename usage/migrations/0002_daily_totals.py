@@ -5,7 +5,7 @@ from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 
 def choose_time_zone(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:

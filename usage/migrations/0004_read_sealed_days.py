@@ -8,7 +8,7 @@ from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
-from usage.sql.operations import MaterializedViewUnderView, SQLObject
+from usage.sql.migration_operations import MaterializedViewUnderView, SQLObject
 
 
 def refuse_to_lose_totals(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 
 class Migration(migrations.Migration):

@@ -5,7 +5,7 @@ What the roles may do is granted after every migrate: usage/services/roles.py.
 
 from django.db import migrations
 
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 
 class Migration(migrations.Migration):

@@ -6,7 +6,7 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import StateApps
 
 from usage.sql import capture
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 DROP_KEEP_USED = (
     "DROP TRIGGER usage_subscription_keep_used ON usage_subscription;"

@@ -7,7 +7,7 @@ which adds them all up again. Until then readers add up daily totals.
 from django.db import migrations, models
 
 from usage.sql import capture
-from usage.sql.operations import LOCK_REFRESH, Capture, SQLObject
+from usage.sql.migration_operations import LOCK_REFRESH, Capture, SQLObject
 
 FORGET_PERIODS = "UPDATE usage_state SET open_digest = NULL"
 

@@ -7,7 +7,7 @@ the sealed days whose raw records are kept count as unaudited, and each refresh 
 import django.contrib.postgres.fields
 from django.db import migrations, models
 
-from usage.sql.operations import LOCK_REFRESH
+from usage.sql.migration_operations import LOCK_REFRESH
 
 # The digest of no triggers at all: the first refresh finds another one.
 DISTRUST = """

@@ -3,7 +3,7 @@
 import django.core.validators
 from django.db import migrations, models
 
-from usage.sql.operations import SQLObject
+from usage.sql.migration_operations import SQLObject
 
 DROP = """
 ALTER TABLE usage_datausagerecord DROP CONSTRAINT usage_quantity_bound;

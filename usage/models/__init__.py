@@ -10,7 +10,7 @@ from usage.models.daily import (
     SealedDailyUsage,
 )
 from usage.models.records import MOST_QUANTITY, DataUsageRecord, UsageType, VoiceUsageRecord
-from usage.models.runs import LateKeys, RefreshRun, RefreshTally, UsageState
+from usage.models.runs import LateKeysMode, RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
 from usage.models.tokens import AccessToken, Scope
 
@@ -20,7 +20,7 @@ __all__ = [
     "DailyUsage",
     "DataUsageRecord",
     "LateKey",
-    "LateKeys",
+    "LateKeysMode",
     "LiveDailyUsage",
     "OpenDailyUsage",
     "PeriodTotal",

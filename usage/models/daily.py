@@ -19,7 +19,7 @@ class ReadOnlyQuerySet(models.QuerySet):
     get_or_create = update_or_create = _insert = _update = _refuse
 
 
-class Key(models.Model):
+class DailyKey(models.Model):
     """What totals are kept by, besides the days that they are of."""
 
     subscription = models.ForeignKey(
@@ -35,7 +35,7 @@ class Key(models.Model):
     save = delete = save_base = _refuse
 
 
-class Totals(Key):
+class Totals(DailyKey):
     total_price = models.DecimalField(max_digits=1000, decimal_places=8)
     total_usage = models.BigIntegerField()
     record_count = models.BigIntegerField()
@@ -103,7 +103,7 @@ class PeriodTotal(Totals):
         db_table = "usage_period_total"
 
 
-class LateKey(Key):
+class LateKey(DailyKey):
     """A key whose raw records changed after its day was over, until a refresh repairs it."""
 
     pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")

@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 
-class LateKeys(models.TextChoices):
+class LateKeysMode(models.TextChoices):
     """How changes of days that are over are noticed."""
 
     TRIGGERS = "triggers"
@@ -53,9 +53,9 @@ class UsageState(models.Model):
         "totals are not filled yet.",
     )
     late_keys = models.TextField(
-        choices=LateKeys.choices,
-        default=LateKeys.TRIGGERS,
-        db_default=LateKeys.TRIGGERS,
+        choices=LateKeysMode.choices,
+        default=LateKeysMode.TRIGGERS,
+        db_default=LateKeysMode.TRIGGERS,
         db_comment="How changes of days that are over are noticed: triggers, or window (open days "
         "are all that can change).",
     )
@@ -99,7 +99,7 @@ class UsageState(models.Model):
     @property
     def is_window(self) -> bool:
         """Whether days that are over can't change, so that no late key is captured."""
-        return self.late_keys == LateKeys.WINDOW
+        return self.late_keys == LateKeysMode.WINDOW
 
     @property
     def unaudited(self) -> list[date]:

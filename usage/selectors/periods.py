@@ -27,7 +27,7 @@ def month_end(day: date) -> date:
 
 
 def period_totals(*, period: date | Expression) -> QuerySet[PeriodTotal]:
-    """The totals of one period as of the last refresh, those of TotalsState.has_periods."""
+    """The totals of one period as of the last refresh, those of TotalsState.periods_filled."""
     return PeriodTotal.objects.filter(period=period)
 
 

@@ -36,7 +36,7 @@ class TotalsState:
     read_at: datetime
     time_zone: str
     raw_kept_from: date | None
-    has_periods: bool
+    periods_filled: bool
     # Another one whenever totals may have changed: a rebuild changes some without moving as_of.
     version: str
 
@@ -65,7 +65,7 @@ def totals_state() -> TotalsState:
         read_at=state.read_at,
         time_zone=state.time_zone,
         raw_kept_from=state.raw_kept_from,
-        has_periods=state.open_digest is not None,
+        periods_filled=state.open_digest is not None,
         version=state.version,
     )
 

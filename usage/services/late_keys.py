@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from usage.errors import LateKeysChangedError
-from usage.models import LateKeys, UsageState
+from usage.models import LateKeysMode, UsageState
 from usage.services import open_view, periods, triggers
 from usage.services.changes import Changes
 from usage.services.distribution import distributed_tables
@@ -65,7 +65,7 @@ def _open(state: UsageState) -> None:
         cursor.execute("DELETE FROM usage_late_key")
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
         cursor.execute("SELECT usage_close_days(%s)", [first_open])
-        state.late_keys = LateKeys.WINDOW
+        state.late_keys = LateKeysMode.WINDOW
         state.capture_digest = triggers.digest()
         state.unaudited_days = None  # they are open again
         state.sealed_before = first_open
@@ -101,7 +101,7 @@ def _capture(state: UsageState) -> None:
         cursor.execute("SELECT usage_close_days(NULL)")
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
-    state.late_keys = LateKeys.TRIGGERS
+    state.late_keys = LateKeysMode.TRIGGERS
     state.capture_digest = triggers.digest()
     state.fence = state.fence_day = None
     state.save()

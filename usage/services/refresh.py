@@ -17,10 +17,10 @@ from usage.errors import (
     RefreshRunningError,
     UsageError,
 )
-from usage.models import LateKeys, RefreshRun, UsageState
+from usage.models import LateKeysMode, RefreshRun, UsageState
 from usage.services import (
     clock,
-    faults,
+    database_errors,
     identity,
     locks,
     open_view,
@@ -158,7 +158,7 @@ def _refresh(
     Returns whether days are left to seal.
     """
     # Servers that raw records are spread over look at them when they are asked for the lock.
-    before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeys.WINDOW else None
+    before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeysMode.WINDOW else None
     with transaction.atomic(durable=True):
         with timed(phases, "lock"):
             begin_totals()
@@ -308,7 +308,7 @@ def _explain(error: Exception) -> str:
                 f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
                 "the tables of totals, at the same time; the next run tries again."
             )
-    if (cause := faults.explain(error)) is not None:
+    if (cause := database_errors.explain(error)) is not None:
         return cause
     if sqlstate(error) is None and locks.is_of_server(error):
         return (

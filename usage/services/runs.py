@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
-from usage.services import faults, tallies
+from usage.services import database_errors, tallies
 from usage.services.locks import is_of_server, refresh_is_on
 
 KEEP_DAYS = 90
@@ -27,7 +27,7 @@ def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
         if is_of_server(error):
             raise  # the database is away, which every caller knows how to say
         first_line = str(error).strip().partition("\n")[0]
-        cause = faults.explain(error) or (
+        cause = database_errors.explain(error) or (
             f"{first_line}. Was this release migrated? Run: manage.py migrate"
         )
         raise RefreshFailedError(

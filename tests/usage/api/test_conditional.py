@@ -20,7 +20,7 @@ from tests.usage.api.asking import (
     only_error,
     statements,
 )
-from usage.api import answers
+from usage.api import responses
 from usage.errors import RefreshRunningError
 from usage.models import AccessToken, Subscription, UsageState
 from usage.services import audit
@@ -186,7 +186,7 @@ def test_another_release_currency_or_secret_key_gets_the_answer(
 ) -> None:
     known = tag(client_with_token)
     with monkeypatch.context() as later:
-        later.setattr(answers, "API_RELEASE", answers.API_RELEASE + 1)
+        later.setattr(responses, "API_RELEASE", responses.API_RELEASE + 1)
         assert asked_again(client_with_token, known) == 200
     assert asked_again(client_with_token, known) == 304
     settings.USAGE_CURRENCY = "EUR"

@@ -25,7 +25,7 @@ from tests.usage.api.asking import (
     only_error,
     results,
 )
-from usage.api import csv as csv_answers
+from usage.api import csv_responses as csv_answers
 from usage.errors import ExportError
 
 HEADERS = {

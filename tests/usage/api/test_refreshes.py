@@ -14,7 +14,7 @@ from tests.factories import client_of
 from tests.usage.api.asking import fill_totals, get, only_error, pages
 from usage.models import RefreshRun, Scope
 from usage.services.identity import queue_name
-from usage.services.requests import TASK, run_requested
+from usage.services.refresh_requests import TASK, run_requested
 from worker.app import app, know_the_database
 
 PATH = "/api/v1/refreshes/"

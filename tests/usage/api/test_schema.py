@@ -20,9 +20,9 @@ from tests.processes import ROOT
 from tests.usage.api.asking import LISTS, faults, fill_totals, get
 from tests.usage.api.test_permissions import ALL, METHODS
 from usage.api import shapes
-from usage.api.faults import ErrorCode
+from usage.api.error_types import ErrorCode
 from usage.api.schema.hints import schema_of
-from usage.api.schema.pages import written
+from usage.api.schema.schema_views import written
 from usage.models import RefreshRun, Scope
 from usage.selectors import FIRST_DAY, LAST_DAY, RUN_COLUMNS
 

@@ -17,8 +17,8 @@ from tests.processes import ROOT, database_url
 from tests.usage.importing import write_records
 from usage.errors import UsageError
 from usage.management import commands
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.models import AccessToken, RefreshRun, Scope
 from usage.services.tokens import make_token
 

@@ -7,20 +7,20 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from usage.api import shapes
-from usage.api.base import Endpoint
+from usage.api.bounds import IDS, Schema
+from usage.api.endpoint import Endpoint
 from usage.api.endpoints import Records, Subscriptions, TotalsEndpoint
 from usage.api.lists import ListEndpoint
-from usage.api.questions import PageFilter, Parameter, Question
+from usage.api.query import PageFilter, Parameter, Question
 from usage.api.refreshes import Refresh, Refreshes
 from usage.api.root import Root
-from usage.api.schema import answers, refusals
-from usage.api.schema.answers import Named
+from usage.api.schema import refusals, response_schemas
 from usage.api.schema.refusals import Refusal
-from usage.api.values import IDS, Schema
+from usage.api.schema.response_schemas import Named
 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
-    {"type": "string", "examples": [answers.TAG]},
+    {"type": "string", "examples": [response_schemas.TAG]},
     OpenApiParameter.HEADER,
     description="The `ETag` of the answer you have. While that is the answer, you get a 304.",
 )
@@ -51,14 +51,14 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
         case Refreshes(), "GET":
             return Operation(
                 "Refreshes",
-                {200: answers.one(shapes.RunsPage, named)},
+                {200: response_schemas.one(shapes.RunsPage, named)},
                 (refusals.BAD_QUERY, *refusals.ANYWHERE, refusals.NOT_NOW),
                 parameters_of(PageFilter, named),
             )
         case Refreshes(), "POST":
             return Operation(
                 "Refreshes",
-                {202: answers.accepted(shapes.Run, named)},
+                {202: response_schemas.accepted(shapes.Run, named)},
                 (
                     refusals.BAD_REQUEST,
                     *refusals.ANYWHERE,
@@ -70,7 +70,7 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
         case Refresh(), _:
             return Operation(
                 "Refreshes",
-                {200: answers.one(shapes.Run, named)},
+                {200: response_schemas.one(shapes.Run, named)},
                 (
                     refusals.BAD_REQUEST,
                     *refusals.ANYWHERE,
@@ -82,12 +82,12 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
         case Root(), _:
             return Operation(
                 "Description",
-                {200: answers.one(shapes.EndpointList, named)},
+                {200: response_schemas.one(shapes.EndpointList, named)},
                 (refusals.BAD_REQUEST, *refusals.OPEN_TO_ALL),
             )
     return Operation(
         "Description",
-        {200: answers.description(named)},
+        {200: response_schemas.description(named)},
         (refusals.BAD_REQUEST, *refusals.OPEN_TO_ALL),
     )
 
@@ -95,13 +95,13 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
 def _of_list(view: ListEndpoint, named: Named) -> Operation:
     has_tag = isinstance(view, TotalsEndpoint)
     answer = (
-        answers.csv(view.columns, has_tag=has_tag)
+        response_schemas.csv(view.columns, has_tag=has_tag)
         if view.is_file
-        else answers.one(view.shape, named, has_tag=has_tag)
+        else response_schemas.one(view.shape, named, has_tag=has_tag)
     )
     return Operation(
         "Subscriptions" if isinstance(view, Subscriptions) else "Usage",
-        {200: answer} | ({304: answers.NOT_MODIFIED} if has_tag else {}),
+        {200: answer} | ({304: response_schemas.NOT_MODIFIED} if has_tag else {}),
         (
             refusals.BAD_QUERY,
             # Every `Accept` is good for the path of a file.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from usage.api.faults import Error, Fault
+from usage.api.error_types import Error, Fault
 
 RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again."}
 

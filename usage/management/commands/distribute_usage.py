@@ -1,7 +1,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.services.distribution import distribute
 
 

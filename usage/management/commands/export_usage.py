@@ -11,15 +11,15 @@ from tqdm import tqdm
 
 from usage import selectors
 from usage.api import endpoints
-from usage.api.csv import ROWS_PER_CHUNK
+from usage.api.csv_responses import ROWS_PER_CHUNK
 from usage.api.filters import CSV
 from usage.api.lists import ListEndpoint
 from usage.api.tables import flat_batches
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.selectors import Source
 from usage.services.exports import Batch
-from usage.services.exports.csv import csv_chunks
+from usage.services.exports.csv_text import csv_chunks
 from usage.services.exports.files import STANDARD_OUTPUT, whole_file
 from usage.services.exports.parquet import ROWS_PER_GROUP, write_parquet
 from usage.services.notation import moment_text

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.services.forget import find, forget_subscription
 
 ELSEWHERE = """The old external_id may still stand where this command does not reach:

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from usage.management.base import UsageCommand, day
+from usage.management.usage_command import UsageCommand, day
 from usage.services.generate import GenerateArgumentError, generate_usage
 
 

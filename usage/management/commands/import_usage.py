@@ -9,8 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from usage.errors import ImportFileError
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.services.imports import Importer, ImportOptions, ImportReport
 from usage.services.imports.formats import FORMATS, RECORDS
 from usage.services.imports.lines import STANDARD_INPUT

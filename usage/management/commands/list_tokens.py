@@ -2,8 +2,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.models import AccessToken
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.models import Scope
 from usage.services.tokens import make_token
 

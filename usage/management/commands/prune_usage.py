@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.services.retention import prune
 
 

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 from tqdm import tqdm
 
 from usage.errors import UsageError
-from usage.management.base import UsageCommand, day
+from usage.management.usage_command import UsageCommand, day
 from usage.services.audit import rebuild
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.models import RefreshRun
 from usage.services.refresh import refresh
 

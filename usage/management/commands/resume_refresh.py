@@ -1,6 +1,6 @@
 from typing import Any
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.services.refresh import resume
 
 

@@ -1,8 +1,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
+from usage.management.usage_command import UsageCommand
 from usage.services.tokens import revoke_token
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.conf import settings
 
-from usage.management.base import UsageCommand
+from usage.management.usage_command import UsageCommand
 from usage.services.late_keys import switch
 
 

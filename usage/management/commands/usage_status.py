@@ -8,9 +8,9 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.defaultfilters import filesizeformat
 
-from usage.management.base import UsageCommand
 from usage.management.terminal import one_line
-from usage.operations.replicas import Replica, look_at_replicas
+from usage.management.usage_command import UsageCommand
+from usage.monitoring.replicas import Replica, look_at_replicas
 from usage.services.status import Status, read_status
 from usage.services.zones import differences_in_kept_days
 

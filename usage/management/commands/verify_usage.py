@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError
 from tqdm import tqdm
 
-from usage.management.base import UsageCommand, day
+from usage.management.usage_command import UsageCommand, day
 from usage.models import PeriodTotal
 from usage.services.audit import AuditReport, Difference, verify
 from usage.services.removals import Removals

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 
 from usage.errors import ExportError
-from usage.services.exports.columns import KINDS, Kind
+from usage.services.exports.column_kinds import KINDS, Kind
 
 # A row group: enough for a reader to skip by, few enough to hold.
 ROWS_PER_GROUP = 65_536

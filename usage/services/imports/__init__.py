@@ -13,7 +13,7 @@ from django.db import DatabaseError, reset_queries
 from usage.errors import ImportFileError, TimeZoneMisreadError
 from usage.services import clock
 from usage.services.imports.batches import read_ahead, read_batches
-from usage.services.imports.columns import one_spelling
+from usage.services.imports.fields import one_spelling
 from usage.services.imports.formats import FORMATS, RECORDS, LineFormat
 from usage.services.imports.lines import STANDARD_INPUT, Lines, open_lines, source_name
 from usage.services.imports.rehearsal import Rehearsal, begin_rehearsal

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from usage.models import UsageType
-from usage.services.imports.columns import LineRejectedError
+from usage.services.imports.fields import LineRejectedError
 from usage.services.imports.formats import LineFormat
 from usage.services.imports.lines import Lines
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from usage.errors import ImportFileError
 from usage.models import UsageType
-from usage.services.imports.columns import (
+from usage.services.imports.fields import (
     Column,
     LinePattern,
     LineRejectedError,

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from usage.services.imports.columns import LineRejectedError
+from usage.services.imports.fields import LineRejectedError
 
 # Fixed for good: the id of every imported record is derived from it.
 NAMESPACE = uuid.UUID("6f1f6f0e-3c53-5b6e-9a53-0d5b9d0f7c11")

@@ -39,7 +39,7 @@ def tag_of(*parts: object) -> str:
 
     Nobody can make one up, and a change of the secret key, which ends cursors, changes it.
     """
-    digest = salted_hmac("usage.api.answers", repr((API_RELEASE, parts)), algorithm="sha256")
+    digest = salted_hmac("usage.api.responses", repr((API_RELEASE, parts)), algorithm="sha256")
     return f'W/"{digest.hexdigest()[:32]}"'
 
 

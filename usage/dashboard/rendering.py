@@ -37,7 +37,7 @@ class Freshness:
     age_seconds: int
     max_age_seconds: int
     late_keys: int
-    has_periods: bool
+    periods_filled: bool
 
     @property
     def is_fresh(self) -> bool:
@@ -55,7 +55,7 @@ def freshness() -> Freshness | None:
         age_seconds=int(state.age.total_seconds()),
         max_age_seconds=settings.USAGE_MAX_AGE_SECONDS,
         late_keys=selectors.late_keys().count(),
-        has_periods=state.has_periods,
+        periods_filled=state.periods_filled,
     )
 
 

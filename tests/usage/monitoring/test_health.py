@@ -11,8 +11,9 @@ from django.test import Client
 
 from tests.connections import run_sql
 from tests.silent import closed_port, silent_server
+from usage import __version__
 from usage.models import UsageState
-from usage.operations import health
+from usage.monitoring import health
 
 ALL_WELL = {
     "database": "The database answers.",
@@ -44,7 +45,8 @@ def test_live_needs_neither_database_nor_broker(
     """Without the fixture of a database a look at it fails the test."""
     settings.REDIS_URL = f"redis://127.0.0.1:{closed_port()}/0"
     response = Client().get("/health/live")
-    assert (response.status_code, response.json()) == (200, {"live": True})
+    assert response.status_code == 200
+    assert response.json() == {"live": True, "version": __version__}
 
 
 def test_ready_when_all_is_there(state: None) -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from usage.addresses import client_address
-from usage.operations.bounded import NoAnswerError, ask_broker
+from usage.monitoring.bounded import NoAnswerError, ask_broker
 
 KEY = "usage:uncounted-proxy"
 KEPT_SECONDS = 86_400

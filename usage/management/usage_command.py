@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError, ProgrammingError
 from usage.errors import UsageError
 from usage.management.terminal import SafeOutput
 from usage.models import UsageState
-from usage.services import faults
+from usage.services import database_errors
 from usage.services.locks import is_of_server
 
 # So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
@@ -66,7 +66,7 @@ class UsageCommand(BaseCommand):
         except UsageError as error:
             raise CommandError(str(error)) from error
         except (DatabaseError, InterfaceError) as error:
-            if (cause := faults.explain(error)) is not None:
+            if (cause := database_errors.explain(error)) is not None:
                 raise CommandError(cause) from error
             if isinstance(error, ProgrammingError) and "does not exist" in str(error):
                 raise CommandError(

@@ -10,7 +10,7 @@ from django.test import Client
 from tests.processes import broker_url
 from tests.silent import closed_port
 from usage.checks import proxies_are_counted
-from usage.operations import proxies
+from usage.monitoring import proxies
 
 PROXY = "10.0.0.7"
 

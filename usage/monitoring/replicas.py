@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from usage.operations.bounded import NoAnswerError, ask_database
+from usage.monitoring.bounded import NoAnswerError, ask_database
 from usage.services import identity, servers
 from usage.services.identity import Identity, fault_of_replica
 

@@ -15,8 +15,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from usage.operations.bounded import NoAnswerError, ask_broker, ask_database
-from usage.operations.replicas import Replica, look_at_replicas
+from usage import __version__
+from usage.monitoring.bounded import NoAnswerError, ask_broker, ask_database
+from usage.monitoring.replicas import Replica, look_at_replicas
 from usage.services import sequences, triggers
 
 # Each look opens a session of the database: a process takes no more looks than this.
@@ -51,7 +52,7 @@ class Check:
 @never_cache
 def live(request: HttpRequest) -> JsonResponse:
     """The process answers: nothing else is looked at."""
-    return JsonResponse({"live": True})
+    return JsonResponse({"live": True, "version": __version__})
 
 
 @require_safe

@@ -3,7 +3,7 @@
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from usage.api import answers
+from usage.api import responses
 from usage.api.throttles import count_request
 
 
@@ -12,7 +12,7 @@ class Endpoint(APIView):
 
     @property
     def default_response_headers(self) -> dict[str, str]:
-        return super().default_response_headers | answers.HEADERS
+        return super().default_response_headers | responses.HEADERS
 
     def perform_authentication(self, request: Request) -> None:
         count_request(request)

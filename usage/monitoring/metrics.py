@@ -16,7 +16,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from usage.authorization import credentials
-from usage.operations.totals import TotalsCollector
+from usage.monitoring.totals import TotalsCollector
 
 REQUESTS = Counter(
     "usage_http_requests",

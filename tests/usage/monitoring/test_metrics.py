@@ -14,7 +14,7 @@ from tests.factories import refresh_totals
 from tests.given import given
 from tests.logins import django_as, login_in
 from tests.silent import closed_port
-from tests.usage.operations.scraping import TOKEN, scrape, value
+from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun, UsageState
 from usage.services.refresh import pause, refresh

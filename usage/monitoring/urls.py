@@ -1,6 +1,6 @@
 from django.urls import path
 
-from usage.operations import health, metrics
+from usage.monitoring import health, metrics
 
 app_name = "operations"
 urlpatterns = [

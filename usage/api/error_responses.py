@@ -16,7 +16,7 @@ from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 
-from usage.api import answers
+from usage.api import responses
 from usage.errors import (
     BrokerAwayError,
     RecordsDroppedError,
@@ -191,4 +191,4 @@ def server_error(request: HttpRequest) -> JsonResponse:
 def _plain_answer(status: int, code: str, detail: str) -> JsonResponse:
     kind = "client_error" if status < 500 else "server_error"
     errors = [{"code": code, "detail": detail, "attr": None}]
-    return JsonResponse({"type": kind, "errors": errors}, status=status, headers=answers.HEADERS)
+    return JsonResponse({"type": kind, "errors": errors}, status=status, headers=responses.HEADERS)

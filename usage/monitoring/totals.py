@@ -14,8 +14,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from usage.models import RefreshRun
-from usage.operations.bounded import NoAnswerError, ask_database
-from usage.operations.replicas import Replica, look_at_replicas
+from usage.monitoring.bounded import NoAnswerError, ask_database
+from usage.monitoring.replicas import Replica, look_at_replicas
 from usage.services import tallies
 from usage.services.status import Status, read_status
 

@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from usage.addresses import client_address
-from usage.operations import proxies
-from usage.operations.metrics import REQUEST_SECONDS, REQUESTS
+from usage.monitoring import proxies
+from usage.monitoring.metrics import REQUEST_SECONDS, REQUESTS
 
 # What a proxy or a client may call a request: nothing that could break a line or fill a disk.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -10,11 +10,11 @@ from django.http import StreamingHttpResponse
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from usage.api.errors import Unavailable
+from usage.api.error_responses import Unavailable
 from usage.api.tables import flat_batches
 from usage.selectors import Source, TotalsState
 from usage.services.exports import Limits
-from usage.services.exports.csv import csv_chunks
+from usage.services.exports.csv_text import csv_chunks
 from usage.services.notation import moment_text
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from usage.services.exports.columns import KINDS, Kind
+from usage.services.exports.column_kinds import KINDS, Kind
 
 # A spreadsheet runs a cell that begins with one of = + - @, also in full width. Where ; separates
 # cells, quotes inside a line mean nothing, so a cell also begins after each ; and each line end.
