@@ -1,8 +1,8 @@
-"""The SQL objects of the read model: one object a file, named for it and its version."""
+"""The SQL objects of the read model. Each file has one object, and its name and version."""
 
 from importlib import resources
 
 
 def read(name: str, version: int) -> str:
-    """The text of `<name>_v<version>.sql`, for example `usage_daily_v01.sql`."""
+    """Return the text of `<name>_v<version>.sql`, for example `usage_daily_v01.sql`."""
     return (resources.files(__name__) / f"{name}_v{version:02d}.sql").read_text(encoding="utf-8")
