@@ -1,4 +1,4 @@
-"""How the web process serves: `gunicorn config.wsgi --config python:config.gunicorn`."""
+"""Settings of Gunicorn: `gunicorn config.wsgi --config python:config.gunicorn`."""
 
 import os
 import shutil
@@ -14,34 +14,34 @@ from config import environment, logs
 CORES = len(os.sched_getaffinity(0))
 MOST_WORKERS = 8
 
-# Threads, so that a slow client holds a thread and not a process. One process uses one core at a
-# time; two, so that one serves while the other starts anew. Each thread keeps a connection to the
-# database: eight processes leave it enough for the workers, operators and analysts.
+# A slow client occupies a thread, not a process. A process uses one core at a time. The least is
+# two processes: one serves while the other restarts. The most is eight: each thread keeps a
+# connection to the database, and workers, operators and analysts need the others.
 worker_class = "gthread"
 workers = max(2, min(CORES, MOST_WORKERS))
 threads = 4
 
-# Longer than the proxy keeps a connection that is idle, so that it never sends into a closed one.
+# The proxy must close an idle connection first, or it sends a request into a closed one.
 keepalive = 130
 
 timeout = 30
 graceful_timeout = 20
 
-# Against leaks: minutes of the highest load, not seconds.
+# A restart bounds leaks of memory. At the highest load this many requests take minutes.
 max_requests = 500_000
 max_requests_jitter = 50_000
 
-# The most there is: 200 subscriptions by external_id make a long address.
+# Gunicorn's maximum: 200 subscriptions by external_id make a long address.
 limit_request_line = 8190
 
 control_socket_disable = True
 
-# By default a header SCRIPT_NAME or PATH_INFO replaces the path that the proxy has looked at.
+# By default a header SCRIPT_NAME or PATH_INFO replaces the path that the proxy checked.
 forwarder_headers = ""
 
 
 class Lines(Logger):
-    """Gunicorn's own messages, in the form of all others."""
+    """A logger that writes Gunicorn's own messages in the format of all others."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -54,37 +54,36 @@ logger_class = Lines
 
 
 def on_starting(server: Any) -> None:
-    """Make the place where the processes count requests, for /metrics to add up."""
+    """Make the directory for the request counts of the processes, which /metrics adds up."""
     server.counts = tempfile.mkdtemp(prefix="usage-metrics-")
     os.environ.update(PROMETHEUS_MULTIPROC_DIR=server.counts)
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    """Give the process the lowest number that no living one has.
+    """Give the process the lowest number that no live process has.
 
-    Counts are kept in a file for each number, not for each process: a process that takes the
-    place of another goes on counting where that one stopped, and there are never more files than
-    processes at once.
+    Each number has a file of counts. A process that replaces another continues its counts, and
+    there are never more files than processes at once.
     """
     taken = {sibling.number for sibling in server.WORKERS.values()}
     worker.number = next(number for number in count() if number not in taken)
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Before the application makes its counters."""
+    """Set the file of the counts, before the application makes its counters."""
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: worker.number)
 
 
 def post_request(worker: Any, request: Any) -> None:
-    """Forget the name of the request, so that no later line of the thread carries it.
+    """Clear the request id, so that no later log line of the thread has it.
 
-    Only here is the response sent: a CSV is still made after the middleware has ended.
+    The middleware ends too early for this: a CSV response is computed while it is sent.
     """
     clear_contextvars()
 
 
 def on_exit(server: Any) -> None:
-    """Remove the counts: a new server counts from zero."""
+    """Remove the counts; a new server counts from zero."""
     shutil.rmtree(server.counts, ignore_errors=True)

@@ -99,7 +99,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     # The outermost, so that it sees every answer.
-    "usage.operations.requests.Observed",
+    "usage.monitoring.request_log.Observed",
     "usage.api.redirects.KeepMethod",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -13,24 +13,24 @@ if settings.DATABASE_POOL is not None:
     settings.DATABASES["default"] = settings.DATABASE_POOL
 for alias, database in settings.DATABASES.items():
     database["OPTIONS"] = {
-        # A database that is away without a word is given up after seconds, not minutes; a replica
-        # sooner, as another server is asked then.
+        # Without these a connection to a silent server takes minutes to fail. The limit of a
+        # replica is shorter, because the query then goes to another server.
         "connect_timeout": 5 if alias == "default" else 2,
         "tcp_user_timeout": (settings.WEB_STATEMENT_TIMEOUT_SECONDS + GRACE_SECONDS) * 1000,
-        # Also of one that went while it was computing: without probes nobody would ask.
+        # Probes detect a server that vanished during a query, while nothing is being sent.
         "keepalives_idle": settings.WEB_STATEMENT_TIMEOUT_SECONDS,
         "keepalives_interval": 5,
         **database.get("OPTIONS", {}),
     }
     if settings.DATABASE_POOL is None:
-        # Only web requests are bounded this tightly: migrations and refreshes set their own limits.
+        # Only web requests have these limits: migrations and refreshes set their own.
         database["OPTIONS"]["options"] = (
             f"-c statement_timeout={settings.WEB_STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout=5s"
         )
     else:
-        # A pool knows no such options: the role has to bring them, see below.
+        # A pool refuses startup options: the role must have the limits, which is checked below.
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
-    # It would cost every request a query; usage.services.servers finds a connection that has ended.
+    # The check costs a query for every request; usage.services.servers detects a dead connection.
     database["CONN_HEALTH_CHECKS"] = False
 
 application = get_wsgi_application()

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from django.apps import apps
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import ProgrammingError
+from django.db import ProgrammingError, connection
 
 from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
+from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
 from usage.monitoring.proxies import uncounted_proxy
 from usage.services import lock_room, sequences, triggers
-from usage.services.partitions import RAW_TABLES, most_partitions, partition_days
+from usage.services.partitions import most_partitions, partition_days
 from usage.services.placement import statements_to_lead_back
 from usage.services.roles import missing_grants, public_functions, unlimited_analysts
 from usage.services.startup import (
@@ -22,6 +24,8 @@ from usage.services.startup import (
     stored_time_zone,
 )
 from usage.services.zones import differences_in_kept_days
+from usage.sql.capture import types_of_this_release
+from usage.sql.migration_operations import usage_types
 
 
 @register(Tags.database)
@@ -90,6 +94,47 @@ def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list
         for sequence, day in behind.items()
     ]
     return found
+
+
+@register(Tags.models)
+def every_usage_type_has_a_raw_table(**_kwargs: Any) -> list[CheckMessage]:
+    hint = "Add the type and its record model to RECORD_MODELS in usage/models/records.py."
+    found: list[CheckMessage] = [
+        Error(f"The usage type {code.value} has no raw table.", hint=hint, id="usage.E005")
+        for code in UsageType
+        if code not in RECORD_MODELS
+    ]
+    found += [
+        Error(
+            f"The raw table {model._meta.db_table} has no usage type.", hint=hint, id="usage.E005"
+        )
+        for model in apps.get_models()
+        if issubclass(model, UsageRecord) and model not in RECORD_MODELS.values()
+    ]
+    return found
+
+
+@register(Tags.database)
+def database_has_the_usage_types_of_this_release(
+    databases: Sequence[str] | None, **_kwargs: Any
+) -> list[CheckMessage]:
+    if "default" not in (databases or []):
+        return []
+    try:
+        stored = {each.usage_type: each for each in usage_types(connection)}
+    except ProgrammingError:
+        return []  # not migrated yet
+    expected = {each.usage_type: each for each in types_of_this_release()}
+    return [
+        Warning(
+            f"The usage type {name} is not the same in this release ({expected.get(name)}) and in "
+            f"the table usage_type ({stored.get(name)}).",
+            hint="Run: manage.py migrate. A type needs a migration with AddUsageType.",
+            id="usage.W012",
+        )
+        for name in sorted(stored.keys() | expected.keys())
+        if stored.get(name) != expected.get(name)
+    ]
 
 
 @register(Tags.database)

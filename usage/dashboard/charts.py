@@ -26,6 +26,11 @@ COLOURS = {name: f"part-{number}" for number, name in enumerate([*PHASES, REST],
 }
 
 
+def colour_of(usage_type: UsageType) -> str:
+    """The name of the colour of a usage type in dashboard.css, which has six of them."""
+    return f"type-{list(UsageType).index(usage_type) % 6 + 1}"
+
+
 def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
     """Price of each type, and usage of each in its unit, by day; none without rows.
 
@@ -43,7 +48,7 @@ def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
         found = {row["day"]: row[column] for row in rows if row["usage_type"] == usage_type}
         # Text, so that no digit is lost on the way to the legend.
         values = [amount_text(Decimal(found.get(day, 0))) for day in all_days]
-        return {"label": usage_type.label, "colour": usage_type.value, "values": values}
+        return {"label": usage_type.label, "colour": colour_of(usage_type), "values": values}
 
     price = {
         "id": "price",

@@ -8,9 +8,8 @@ subscription would read every sealed total.
 from django.db import connections, transaction
 
 from usage.errors import DistributionError
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services.locks import take_refresh_lock
-from usage.services.partitions import RAW_TABLES
 from usage.sql import capture
 
 # The server puts a function in SQL in the place of its call after Citus has looked for distributed

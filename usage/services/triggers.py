@@ -12,10 +12,10 @@ from uuid import UUID
 from django.db import connection
 
 from usage.errors import RawTableLockedError
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services import repair
 from usage.services.changes import Changes
-from usage.services.locks import retry_locked
+from usage.services.locks import lock_raw_tables, retry_locked
 from usage.services.partitions import LOCK_MILLISECONDS, TRIES
 from usage.services.removals import removals
 from usage.services.sealing import kept_sealed_days
@@ -24,7 +24,7 @@ from usage.sql import capture
 logger = logging.getLogger(__name__)
 
 PARAMETERS = {
-    "tables": list(capture.RAW_TABLES),
+    "tables": RAW_TABLES,
     "triggers": list(capture.TRIGGERS),
     "needless": list(capture.NEEDLESS_IN_A_WINDOW),
 }
@@ -191,11 +191,8 @@ def enable(*, dry_run: bool = False) -> list[str]:
 
 
 def _enable() -> None:
+    lock_raw_tables("ACCESS EXCLUSIVE")
     with connection.cursor() as cursor:
-        # Both at once: a writer that has one of them and wants the other would wait in a circle.
-        cursor.execute(
-            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
-        )
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
         if UsageState.objects.get().is_window:
