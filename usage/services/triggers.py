@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from usage.errors import RawTableLockedError
-from usage.models import RAW_TABLES, UsageState
+from usage.models import UsageState
 from usage.services import repair
 from usage.services.changes import Changes
 from usage.services.locks import lock_raw_tables, retry_locked
@@ -24,7 +24,6 @@ from usage.sql import capture
 logger = logging.getLogger(__name__)
 
 PARAMETERS = {
-    "tables": RAW_TABLES,
     "triggers": list(capture.TRIGGERS),
     "needless": list(capture.NEEDLESS_IN_A_WINDOW),
 }
@@ -32,9 +31,9 @@ PARAMETERS = {
 # One row a fault. Citus refuses triggers on tables that it spreads: there, having none is right.
 FAULTS = """
     WITH wanted AS (
-        SELECT raw_tables.name AS raw_table, triggers.name AS trigger_name
+        SELECT usage_type.raw_table, triggers.name AS trigger_name
         FROM usage_state
-        CROSS JOIN unnest(%(tables)s::text[]) AS raw_tables (name)
+        CROSS JOIN usage_type
         CROSS JOIN unnest(%(triggers)s::text[]) AS triggers (name)
         WHERE usage_state.late_keys = 'triggers' OR triggers.name <> ALL(%(needless)s::text[])
     ),
@@ -92,7 +91,7 @@ DIGEST = """
     watched AS (
         SELECT tgrelid, tgname, tgenabled, version
         FROM ours
-        WHERE tgparentid = 0 AND tgrelid = ANY(%(tables)s::regclass[])
+        WHERE tgparentid = 0 AND tgrelid IN (SELECT raw_table::regclass FROM usage_type)
         UNION ALL
         SELECT clone.tgrelid, clone.tgname, clone.tgenabled, clone.version
         FROM ours AS clone
