@@ -4,8 +4,14 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+import django
+from django.core.management import ManagementUtility, execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    execute_from_command_line(sys.argv)
+    if sys.argv[1:2] == ["version"]:
+        # execute_from_command_line() runs a command of its own for this name.
+        django.setup()
+        ManagementUtility(sys.argv).fetch_command("version").run_from_argv(sys.argv)
+    else:
+        execute_from_command_line(sys.argv)

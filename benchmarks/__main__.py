@@ -1,4 +1,4 @@
-"""python -m benchmarks NAME: each module of this package with a `run` is a benchmark."""
+"""python -m benchmarks NAME: runs the module NAME_benchmark of this package."""
 
 import argparse
 import importlib
@@ -13,37 +13,37 @@ import django
 
 import benchmarks
 
+SUFFIX = "_benchmark"
+
 
 def modules() -> dict[str, ModuleType]:
-    """The benchmarks by name. One has add_arguments(parser) and run(options) -> dict; what its
-    dict holds is printed in order, so ratios come first."""
-    found = {}
-    for info in pkgutil.iter_modules(benchmarks.__path__):
-        if info.name != "__main__":
-            module = importlib.import_module(f"benchmarks.{info.name}")
-            if hasattr(module, "run"):
-                found[info.name] = module
-    return found
+    """Return the benchmarks by name. Each has add_arguments(parser) and run(options) -> dict; the
+    figures of the dict are printed in its order, ratios first."""
+    return {
+        info.name.removesuffix(SUFFIX): importlib.import_module(f"benchmarks.{info.name}")
+        for info in pkgutil.iter_modules(benchmarks.__path__)
+        if info.name.endswith(SUFFIX)
+    }
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    # A line for each refresh and each request asked in this process would hide the figures.
+    # The log lines of refreshes and requests in this process would hide the figures.
     logging.disable(logging.INFO)
     from benchmarks.machine import describe
     from benchmarks.throwaway import throwaway_database
 
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure on a database of its own, made on the server of DATABASE_URL and "
-        "dropped afterwards. Example: python -m benchmarks imports --json imports.json",
+        description="Measure on a new database on the server of DATABASE_URL, and drop it "
+        "afterwards. Example: python -m benchmarks imports --json imports.json",
     )
     commands = parser.add_subparsers(dest="name", required=True)
     known = modules()
     for name, module in known.items():
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
-        command.add_argument("--rounds", type=int, default=5, help="of which medians are taken")
+        command.add_argument("--rounds", type=int, default=5, help="figures are medians of these")
         command.add_argument("--json", type=Path, metavar="FILE", help="also write the result here")
         module.add_arguments(command)
     options = parser.parse_args()

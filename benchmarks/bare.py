@@ -1,4 +1,4 @@
-"""What the API is compared with: views of plain Django at the same paths, open to everybody."""
+"""Plain Django views at the paths of the API, without authentication, to compare the API with."""
 
 import json
 from calendar import monthrange
@@ -27,14 +27,14 @@ PAGE = 100
 
 
 def totals(request: HttpRequest) -> HttpResponse:
-    """The bytes of the API's answer about one subscription and a month, by one query."""
+    """Return the same bytes as the API for one subscription and a month, by one SQL query."""
     subscription_id = int(request.GET["subscription_id"])
     first = date.fromisoformat(request.GET["month"] + "-01")
     last = first.replace(day=monthrange(first.year, first.month)[1])
     with connection.cursor() as cursor:
         cursor.execute(TOTALS, [subscription_id, first, last])
         rows = cursor.fetchall()
-    answer = {
+    body = {
         "as_of": rows[0][0].isoformat().replace("+00:00", "Z"),
         "live": False,
         "time_zone": rows[0][1],
@@ -56,11 +56,11 @@ def totals(request: HttpRequest) -> HttpResponse:
             for _, _, usage_type, price, usage, records, first_day, last_day in rows
         ],
     }
-    return HttpResponse(json.dumps(answer, separators=(",", ":")), content_type="application/json")
+    return HttpResponse(json.dumps(body, separators=(",", ":")), content_type="application/json")
 
 
 def over_limit(request: HttpRequest) -> JsonResponse:
-    """Who reached a limit over all days, from the raw records: one query of the ORM a type."""
+    """Return the subscriptions over a limit in all days, by one ORM query of raw records a type."""
     limit = Decimal(request.GET["price_limit"])
     reached: dict[int, dict[str, Decimal]] = {}
     for usage_type, records in (

@@ -1,10 +1,10 @@
-"""What the questions of the API take in the database, beside summing the daily rows."""
+"""Time of the API's queries in the database, compared with a sum of the daily rows."""
 
 import argparse
 import statistics
 
-from benchmarks.asking import Asker, Cost, cost_of
-from benchmarks.questions import Question, questions, refuse_another_answer
+from benchmarks.api_queries import ApiQuery, api_queries, refuse_different_results
+from benchmarks.explaining_client import Cost, ExplainingClient, cost_of
 from benchmarks.read_data import Stock
 
 Figures = dict[str, object]
@@ -13,35 +13,35 @@ Figures = dict[str, object]
 def measure_database_time(
     options: argparse.Namespace, stock: Stock, token: str
 ) -> tuple[Figures, Figures]:
-    """Ratios, and milliseconds with plans; the API and the sum of the daily rows by turns."""
-    asker = Asker(token)
+    """Return ratios, and milliseconds with plans. The API and the sum run alternately."""
+    client = ExplainingClient(token)
     ratios: Figures = {}
     details: Figures = {}
-    for question in questions(stock, asker):
-        refuse_another_answer(asker, question)
+    for query in api_queries(stock, client):
+        refuse_different_results(client, query)
         costs: list[Cost] = []
         sums: list[Cost] = []
         for _ in range(options.rounds):
-            costs += [asker.cost(question.path, asked) for asked in question.asked]
-            if question.sum:
-                sums.append(cost_of(question.sum.sql, question.sum.parameters))
-        ratios |= _ratio(question, costs, sums)
-        target = f" (at most {question.target})" if question.target else ""
-        details[f"{question.name}: ms{target}"] = _median(costs)
+            costs += [client.cost(query.path, each) for each in query.parameter_sets]
+            if query.sum:
+                sums.append(cost_of(query.sum.sql, query.sum.parameters))
+        ratios |= _ratio(query, costs, sums)
+        target = f" (at most {query.target})" if query.target else ""
+        details[f"{query.name}: ms{target}"] = _median(costs)
         if sums:
-            details[f"{question.name}: ms of the sum"] = _median(sums)
+            details[f"{query.name}: ms of the sum"] = _median(sums)
         if options.plans:
-            details[f"{question.name}: plan"] = f"\n{costs[-1].plan}\n"
+            details[f"{query.name}: plan"] = f"\n{costs[-1].plan}\n"
     return ratios, details
 
 
-def _ratio(question: Question, costs: list[Cost], sums: list[Cost]) -> Figures:
+def _ratio(query: ApiQuery, costs: list[Cost], sums: list[Cost]) -> Figures:
     if not sums:
         return {}
-    if question.target:
-        name = f"{question.name}: times as fast as summing daily rows (at least 100)"
+    if query.target:
+        name = f"{query.name}: times as fast as summing daily rows (at least 100)"
         return {name: round(_median(sums) / _median(costs), 1)}
-    name = f"{question.name}: times as long as the bare sum (at most 1.2)"
+    name = f"{query.name}: times as long as the bare sum (at most 1.2)"
     return {name: round(_median(costs) / _median(sums), 2)}
 
 

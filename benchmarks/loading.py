@@ -1,4 +1,4 @@
-"""What a key and the triggers cost writers, and what the usual ways of keeping totals cost."""
+"""Cost of a key and of the triggers for writers, compared with the usual ways to keep totals."""
 
 import argparse
 import io
@@ -43,7 +43,7 @@ UPSERT_NEW_ROW = f"""
 
 
 def measure_loading(options: argparse.Namespace, today: date) -> dict[str, object]:
-    """Records a second into each kind of table, today and on a sealed day, and deadlocks."""
+    """Return records a second into each kind of table, today and on a sealed day, and deadlocks."""
     figures: dict[str, object] = {}
     days = {"today": today, "a sealed day": today - timedelta(10)}
     make_partitions(days.values())
@@ -52,7 +52,7 @@ def measure_loading(options: argparse.Namespace, today: date) -> dict[str, objec
         rows = list(_rows(day, options.load, options.subscriptions))
         case = f"COPY of {options.load:,}, {name}"
         figures |= _alternate(options, case, len(rows), list(days.values()), partial(_copy, rows))
-    # Fewer: beside each other, row triggers wait a second for each of their many deadlocks.
+    # Fewer rows: parallel writers with row triggers wait a second for each of many deadlocks.
     rows = list(_rows(today, max(options.load // 10, 1), options.subscriptions))
     for writers in (1, 4):
         case = f"transactions of {TRANSACTION_ROWS}, {writers} writer{'s'[: writers > 1]}, today"
@@ -121,7 +121,7 @@ def _alternate(
         names = list(TABLES)
         for name in names[number % 4 :] + names[: number % 4]:
             for day in days:
-                # Straight at the partition: no trigger logs it.
+                # No trigger logs a TRUNCATE of the partition itself.
                 execute(f"TRUNCATE {leaf_name(TABLES[name], day)}")
             execute("TRUNCATE usage_late_key, bench_totals")
             times[name].append(seconds(partial(write, TABLES[name])))
@@ -139,7 +139,7 @@ def _copy(rows: list[str], table: str) -> None:
 
 
 def _write(table: str, rows: list[str], writers: int) -> int:
-    """Transactions from several connections at once; returns how many ended in a deadlock."""
+    """Commit transactions from several connections at once; return the number of deadlocks."""
     deadlocks = [0] * writers
 
     def work(writer: int) -> None:
@@ -166,7 +166,7 @@ def _write(table: str, rows: list[str], writers: int) -> int:
 
 
 def _signals(rows: list[str]) -> int:
-    """Records a second when Django saves each and a signal adds it to the aggregate."""
+    """Return records a second if Django saves each and a signal adds it to the totals."""
 
     def add_up(instance: DataUsageRecord, **_kwargs: object) -> None:
         with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and the versions that figures were measured on."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from django.db import connection
 
 
 def describe() -> dict[str, str]:
-    """Processor, memory, load and versions."""
+    """Return processor, memory, load and versions."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         (server,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""What keeping the period totals adds to a refresh."""
+"""Time that the period totals add to a refresh."""
 
 import argparse
 import statistics
@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from benchmarks.raw import add, seconds
 from benchmarks.read_data import Stock
-from benchmarks.refresh import ours
+from benchmarks.refresh_benchmark import refresh_or_fail
 from usage.models import RefreshRun
 from usage.services import open_view, periods
 from usage.services.changes import FINGERPRINT
@@ -22,7 +22,7 @@ TARGETS = {10_000: " (at most 1.3)"}
 def measure_ticks(
     options: argparse.Namespace, stock: Stock, _token: str
 ) -> tuple[Figures, Figures]:
-    """Ratios, and seconds; ticks with and without the period totals by turns."""
+    """Return ratios and seconds of refreshes with and without period totals, alternately."""
     ratios: Figures = {}
     details: Figures = {}
     for records in CHANGED:
@@ -37,11 +37,12 @@ def measure_ticks(
             for times, how in turns[:: -1 if number % 2 else 1]:
                 add(day=stock.today, records=records, subscriptions=stock.subscriptions)
                 with how():
-                    times.append(seconds(ours))
+                    times.append(seconds(refresh_or_fail))
                 if times is kept:
                     phases = RefreshRun.objects.latest("pk").phases
                 else:
-                    ours()
+                    # This one recomputes the period totals.
+                    refresh_or_fail()
         name = f"tick of {records:,} new records"
         ratios[f"{name}: times what it takes without period totals{TARGETS.get(records, '')}"] = (
             round(statistics.median(kept) / statistics.median(left_out), 2)
@@ -55,11 +56,10 @@ def measure_ticks(
 
 @contextmanager
 def without_period_totals() -> Iterator[None]:
-    """Refresh as if there were none, but for the empty table that a repair writes changes to.
+    """Make refreshes skip the period totals; only the table of changes stays, empty.
 
-    The next refresh mends the totals: it finds another open view than the last one left.
+    The next refresh finds an open view with another fingerprint and recomputes the period totals.
     """
-
     rows_alone = open_view.LOOK.replace(FINGERPRINT, "0")
     with ExitStack() as stack:
         stack.enter_context(patch.object(open_view, "LOOK", rows_alone))

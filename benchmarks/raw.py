@@ -1,4 +1,4 @@
-"""Raw records for the benchmarks, made inside PostgreSQL, and what every benchmark times with."""
+"""Raw records that PostgreSQL makes for benchmarks, and helpers to run and time statements."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ KINDS = {"data": "kilobytes_used", "voice": "seconds_used"}
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long the action took."""
+    """Return the seconds that the action took."""
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
@@ -25,14 +25,14 @@ def execute(*statements: str) -> None:
 
 
 def one(query: str) -> int:
-    """The single number a query yields."""
+    """Return the single number of a query."""
     with connection.cursor() as cursor:
         cursor.execute(query)
         return int(cursor.fetchone()[0])
 
 
 def start_over() -> None:
-    """Empty every relation, as after the first migrate."""
+    """Empty every relation: the state after the first migrate."""
     execute(
         "TRUNCATE usage_datausagerecord, usage_voiceusagerecord",
         "TRUNCATE usage_daily_sealed, usage_late_key, usage_period_total, usage_refreshrun",
@@ -44,7 +44,7 @@ def start_over() -> None:
 
 
 def fill(*, today: date, days: int, records: int, subscriptions: int) -> None:
-    """Records of both types, spread evenly over days ending today, and their partitions."""
+    """Make records of both types, spread evenly over the days until today, and their partitions."""
     make_partitions(today + timedelta(offset) for offset in range(-days, 3))
     execute(
         "INSERT INTO usage_subscription (external_id) SELECT 's' || number"
@@ -56,7 +56,7 @@ def fill(*, today: date, days: int, records: int, subscriptions: int) -> None:
 
 
 def add(*, day: date, records: int, subscriptions: int, days_back: int = 0) -> None:
-    """Half data, half voice; with days_back spread over that many days before the day."""
+    """Add records, half data, half voice, on the day or spread over `days_back` days before it."""
     spread = f"- floor(random() * {days_back})::integer" if days_back else ""
     with connection.cursor() as cursor:
         for kind, quantity in KINDS.items():

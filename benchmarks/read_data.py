@@ -1,4 +1,4 @@
-"""Daily totals made straight into the sealed table, as sealing would have left them."""
+"""Daily totals for benchmarks of reads, written directly to the sealed table."""
 
 from calendar import monthrange
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from benchmarks.raw import add, execute, fill
-from benchmarks.refresh import ours
+from benchmarks.refresh_benchmark import refresh_or_fail
 from usage.models import UsageState
 from usage.services.clock import today
 from usage.services.sequences import move_forward
 
-# Few spend much: a price is that of its subscription and type, times a chance of the day.
+# Few subscriptions spend much: a price depends on the subscription and type, times a random factor.
 SEALED_DAY = """
     INSERT INTO usage_daily_sealed (
         subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
@@ -38,7 +38,7 @@ SEALED_DAY = """
 
 @dataclass(frozen=True)
 class Stock:
-    """What the totals hold: every day of one month, sealed; yesterday and today, open."""
+    """The days with totals: every day of one month is sealed; yesterday and today are open."""
 
     month: date
     today: date
@@ -50,10 +50,10 @@ class Stock:
 
 
 def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stock:
-    """Make the totals of every subscription, both types, each day of a month of 31 days.
+    """Make totals of every subscription and type for each day of a month of 31 days.
 
-    The raw records, beside them, are for what asks the raw tables: far fewer than the totals
-    would come from. Those of yesterday and today, `open_records` each, are open.
+    Queries of raw records need some of that month: `raw_records`, fewer than the totals would need.
+    Yesterday and today are open, with `open_records` each.
     """
     stock = Stock(_month_of_31_days(), today(), subscriptions)
     fill(
@@ -76,14 +76,15 @@ def stock_up(*, subscriptions: int, raw_records: int, open_records: int) -> Stoc
     )
     for day in {sealed_before, stock.today}:
         add(day=day, records=open_records, subscriptions=subscriptions)
-    ours()
+    refresh_or_fail()
     execute("VACUUM ANALYZE")
     return stock
 
 
 @contextmanager
 def key_made_at_the_end() -> Iterator[None]:
-    """Fill the sealed table without its key: each of the days would rewrite all of its pages."""
+    """Drop the key of the sealed table, and make it again after the block: with the key, each day
+    would rewrite all pages of the index."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
@@ -96,7 +97,7 @@ def key_made_at_the_end() -> Iterator[None]:
 
 
 def _month_of_31_days() -> date:
-    """The first day of the latest month of 31 days that is over."""
+    """Return the first day of the latest past month of 31 days."""
     month = today().replace(day=1) - timedelta(1)
     while month.day != 31:
         month = month.replace(day=1) - timedelta(1)

@@ -1,4 +1,4 @@
-"""Gunicorn over the benchmark's database, started with the command line of bin/processes.py."""
+"""Web servers on the database of the benchmark: Gunicorn by the command of bin/processes.py."""
 
 import json
 import os
@@ -30,20 +30,22 @@ IDLE_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
+    """A complete response of a server."""
+
     status: int
     headers: HTTPMessage
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        """The body as JSON."""
-        answer: dict[str, Any] = json.loads(self.body)
-        return answer
+        """Return the JSON of the body."""
+        value: dict[str, Any] = json.loads(self.body)
+        return value
 
 
 @dataclass(frozen=True)
 class Server:
-    """A web server on this machine; `headers` come with every request to it."""
+    """A web server on this machine; every request to it has these headers."""
 
     port: int
     headers: dict[str, str]
@@ -52,16 +54,16 @@ class Server:
     def address(self) -> str:
         return f"http://{ADDRESS}:{self.port}"
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
-        """What a request over a connection of its own is answered."""
+    def get(self, path: str, headers: dict[str, str] | None = None) -> Response:
+        """Send a request over a new connection and return the response."""
         with closing(HTTPConnection(ADDRESS, self.port, timeout=60)) as client:
             client.request("GET", path, headers=self.headers | (headers or {}))
             response = client.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return Response(response.status, response.headers, response.read())
 
 
 def make_token() -> str:
-    """The key of a token that may read all usage, of a new user."""
+    """Make a user with a token that may read all usage, and return its key."""
     _, key = tokens.make_token(
         user=get_user_model().objects.create_user("benchmark"),
         name="benchmark",
@@ -74,8 +76,8 @@ def make_token() -> str:
 def serve(
     settings_module: str, headers: dict[str, str] | None = None, *, first: str, **variables: str
 ) -> Iterator[Server]:
-    """A server with these settings and variables of the environment; `first` is the path that has
-    to answer before it is used."""
+    """Run a server with these settings and variables of the environment; yield it once the path
+    `first` returns 200."""
     port = free_port(8700)
     environment = production(DJANGO_SETTINGS_MODULE=settings_module, **variables)
     with tempfile.NamedTemporaryFile() as log:
@@ -94,7 +96,7 @@ def serve(
 
 
 def wait_until_idle() -> None:
-    """Return once the database works for nobody: it goes on for a client that has left."""
+    """Wait until no session of the database is busy: queries run on after their client has left."""
     busy = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND state <> 'idle' AND pid <> pg_backend_pid()"
@@ -102,7 +104,7 @@ def wait_until_idle() -> None:
     deadline = time.monotonic() + IDLE_SECONDS
     while one(busy):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"The database still works after {IDLE_SECONDS} s.")
+            raise RuntimeError(f"Sessions of the database are still busy after {IDLE_SECONDS} s.")
         time.sleep(0.1)
 
 
@@ -116,12 +118,12 @@ def _wait(server: Server, path: str, log: Path) -> None:
         if status == 200:
             return
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{path} answers {status}; the log:" + spawn.last_lines(log))
+            raise RuntimeError(f"{path} returns {status}; the log:" + spawn.last_lines(log))
         time.sleep(0.2)
 
 
 def production(**variables: str) -> dict[str, str]:
-    """The environment of a process of the project over the benchmark's database."""
+    """Return the environment for processes that use the database of the benchmark."""
     address = urlsplit(os.environ["DATABASE_URL"])
     database = connection.settings_dict["NAME"]
     return {

@@ -1,8 +1,8 @@
-"""The same refreshes on one server and with the raw records spread over a Citus cluster.
+"""The same refreshes on one server and with raw records distributed over a Citus cluster.
 
-CITUS_DATABASE_URL names an empty database of a coordinator that has workers; it keeps what is put
-into it. The one server is that of DATABASE_URL: let it be the coordinator's too, where a database
-that is not spread differs in nothing else.
+CITUS_DATABASE_URL names an empty database of a coordinator with workers; the benchmark does not
+empty it afterwards. DATABASE_URL must name the same server, so that the distribution is the only
+difference between the two databases.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.test import override_settings
 
 from benchmarks.raw import add, execute, fill, one, seconds
-from benchmarks.refresh import ours, seal
+from benchmarks.refresh_benchmark import refresh_or_fail, seal
 from benchmarks.throwaway import django_at
 from usage.models import LateKeysMode
 from usage.services.clock import today
@@ -43,10 +43,10 @@ COMPARED = ("usage_daily", "usage_daily_live", "usage_period_total")
     USAGE_RAW_RETENTION_DAYS=OPEN_DAYS,
 )
 def measure_citus(options: argparse.Namespace) -> Figures:
-    """Seconds by turns, and plans. Raises RuntimeError when the totals of the two differ."""
+    """Return seconds of alternate refreshes, and plans. Raises RuntimeError if totals differ."""
     url = os.environ.get(CITUS)
     if not url:
-        return {"refresh on Citus": f"skipped, {CITUS} names no empty database of a coordinator"}
+        return {"refresh on Citus": f"skipped: set {CITUS} to an empty database of a coordinator"}
     places: dict[str, Callable[[], AbstractContextManager[None]]] = {
         "one server": nullcontext,
         "Citus": partial(django_at, url),
@@ -67,7 +67,7 @@ def measure_citus(options: argparse.Namespace) -> Figures:
             with places[name]():
                 _seed(number)
                 add(day=today(), records=NEW_RECORDS, subscriptions=options.subscriptions)
-                times[name].append(seconds(ours))
+                times[name].append(seconds(refresh_or_fail))
                 totals[name] = _totals()
         _refuse_other_totals(totals)
     figures: Figures = {
@@ -84,15 +84,15 @@ def measure_citus(options: argparse.Namespace) -> Figures:
 
 def _make_cluster(version: int) -> None:
     if one("SHOW server_version_num") != version:
-        raise RuntimeError(f"Let DATABASE_URL name the server of {CITUS}: versions differ.")
+        raise RuntimeError(f"The versions differ: DATABASE_URL must name the server of {CITUS}.")
     if one("SELECT count(*) FROM pg_class WHERE relowner = current_user::regrole"):
-        raise RuntimeError(f"Let {CITUS} name an empty database: there are tables in this one.")
+        raise RuntimeError(f"The database of {CITUS} has tables: name an empty one.")
     call_command("migrate", verbosity=0)
     distribute()
 
 
 def _seed(number: int) -> None:
-    """From here on random() answers the same on both servers: the coordinator asks it."""
+    """Set the seed of random(), which runs on the coordinator, so that both databases are equal."""
     execute(f"SELECT setseed(1.0 / ({number} + 2))")
 
 
@@ -128,7 +128,7 @@ def _refuse_other_totals(totals: dict[str, Totals]) -> None:
 
 
 def _shape_of_refresh() -> str:
-    """The nodes of the plan by which a refresh adds up the open days, and how many of each."""
+    """Return the nodes of the plan of the open view, with the number of each."""
     with transaction.atomic(), connection.cursor() as cursor:
         begin_totals()
         cursor.execute("SELECT pg_get_viewdef('usage_daily_open'::regclass)")

@@ -1,4 +1,4 @@
-"""The same questions, answered by a primary alone and by it with one and two replicas."""
+"""The same queries to a primary alone, and to a primary with one and two replicas."""
 
 import argparse
 import random
@@ -10,7 +10,7 @@ from functools import partial
 from django.conf import settings
 from django.core.management import call_command
 
-from benchmarks.http_load import CONNECTIONS, by_turns, median
+from benchmarks.http_load import CONNECTIONS, alternate, median
 from benchmarks.read_data import Stock, stock_up
 from benchmarks.serving import Server, make_token, serve
 from benchmarks.throwaway import django_at
@@ -19,15 +19,15 @@ from bin import place
 from bin.embedded import PostgreSQL
 from bin.replica import Replica
 
-Questions = Mapping[str, Sequence[str]]
+Paths = Mapping[str, Sequence[str]]
 
 MOST_REPLICAS = 2
-ASKED = 500
+SUBSCRIPTIONS = 500
 COMPARED = 20
 
 
 def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
-    """Answers a second of each question. Raises RuntimeError when two answers to one differ."""
+    """Return responses a second of each query. Raises RuntimeError if two servers differ."""
     settings.USAGE_OPEN_DAYS = 2
     with ExitStack() as stack:
         account = place.server_account()
@@ -50,8 +50,8 @@ def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
             stack.callback(replica.stop)
             replica.start()
             replicas.append(replica.url())
-        questions = _questions(stock)
-        first = next(iter(questions.values()))[0]
+        queries = _paths(stock)
+        first = next(iter(queries.values()))[0]
         webs = {
             count: stack.enter_context(
                 serve(
@@ -63,19 +63,19 @@ def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
             )
             for count in range(MOST_REPLICAS + 1)
         }
-        _refuse_other_answers(list(webs.values()), questions)
-        measured = by_turns(
+        _refuse_different_responses(list(webs.values()), queries)
+        measured = alternate(
             options.rounds,
             {
-                f"{question}, {count} replicas": partial(
+                f"{query}, {count} replicas": partial(
                     load, web, paths, seconds=options.seconds, connections=CONNECTIONS
                 )
-                for question, paths in questions.items()
+                for query, paths in queries.items()
                 for count, web in webs.items()
             },
         )
     return {
-        f"{name}: answers a second, ms p50 and p99": (
+        f"{name}: responses a second, ms p50 and p99": (
             f"{median(runs, 'a_second'):,.0f}, {median(runs, 'p50'):.1f} and"
             f" {median(runs, 'p99'):.1f}"
         )
@@ -83,31 +83,32 @@ def measure_replicas(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _questions(stock: Stock) -> Questions:
+def _paths(stock: Stock) -> Paths:
+    """Return the paths of each query, by its name."""
     month = f"{stock.month:%Y-%m}"
-    asked = random.Random(1).sample(  # noqa: S311
-        range(1, stock.subscriptions + 1), min(ASKED, stock.subscriptions)
+    sample = random.Random(1).sample(  # noqa: S311
+        range(1, stock.subscriptions + 1), min(SUBSCRIPTIONS, stock.subscriptions)
     )
     api = "/api/v1/usage"
     return {
         "totals of one subscription": [
-            f"{api}/totals/?subscription_id={number}&month={month}" for number in asked
+            f"{api}/totals/?subscription_id={number}&month={month}" for number in sample
         ],
-        "who reached a limit in 10 free days": [
+        "over a limit in 10 free days": [
             f"{api}/over-limit/?price_limit={limit}&from_date={month}-02&to_date={month}-11"
             for limit in range(10, 20)
         ],
     }
 
 
-def _refuse_other_answers(webs: Sequence[Server], questions: Questions) -> None:
-    for path in [path for paths in questions.values() for path in paths[:COMPARED]]:
-        # The address of the next page names the web server, each of which has a key of its own.
-        answers = []
+def _refuse_different_responses(webs: Sequence[Server], queries: Paths) -> None:
+    for path in [path for paths in queries.values() for path in paths[:COMPARED]]:
+        bodies = []
         for web in webs:
-            answer = web.get(path)
-            if answer.status != 200:
-                raise RuntimeError(f"{path}: {answer.status} {answer.body!r}")
-            answers.append(answer.json() | {"next": None})
-        if any(answer != answers[0] for answer in answers):
-            raise RuntimeError(f"{path}: answered in different ways: {answers!r}")
+            response = web.get(path)
+            if response.status != 200:
+                raise RuntimeError(f"{path}: {response.status} {response.body!r}")
+            # Each web server has its own address and key, and `next` depends on both.
+            bodies.append(response.json() | {"next": None})
+        if any(body != bodies[0] for body in bodies):
+            raise RuntimeError(f"{path}: the servers respond differently: {bodies!r}")

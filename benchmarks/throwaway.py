@@ -1,4 +1,4 @@
-"""A database that a benchmark may fill and empty as it likes."""
+"""A new database for a benchmark, dropped afterwards."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from django.db import connection
 
 @contextmanager
 def throwaway_database() -> Iterator[None]:
-    """Migrate a fresh database beside that of DATABASE_URL, use it, and drop it."""
+    """Make and migrate a database on the server of DATABASE_URL, use it in the block, drop it."""
     settings.DEBUG = False
     original = connection.settings_dict["NAME"]
     connection.settings_dict["TEST"]["NAME"] = f"benchmark_{original}_{os.getpid()}"
@@ -24,12 +24,12 @@ def throwaway_database() -> Iterator[None]:
 
 @contextmanager
 def django_at(url: str) -> Iterator[None]:
-    """Django's own connection leads to this database in the block."""
-    ours = dict(connection.settings_dict)
+    """Connect Django to this database in the block."""
+    before = dict(connection.settings_dict)
     connection.close()
     connection.settings_dict.update(dj_database_url.parse(url))
     try:
         yield
     finally:
         connection.close()
-        connection.settings_dict.update(ours)
+        connection.settings_dict.update(before)

@@ -1,4 +1,4 @@
-"""Load from wrk: as much as the server answers, or at a chosen rate."""
+"""Load from wrk: at the highest rate of the server, or at a chosen rate."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.serving import Server
 
-# At a chosen rate each connection begins at random and then asks every so often.
+# At a chosen rate each connection starts after a random delay, then sends at a fixed interval.
 SCRIPT = """
 local paths = {{{paths}}}
 local headers = {{{headers}}}
@@ -57,15 +57,15 @@ THREADS = 2
 
 
 class WrkIsMissingError(Exception):
-    """The load comes from wrk, which is not installed. Install it (Debian: apt install wrk)."""
+    """wrk is not installed, and the load needs it. Install it (Debian: apt install wrk)."""
 
     def __str__(self) -> str:
         return self.__doc__ or ""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Answers a second, milliseconds of half and of 99 % of them, and connections that broke."""
+class LoadResult:
+    """Responses a second, p50 and p99 in milliseconds, and the number of broken connections."""
 
     a_second: float
     p50: float
@@ -81,11 +81,11 @@ def load(
     connections: int,
     headers: dict[str, str] | None = None,
     a_second: float | None = None,
-) -> Measured:
-    """Ask for the paths in turn over lasting connections, as fast as they are answered.
+) -> LoadResult:
+    """Request the paths in turn over persistent connections, at the highest rate.
 
-    With a_second about so often: every connection then waits between its requests. Raises
-    RuntimeError when an answer was an error or none came.
+    With `a_second` the rate is about that: each connection waits between its requests. Raises
+    RuntimeError if a response is an error, or if there is none.
     """
     script = SCRIPT.format(
         paths=", ".join(map(json.dumps, paths)),
@@ -108,14 +108,14 @@ def load(
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     figures = json.loads(output.rpartition("measured ")[2])
     if refused := figures.pop("refused"):
-        raise RuntimeError(f"{refused} answers to paths like {paths[0]} were errors.")
+        raise RuntimeError(f"{refused} responses to paths like {paths[0]} were errors.")
     if not figures["a_second"]:
-        raise RuntimeError(f"Nothing was answered to paths like {paths[0]} in {seconds} s.")
-    return Measured(**figures)
+        raise RuntimeError(f"No response to paths like {paths[0]} arrived in {seconds} s.")
+    return LoadResult(**figures)
 
 
 def find_wrk() -> str:
-    """The program. Raises WrkIsMissingError."""
+    """Return the path of the program. Raises WrkIsMissingError."""
     found = shutil.which("wrk")
     if found is None:
         raise WrkIsMissingError

@@ -1,1 +1,1 @@
-"""What stands behind bin/serve and bin/test: no part of the deployed application."""
+"""The code of bin/serve and bin/test. The deployed application does not use it."""

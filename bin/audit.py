@@ -1,7 +1,7 @@
-"""Whether a locked package is known to be vulnerable, as far as the database of that answers.
+"""The audit of the locked packages: pip-audit looks for known vulnerabilities.
 
-A known vulnerability fails the check. A database that is not reached, or does not know a package,
-fails nothing: the output says that no audit was made, of which packages, and when the last one was.
+A known vulnerability fails the check. An unreachable database of vulnerabilities, or one without a
+package, fails nothing: the output names the packages that were not audited, and the last audit.
 `python -m bin.audit --record` adds the result to docs/audits.md.
 """
 
@@ -18,9 +18,9 @@ SECONDS = 120
 SERVICE_SECONDS = 10
 COMMAND = [
     *(sys.executable, "-m", "pip_audit"),
-    # It has the packages of the other lock file too.
+    # This lock file also has every package of requirements.lock.
     *("--requirement", str(ROOT / "requirements-dev.lock")),
-    # Versions and hashes are there: nothing is resolved, downloaded or installed.
+    # The lock file has versions and hashes, so pip-audit downloads and installs nothing.
     *("--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"),
     *("--timeout", str(SERVICE_SECONDS)),
 ]
@@ -28,8 +28,8 @@ RECORD = ROOT / "docs" / "audits.md"
 
 
 class Audit(NamedTuple):
-    """False where a vulnerability is known, the result in words, and the number of packages that
-    the database knew: 0 where no audit was made."""
+    """The result of an audit: `is_well` unless a vulnerability is known, the text to print, and the
+    number of packages that the database knew, 0 if no audit was made."""
 
     is_well: bool
     text: str
@@ -37,7 +37,7 @@ class Audit(NamedTuple):
 
 
 def audit(options: Sequence[str] = ()) -> Audit:
-    """Ask the database about every locked package; `options` of pip-audit."""
+    """Look up every locked package in the database; pip-audit gets the options too."""
     try:
         done = subprocess.run(
             [*COMMAND, *options], capture_output=True, text=True, timeout=SECONDS, check=False
@@ -47,23 +47,23 @@ def audit(options: Sequence[str] = ()) -> Audit:
     try:
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
-        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return Audit(True, f"No audit was made: {said[:300]}")
+        error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return Audit(True, f"No audit was made: {error[:300]}")
     return verdict(packages)
 
 
 def verdict(packages: Sequence[dict[str, Any]]) -> Audit:
-    """The result of pip-audit in words."""
+    """Return the result for the packages in the output of pip-audit."""
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     audited = len(packages) - len(skipped)
     known = [
-        f"{package['name']} {package['version']}: {found['id']}, mended in"
+        f"{package['name']} {package['version']}: {found['id']}, fixed in"
         f" {', '.join(found['fix_versions']) or 'no version yet'}"
         for package in packages
         for found in package.get("vulns", [])
     ]
     if known:
-        text = "\n".join(["Raise these versions in the requirements:", *known])
+        text = "\n".join(["Packages with known vulnerabilities; raise their versions:", *known])
         return Audit(False, text, audited)
     if not audited:
         return Audit(
@@ -74,7 +74,7 @@ def verdict(packages: Sequence[dict[str, Any]]) -> Audit:
 
 
 def last_audit(record: Path = RECORD) -> str:
-    """When the last audit was made, by the table in docs/audits.md."""
+    """Return a sentence with the day of the last audit in docs/audits.md."""
     days = [row[2:12] for row in record.read_text().splitlines() if row[:3] == "| 2"]
     where = f"see {record.parent.name}/{record.name}"
     return f"The last audit was on {days[-1]}, {where}." if days else f"None was yet: {where}."
@@ -88,7 +88,7 @@ def add_to_record(made: Audit, record: Path = RECORD) -> None:
 
 
 def main(arguments: Sequence[str], record: Path = RECORD) -> int:
-    """Audit and print the result; 1 where a vulnerability is known."""
+    """Audit the packages and print the result; return 1 if a vulnerability is known."""
     made = audit([argument for argument in arguments if argument != "--record"])
     print(made.text)
     if not made.audited:

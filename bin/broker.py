@@ -1,4 +1,4 @@
-"""A Valkey server of our own: the broker between beat and the worker."""
+"""The embedded Valkey server: the broker between beat and the worker."""
 
 import contextlib
 import signal
@@ -17,7 +17,7 @@ ADDRESS = "127.0.0.1"
 START_SECONDS = 10
 TERMINATE = ((signal.SIGTERM, 10.0),)
 
-# Messages expire within one refresh interval, so nothing is worth keeping on disk.
+# Messages expire within one refresh interval, so the server writes nothing to disk.
 CONFIGURATION = """\
 bind {address}
 port {port}
@@ -33,7 +33,7 @@ set-proc-title no
 
 
 class Valkey:
-    """One server on 127.0.0.1 at a free port, behind a password; it keeps nothing on disk."""
+    """A server on a free port of 127.0.0.1, with a password and without files on disk."""
 
     name = "Valkey"
 
@@ -48,41 +48,43 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """The address, as Celery and redis-py take it; the port stays through restarts."""
+        """The address for Celery and redis-py; a restart keeps the port."""
         return f"redis://:{self.password}@{ADDRESS}:{self.port}/0"
 
     @property
     def command(self) -> list[str]:
-        """Ours alone, by its directory; without the password, which other users could read."""
+        """The command line. The directory makes it unique; the password is not in it, because
+        every user of the machine can read it."""
         return [str(self.program), "-", "--dir", str(self.place)]
 
     def start(self) -> None:
-        """Start, at the first time at a port that is free, and return once it answers."""
+        """Start the server and wait until it answers; the first start picks a free port."""
         self.stop()
         if self.port:
-            answered = self._answers()
+            is_ready = self._launch()
         else:
-            # Somebody may take a free port before we do.
+            # Another process may take the free port first.
             for _ in range(5):
                 self.port = free_port()
-                if answered := self._answers():
+                if is_ready := self._launch():
                     break
-        if not answered:
+        if not is_ready:
             raise LauncherError(
                 f"Valkey does not start; {self.log} ends with:" + spawn.last_lines(self.log)
             )
 
     def alive(self) -> bool:
-        """Whether the server that we started still runs."""
+        """Return whether the server still runs."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """End the server; what it held is gone."""
+        """Stop the server; its messages are lost."""
         if self.process is not None:
             spawn.end(self.process, *TERMINATE)
             self.process = None
 
-    def _answers(self) -> bool:
+    def _launch(self) -> bool:
+        """Start the server once; return whether it answers."""
         with self.log.open("ab") as output:
             self.process = spawn.spawn(
                 self.command,
@@ -110,10 +112,10 @@ class Valkey:
 
 
 def free_port(first: int = 0) -> int:
-    """A port of 127.0.0.1 that nobody listens on: the first from a number on, or any."""
+    """Return a free port of 127.0.0.1: any, or the first one from a number on."""
     for port in range(first, 65_536) if first else [0]:
         with socket.socket() as probe:
-            # As the servers do: a connection of an earlier run may linger at the port.
+            # The servers set this too: a connection of an earlier run may linger on the port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((ADDRESS, port))

@@ -1,10 +1,10 @@
 """bin/test: lint, types, an audit of the packages and all tests on throw-away servers; with
 arguments, pytest alone.
 
-bin/test --faults tries every fault of docs/reliability.md as often as its table says and writes the
-results there, --faults 7 12 the rows 7 and 12 alone.
+bin/test --faults runs every test of a fault in docs/reliability.md as often as the table says, and
+writes the results there; bin/test --faults 7 12 runs rows 7 and 12 alone.
 
-DATABASE_URL and REDIS_URL name servers to use instead of starting own ones; CITUS_DATABASE_URL
+DATABASE_URL and REDIS_URL name servers to use in place of throw-away ones; CITUS_DATABASE_URL
 names an empty database of a Citus cluster (docs/scaling.md).
 """
 
@@ -28,11 +28,12 @@ from bin.spawn import LauncherError
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
-# The program lint-imports names the place where .venv was made; the tree may have moved.
+# The script lint-imports has the absolute path of .venv, and the tree may have moved since.
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 CHECKS = {
     "ruff format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "ruff check": [PYTHON, "-m", "ruff", "check", "."],
+    "plain English": [PYTHON, "-m", "bin.plain_english"],
     "mypy": [PYTHON, "-m", "mypy"],
     "import-linter": [PYTHON, "-c", LINT_IMPORTS],
     "sqlfluff": [PYTHON, "-m", "sqlfluff", "lint", "usage/sql"],
@@ -44,7 +45,7 @@ CHECKS = {
 
 @contextmanager
 def throw_away_servers() -> Iterator[dict[str, str]]:
-    """Own servers for what the environment does not name; yields the variables that name them."""
+    """Start the servers that the environment does not name; yield the variables that name them."""
     variables: dict[str, str] = {}
     with ExitStack() as stack:
         if not {"DATABASE_URL", "REDIS_URL"} <= os.environ.keys():
@@ -64,15 +65,15 @@ def throw_away_servers() -> Iterator[dict[str, str]]:
 
 
 def on_citus() -> dict[str, str]:
-    """CITUS_DATABASE_URL names an empty database of a coordinator that has workers: the tests then
-    use it, spread its raw records and skip what needs triggers on them."""
+    """Return the settings for CITUS_DATABASE_URL, an empty database of a coordinator with workers:
+    the tests distribute its raw records, and skip what needs triggers on them."""
     if url := os.environ.get("CITUS_DATABASE_URL"):
         return {"DATABASE_URL": url, "USAGE_LATE_KEYS": "window"}
     return {}
 
 
 def server_version(url: str) -> str:
-    """The version of the server that the tests run on."""
+    """Return the version of the server that the tests run on."""
     connection = psycopg2.connect(url)
     try:
         return str(connection.get_parameter_status("server_version"))
@@ -81,8 +82,8 @@ def server_version(url: str) -> str:
 
 
 def run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run one command to its end; its exit code."""
-    # A debugger in a test reads what is typed.
+    """Run one command to its end and return its exit code."""
+    # A debugger in a test reads from the terminal.
     stdin = None if sys.stdin.isatty() else subprocess.DEVNULL
     return spawn.run_to_end(
         spawn.spawn(command, directory=ROOT, environment=environment, stdin=stdin)
@@ -90,7 +91,7 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
 
 
 def run_checks(environment: Mapping[str, str]) -> list[str]:
-    """Run every check, all of them also after one failed; the names of those that failed."""
+    """Run every check, also after one failed; return the names of those that failed."""
     failed = []
     for name, command in CHECKS.items():
         print(f"== {name}", flush=True)
@@ -102,7 +103,7 @@ def run_checks(environment: Mapping[str, str]) -> list[str]:
 
 
 def fault_tests(rows: list[str]) -> list[str]:
-    """The test modules of these rows of the table of faults, or of every row."""
+    """Return the test modules of these rows of the table of faults, or of every row."""
     modules = {
         path.name.split("_")[1].lstrip("0"): f"tests/faults/{path.name}"
         for path in sorted((ROOT / "tests" / "faults").glob("test_[0-9][0-9]_*.py"))
@@ -114,12 +115,12 @@ def fault_tests(rows: list[str]) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the checks and the tests; 0 only when every one passed."""
+    """Run the checks and the tests; return 0 only if all passed."""
     raise_interrupted()
-    how_often = {}
+    trials = {}
     try:
         if arguments[:1] == ["--faults"]:
-            how_often = {"USAGE_FAULT_TRIALS": "full"}
+            trials = {"USAGE_FAULT_TRIALS": "full"}
             arguments = [*fault_tests(arguments[1:]), "-s"]
         with throw_away_servers() as servers:
             environment = {
@@ -130,7 +131,7 @@ def main(arguments: list[str]) -> int:
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 **os.environ,
                 **servers,
-                **how_often,
+                **trials,
                 **on_citus(),
             }
             version = server_version(environment["DATABASE_URL"])

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: made, started, mended after a kill, and ended."""
+"""The embedded PostgreSQL server: create, start, recover after a kill, and stop."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from bin.spawn import LauncherError
 
 SUPERUSER = "postgres"
 PORT = 5432
-# Beyond any process id, so a server takes the lock file for one of a process that has ended.
+# Above every process id, so the server sees that the process in the lock file has ended.
 NO_PROCESS = 2_147_483_647
 RETRY_SECONDS = 10
 RECOVERY_SECONDS = 600
@@ -28,10 +28,10 @@ FAST_THEN_IMMEDIATE = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0))
 
 
 class PostgreSQL:
-    """One server over one data directory, reached by a unix socket in a private directory.
+    """A server with its data directory, and a unix socket in a private directory.
 
-    The application's role `usage` owns the database `usage`; it may make databases and roles and
-    is no superuser.
+    The application's role `usage` owns the database `usage`. It may create databases and roles and
+    is not a superuser.
     """
 
     name = "PostgreSQL"
@@ -47,16 +47,16 @@ class PostgreSQL:
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, role: str = "usage") -> str:
-        """The address of the database `usage`, as Django and psql take it."""
+        """Return the address of the database `usage` for Django and psql."""
         return f"postgresql://{role}@{quote(str(self.socket), safe='')}:{PORT}/usage"
 
     def variables(self) -> dict[str, str]:
-        """The environment that leads processes of the project to this server and to no other."""
+        """Return the environment in which processes use this server, without replicas."""
         others = dict.fromkeys(("DATABASE_REPLICA_URL", "DATABASE_DIRECT_URL"), "")
         return {"DATABASE_URL": self.url(), **others}
 
     def start(self) -> None:
-        """Make the data directory when there is none, start, and return once it answers."""
+        """Start the server and wait until it answers; create a missing data directory."""
         self.stop()
         self._end_orphan()
         if not self.data.exists():
@@ -64,8 +64,8 @@ class PostgreSQL:
         places.hand_over(self.data, self.account)
         self._refuse_another_version()
         deadline = time.monotonic() + RETRY_SECONDS
-        # Backends of a server that was killed hold its shared memory for a moment.
-        while not self._answers():
+        # Backends of a killed server hold its shared memory for a moment, and a new one exits.
+        while not self._launch():
             if time.monotonic() > deadline:
                 raise LauncherError(
                     f"PostgreSQL {self.version} does not start; {self.log} ends with:"
@@ -75,11 +75,11 @@ class PostgreSQL:
         self._make_roles()
 
     def alive(self) -> bool:
-        """Whether the server that we started still runs."""
+        """Return whether the server still runs."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, everything committed is on disk."""
+        """Stop the server by a fast shutdown, which rolls back open transactions."""
         if self.process is not None:
             spawn.end(self.process, *FAST_THEN_IMMEDIATE)
             self.process = None
@@ -88,7 +88,7 @@ class PostgreSQL:
             shutil.rmtree(self.socket, ignore_errors=True)
 
     def connect(self, database: str = "postgres") -> "psycopg2.extensions.connection":
-        """A connection as superuser, in autocommit."""
+        """Return a connection of the superuser in autocommit."""
         connection = psycopg2.connect(
             host=str(self.socket),
             port=PORT,
@@ -108,8 +108,8 @@ class PostgreSQL:
     def _is_ours(self, command: list[str]) -> bool:
         return str(self.data) in command and Path(command[0]).name == "postgres"
 
-    def _answers(self) -> bool:
-        """Start once; False when the server ended again, True when it takes connections."""
+    def _launch(self) -> bool:
+        """Start the server once; return whether it accepts connections, False if it exited."""
         places.give(self.socket, self.account)
         with self.log.open("ab") as output:
             self.process = spawn.spawn(
@@ -134,7 +134,7 @@ class PostgreSQL:
         return False
 
     def _make_data(self) -> None:
-        """A new data directory; a half-made one of an interrupted start is replaced."""
+        """Create the data directory, in place of an incomplete one of an interrupted start."""
         draft = self.data.with_name("postgres.new")
         if draft.exists():
             shutil.rmtree(draft)
@@ -151,7 +151,7 @@ class PostgreSQL:
         draft.rename(self.data)
 
     def _run(self, command: list[str], directory: Path) -> None:
-        """Run one of the programs to its end. Raises LauncherError with what it said."""
+        """Run one of the programs to its end. Raises LauncherError with its output."""
         with tempfile.TemporaryFile() as output:
             code = spawn.run_to_end(
                 spawn.spawn(
@@ -165,9 +165,9 @@ class PostgreSQL:
             )
             output.seek(0)
             if code != 0:
-                said = output.read().decode(errors="replace")
+                text = output.read().decode(errors="replace")
                 name = Path(command[0]).name
-                raise LauncherError(f"{name} of PostgreSQL {self.version} failed:\n{said}")
+                raise LauncherError(f"{name} of PostgreSQL {self.version} failed:\n{text}")
 
     def _refuse_another_version(self) -> None:
         made_by = (self.data / "PG_VERSION").read_text().strip()
@@ -178,7 +178,7 @@ class PostgreSQL:
             )
 
     def _end_orphan(self) -> None:
-        """End a server that an earlier run left behind, and what would make a new one refuse."""
+        """End a server of an earlier run, and remove files that keep a new one from starting."""
         lock = self.data / "postmaster.pid"
         words = lock.read_text().split("\n") if lock.exists() else []
         if not words or not words[0].strip().isdigit():
@@ -188,8 +188,8 @@ class PostgreSQL:
         for left in self.socket.glob(f"{places.SOCKET_NAME}*"):
             left.unlink()
         if lock.exists() and spawn.exists(pid):
-            # The number is another program's now, or of a process nobody waits for. The file
-            # stays: by the shared memory it names, a server sees whether old backends still run.
+            # Another program has this process id now, or a zombie has it. The file stays: a new
+            # server finds old backends by the shared memory that it names.
             lock.write_text("\n".join([str(NO_PROCESS), *words[1:]]))
 
     def _make_roles(self) -> None:
@@ -202,7 +202,7 @@ class PostgreSQL:
                 cursor.execute("CREATE DATABASE usage OWNER usage")
 
     def make_analyst(self, role: str) -> None:
-        """A role that may log in and read what usage_analyst may read, each time for a minute."""
+        """Create a login in the role usage_analyst, with a statement timeout of 60 seconds."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role])
             if cursor.fetchone() is None:
@@ -217,5 +217,5 @@ class PostgreSQL:
 
 
 def server_environment() -> dict[str, str]:
-    """What a server needs to see of our environment: no PG* variable may steer it."""
+    """Return the environment of a server, without the caller's PG* variables."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}

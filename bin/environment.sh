@@ -1,10 +1,10 @@
-# Sourced by bin/serve and bin/test: goes to the top of the tree and makes .venv, which needs
-# nothing but Python 3.11 or newer with venv and pip. Sets $venv_python.
+# bin/serve and bin/test source this file. It changes to the top of the tree, makes .venv with
+# Python 3.11 or newer (with venv and pip), and sets $venv_python.
 # shellcheck shell=sh
 
 cd "$(dirname -- "$0")/.." || exit 1
 
-# A caller's Python settings must not leak into ours.
+# The caller's settings of Python must not change ours.
 unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
 
 find_python() {

@@ -1,7 +1,7 @@
-"""Makes .venv and installs what the lock file names, when it has changed.
+"""Make .venv and install the packages of the lock file, if it has changed.
 
-Safe to run twice at once (the second waits) and to interrupt (the next run starts anew). Runs on
-the Python that bin/environment.sh found, before any package is installed.
+A second run at the same time waits for the first; a run after an interrupted one starts anew. The
+module runs on the Python that bin/environment.sh found, before any package is installed.
 """
 
 import fcntl
@@ -23,12 +23,12 @@ UNFINISHED = ENVIRONMENT / "installation-unfinished"
 
 
 def fingerprint() -> str:
-    """Changes with the lock file and with the place of the tree, which scripts in .venv name."""
+    """Return a hash of the lock file and of the tree's path, which scripts in .venv contain."""
     return hashlib.sha256(str(ROOT).encode() + b"\0" + LOCK.read_bytes()).hexdigest()
 
 
 def works() -> bool:
-    """Whether .venv holds a whole environment: its Python may be gone, or an install cut short."""
+    """Return whether .venv is complete: its Python runs, and no installation was interrupted."""
     if UNFINISHED.exists() or not PYTHON.exists():
         return False
     probe = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
@@ -36,12 +36,12 @@ def works() -> bool:
 
 
 def is_current() -> bool:
-    """Whether .venv holds exactly what the lock file names."""
+    """Return whether .venv has exactly the packages of the lock file."""
     return STAMP.is_file() and STAMP.read_text() == fingerprint() and works()
 
 
 def install() -> None:
-    """Install the requirements, into a new environment when there is none that works."""
+    """Install the requirements, into a new environment if the present one does not work."""
     print("Installing the requirements into .venv (the first time takes a minute) ...", flush=True)
     usable = works()
     ENVIRONMENT.mkdir(exist_ok=True)
@@ -50,7 +50,7 @@ def install() -> None:
         for left in ENVIRONMENT.iterdir():
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)
-            elif left != UNFINISHED:  # it must outlive everything it warns of
+            elif left != UNFINISHED:  # removed last, so that an interrupted run is seen
                 left.unlink()
         venv.EnvBuilder(with_pip=True, symlinks=True).create(ENVIRONMENT)
     pip: list[str | Path] = [
@@ -68,7 +68,7 @@ def install() -> None:
 
 
 def main() -> None:
-    """Leave a .venv that fits the lock file."""
+    """Bring .venv to the packages of the lock file."""
     if missing := unlocked(ROOT):
         print(
             f"The lock files have other versions than requirements*.txt of {', '.join(missing)}. "
@@ -93,8 +93,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except subprocess.CalledProcessError:
-        sys.exit(
-            "Installing the requirements failed, see above. Correct the cause and start again."
-        )
+        sys.exit("pip could not install the requirements: see above, correct it and start again.")
     except OSError as error:
-        sys.exit(f"Cannot make .venv: {error}. Was it made by another user?")
+        sys.exit(f"Cannot make .venv: {error}. Another user may own it: run as that user.")

@@ -1,4 +1,4 @@
-"""One bin/serve a tree: a lock that the system gives back however its holder ends."""
+"""The lock that allows one bin/serve a tree; the kernel releases it when its holder ends."""
 
 import fcntl
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import IO
 
 
 class AlreadyRunsError(Exception):
-    """Another bin/serve runs here; the message says where it answers."""
+    """Another bin/serve runs in this tree; the message has its address."""
 
 
 class Instance:
-    """Holds the lock of a .local directory; its file says at which address the holder answers."""
+    """The lock of a .local directory; its file has the state and address of the holder."""
 
     def __init__(self, local: Path) -> None:
         self.file: IO[str] = (local / "serve.lock").open("a+")
@@ -18,13 +18,13 @@ class Instance:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.file.seek(0)
-            told = self.file.read().strip() or "is starting"
+            state = self.file.read().strip() or "is starting"
             self.file.close()
-            raise AlreadyRunsError(f"Another bin/serve {told}.") from error
-        self.tell("is starting")
+            raise AlreadyRunsError(f"Another bin/serve {state}.") from error
+        self.write_state("is starting")
 
-    def tell(self, what: str) -> None:
-        """What a second bin/serve will say of this one."""
+    def write_state(self, state: str) -> None:
+        """Write the state that a second bin/serve prints."""
         self.file.truncate(0)
-        self.file.write(what + "\n")
+        self.file.write(state + "\n")
         self.file.flush()

@@ -7,11 +7,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody asked us to stop; like KeyboardInterrupt it is no Exception."""
+    """A signal to stop arrived; like KeyboardInterrupt this is not an Exception."""
 
 
 def raise_interrupted() -> None:
-    """From now on these signals raise Interrupted."""
+    """Raise Interrupted when one of these signals arrives, once."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         ignore_interrupts()
@@ -22,7 +22,7 @@ def raise_interrupted() -> None:
 
 
 def ignore_interrupts() -> None:
-    """From now on they change nothing: stopping is not to be cut short."""
+    """Ignore these signals, so that nothing interrupts the shutdown."""
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         return

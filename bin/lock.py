@@ -1,7 +1,7 @@
-"""Writes the lock files: python -m bin.lock, after a change of requirements.txt or -dev.txt.
+"""Write the lock files: python -m bin.lock, after a change of requirements.txt or -dev.txt.
 
 A lock file names every package with the hashes of all its files, for each Python from 3.11 on and
-each kind of machine. pip then installs nothing else, whatever an index serves.
+each kind of machine. pip then refuses every other file that an index serves.
 """
 
 import re
@@ -17,8 +17,7 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 def pins(path: Path) -> dict[str, str]:
-    """The version of each package that a file names, by its normal name; also those of the files
-    that it includes."""
+    """Return the versions in a file and in the files that it includes, by normalised name."""
     text = path.read_text()
     found = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in PIN.findall(text)}
     for included in re.findall(r"^-r (\S+)$", text, re.MULTILINE):
@@ -27,7 +26,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 def unlocked(root: Path) -> list[str]:
-    """The packages that a requirements file names and its lock file has not in that version."""
+    """Return the packages of the requirements whose version is not in the lock file."""
     return [
         f"{name}=={version}"
         for requirements, lock in LOCKS.items()
@@ -37,8 +36,8 @@ def unlocked(root: Path) -> list[str]:
 
 
 def write(requirements: str, lock: str) -> None:
-    """Look up the packages and their hashes, and write the lock file. Packages that no requirements
-    file names keep their version. Raises CalledProcessError."""
+    """Look up the packages and their hashes, and write the lock file. Packages outside the
+    requirements keep their version. Raises CalledProcessError."""
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", requirements, "--output-file", lock),
         *("--universal", "--python-version", OLDEST_PYTHON, "--generate-hashes"),

@@ -1,4 +1,4 @@
-"""Where the embedded servers keep their files, and the account that they run as."""
+"""Directories and secrets of the embedded servers, and the account that they run as."""
 
 import contextlib
 import hashlib
@@ -13,22 +13,25 @@ from pathlib import Path
 
 from bin.spawn import Account, LauncherError
 
-# A unix socket's path: 107 bytes on Linux, 103 on macOS and the BSDs.
+# The longest path of a unix socket: 107 bytes on Linux, 103 on macOS and the BSDs.
 LONGEST_SOCKET_PATH = 103
 SOCKET_NAME = ".s.PGSQL.5432"
-# The server trusts every process that reaches its socket, so no other program may run as this one.
+# The server trusts every process that can open its socket, so no other program uses this account.
 ACCOUNT = "usage-servers"
 
 
 def server_account(data: Path | None = None) -> Account | None:
-    """The account for the servers: None is our own; as root the owner of the data, or one that is
-    made for the servers alone. Raises LauncherError where that can't be made."""
+    """Return the account for the servers, None for the current one.
+
+    For root it is the owner of the data, or an account made for the servers alone. Raises
+    LauncherError if that cannot be made.
+    """
     if os.geteuid() != 0:
         return None
     if data is not None and data.exists() and not _is_shared(data.stat().st_uid):
         return Account(data.stat().st_uid, data.stat().st_gid)
     fault = ""
-    # useradd refuses while another one runs; that one may make the same account.
+    # useradd fails while another useradd runs, which may make the same account.
     for pause in (0.0, 0.5, 1.0, 2.0, 4.0):
         time.sleep(pause)
         with contextlib.suppress(KeyError):
@@ -42,7 +45,7 @@ def server_account(data: Path | None = None) -> Account | None:
 
 
 def _is_shared(uid: int) -> bool:
-    """Whether others run processes as this account too."""
+    """Return whether other programs run as this account too."""
     try:
         return pwd.getpwuid(uid).pw_name in {"root", "nobody"}
     except KeyError:
@@ -50,7 +53,7 @@ def _is_shared(uid: int) -> bool:
 
 
 def _make_account() -> str:
-    """Make the account of the servers; returns what went wrong."""
+    """Make the account of the servers; return the error message, empty on success."""
     command = [
         *("useradd", "--system", "--user-group", "--no-create-home"),
         *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", ACCOUNT),
@@ -63,7 +66,7 @@ def _make_account() -> str:
 
 
 def can_enter(directory: Path, account: Account | None) -> bool:
-    """Whether the account may reach files in a directory."""
+    """Return whether the account can open files in a directory."""
     if account is None:
         return True
     probe = ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)]
@@ -81,9 +84,9 @@ def can_enter(directory: Path, account: Account | None) -> bool:
 
 
 def lasting_place(local: Path) -> Path:
-    """The directory for data that stays: .local, or one below /var/lib where root's isn't open.
+    """Return the directory for lasting data: .local, or one below /var/lib.
 
-    A tree below /root can't be entered by the account that PostgreSQL has to run as.
+    The account of the servers cannot enter a tree below /root.
     """
     local.mkdir(exist_ok=True)
     if can_enter(local, server_account()):
@@ -92,7 +95,10 @@ def lasting_place(local: Path) -> Path:
     place = Path("/var/lib") / f"usage-{tree}"
     place.mkdir(mode=0o755, exist_ok=True)
     if not can_enter(place, server_account()):
-        raise LauncherError(f"The account of the database can enter neither {local} nor {place}.")
+        raise LauncherError(
+            f"The account of the servers can enter neither {local} nor {place}. Let it enter one of"
+            " them, or set DATABASE_URL and REDIS_URL."
+        )
     pointer = local / "place"
     pointer.unlink(missing_ok=True)
     pointer.symlink_to(place)
@@ -100,7 +106,7 @@ def lasting_place(local: Path) -> Path:
 
 
 def passing_place(account: Account | None) -> Path:
-    """A new empty directory for servers that are thrown away; whoever asks removes it."""
+    """Make an empty directory for throw-away servers; the caller removes it."""
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         if not can_enter(Path(parent), account):
             continue
@@ -113,7 +119,7 @@ def passing_place(account: Account | None) -> Path:
 
 
 def give(directory: Path, account: Account | None) -> Path:
-    """Make a directory that only the account may enter."""
+    """Make a directory that only the account can enter, and return it."""
     directory.mkdir(mode=0o700, exist_ok=True)
     if account is not None:
         os.chown(directory, account.uid, account.gid)
@@ -122,9 +128,9 @@ def give(directory: Path, account: Account | None) -> Path:
 
 
 def hand_over(tree: Path, account: Account | None) -> None:
-    """Give a whole tree to the account, where it belongs to another one.
+    """Make the account the owner of a whole tree, if another account is.
 
-    Its owner may be at work in it meanwhile: no link leads out of it.
+    Links are not followed: the earlier owner may place one that leads out of the tree.
     """
     if account is None or tree.stat().st_uid == account.uid:
         return
@@ -135,12 +141,12 @@ def hand_over(tree: Path, account: Account | None) -> None:
 
 
 def fits_socket(directory: Path) -> bool:
-    """Whether a socket in this directory has a path that the system can take."""
+    """Return whether the path of a socket in this directory is short enough."""
     return len(os.fsencode(directory / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
 
 
 def socket_directory(place: Path, account: Account | None) -> Path:
-    """A private directory for the socket: in the place, or a short one that the place points to."""
+    """Return a private directory for the socket: in the place, or a short one linked from it."""
     wanted = place / "socket"
     if fits_socket(wanted):
         return give(wanted, account)
@@ -158,8 +164,7 @@ def socket_directory(place: Path, account: Account | None) -> Path:
 
 
 def secret(path: Path, *, least: int = 1) -> str:
-    """The secret kept in a file that only its owner may read; made when there is none of at least
-    so many characters."""
+    """Return the secret in a private file; make one if it has fewer than `least` characters."""
     if path.exists() and len(kept := path.read_text().strip()) >= least:
         path.chmod(0o600)
         return kept
@@ -167,7 +172,7 @@ def secret(path: Path, *, least: int = 1) -> str:
 
 
 def keep(path: Path, text: str) -> str:
-    """Write a file that only its owner may read, whole or not at all; returns the text."""
+    """Write a private file atomically and return its text."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,7 +1,7 @@
-"""Brings the database of bin/serve to where the processes can start: python -m bin.prepare.
+"""Prepare the database of bin/serve: python -m bin.prepare.
 
-Migrates, loads sample usage into a database that has none, and makes the demo operator with its
-token. Safe to run again, also after a kill in the middle.
+It migrates, loads sample usage into an empty database, and makes the demo operator with its token.
+A second run continues after a kill in the middle.
 """
 
 import argparse
@@ -33,21 +33,21 @@ OPERATOR = "demo"
 
 
 def load_sample(local: Path, *, subscriptions: int, days: int, records: int) -> None:
-    """Fill an empty database, the first time only: until there is an operator.
+    """Fill an empty database that has no operator yet.
 
-    The day it began with is noted, so that after a kill in the middle, on whatever day, the same
-    records are made to the end.
+    A file keeps the day of the first run. After a kill in the middle, also on a later day, the next
+    run then makes the same records to the end.
     """
     if get_user_model().objects.filter(username=OPERATOR).exists():
         return
-    note = local / f"sample-of-{database_identity()}"
+    first_day = local / f"sample-of-{database_identity()}"
     if not any(model.objects.exists() for model in RECORD_MODELS.values()):
-        place.keep(note, clock.today().isoformat())
-    if note.exists():
+        place.keep(first_day, clock.today().isoformat())
+    if first_day.exists():
         print(
             f"Loading {records:,} sample records of {subscriptions} subscriptions ...", flush=True
         )
-        until = date.fromisoformat(note.read_text().strip())
+        until = date.fromisoformat(first_day.read_text().strip())
         call_command(
             "generate_usage", subscriptions=subscriptions, days=days, records=records, until=until
         )
@@ -55,12 +55,12 @@ def load_sample(local: Path, *, subscriptions: int, days: int, records: int) -> 
 
 
 def forget_sample(local: Path) -> None:
-    """Once there is an operator, no sample is loaded into this database again."""
+    """Remove the file with the day; load_sample() skips a database that has an operator."""
     (local / f"sample-of-{database_identity()}").unlink(missing_ok=True)
 
 
 def database_identity() -> str:
-    """Tells this database from every other, also where it is reached by another address."""
+    """Return an identifier of this database that does not depend on its address."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT system_identifier, oid FROM pg_control_system(), pg_database"
@@ -70,7 +70,7 @@ def database_identity() -> str:
 
 
 def make_operator(local: Path) -> User:
-    """The operator, whose password is the one kept in .local."""
+    """Make the operator with the password in .local, and return it."""
     password = place.secret(local / "demo_password")
     operators = get_user_model().objects
     operator = operators.filter(username=OPERATOR).first()
@@ -83,7 +83,7 @@ def make_operator(local: Path) -> User:
 
 
 def keep_token(local: Path, operator: User) -> None:
-    """The key in .local/demo_token opens the API: one that was kept, or that of a new token."""
+    """Write the key of a valid token to .local/demo_token, unless the file has one."""
     kept = local / "demo_token"
     known = AccessToken.objects.filter(user=operator, name=OPERATOR, revoked_at=None)
     if kept.exists() and known.filter(digest=digest_of(kept.read_text().strip())).exists():
@@ -96,7 +96,7 @@ def keep_token(local: Path, operator: User) -> None:
 
 
 def main() -> None:
-    """Prepare the database; the token goes to .local/demo_token."""
+    """Prepare the database and write the token to .local/demo_token."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--local", type=Path, required=True)
     parser.add_argument("--sample-subscriptions", type=int, required=True)

@@ -1,13 +1,13 @@
 """The command lines of the application's processes.
 
-bin/serve runs them, docker-compose.yml repeats them, and a test compares the two.
+docker-compose.yml repeats them, and a test compares the two.
 """
 
 from collections.abc import Sequence
 
 
 def web(address: str, name: str = "usage") -> list[str]:
-    """Gunicorn, as config/gunicorn.py sets it."""
+    """Return the command of Gunicorn with config/gunicorn.py."""
     return [
         *("gunicorn", "config.wsgi", "--config", "python:config.gunicorn"),
         *("--name", name, "--bind", address),
@@ -15,7 +15,8 @@ def web(address: str, name: str = "usage") -> list[str]:
 
 
 def worker(name: str = "usage@%h") -> list[str]:
-    """One Celery worker of two processes: a refresh, and beside it whatever else is due."""
+    """Return the command of a Celery worker with two processes: a long refresh needs one of them,
+    and the other runs what is due meanwhile."""
     return [
         *("celery", "-A", "worker.app", "worker", "--hostname", name),
         *("--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle"),
@@ -24,7 +25,7 @@ def worker(name: str = "usage@%h") -> list[str]:
 
 
 def beat(schedule: str) -> list[str]:
-    """Celery's clock; it keeps when it last sent each task in the schedule file."""
+    """Return the command of Celery beat; the schedule file has the last time of each task."""
     return [
         *("celery", "-A", "worker.app", "beat", "--schedule", schedule),
         *("--loglevel", "INFO"),
@@ -32,12 +33,13 @@ def beat(schedule: str) -> list[str]:
 
 
 def migrate() -> list[str]:
-    """Brings the database to the newest migration."""
+    """Return the command that migrates the database."""
     return ["python", "manage.py", "migrate", "--noinput"]
 
 
 def under(python: str, command: Sequence[str]) -> list[str]:
-    """The command as a module of this Python: it works wherever the environment was moved."""
+    """Return the command as a module of this Python. Scripts in .venv have an absolute path, and
+    the tree may have moved since."""
     if command[0] == "python":
         return [python, *command[1:]]
     return [python, "-m", *command]

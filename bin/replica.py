@@ -1,10 +1,10 @@
-"""A streaming replica of a PostgreSQL server of our own."""
+"""A streaming replica of an embedded PostgreSQL server, for tests and benchmarks."""
 
 from pathlib import Path
 
 from bin.embedded import PORT, SUPERUSER, PostgreSQL
 
-# As docs/scaling.md advises, but quicker to tell the primary what is still being read here.
+# docs/scaling.md advises the first. The second makes the feedback reach the primary sooner.
 SETTINGS = """
 hot_standby_feedback = on
 wal_receiver_status_interval = 1s
@@ -12,7 +12,7 @@ wal_receiver_status_interval = 1s
 
 
 class Replica(PostgreSQL):
-    """Copies its primary, which must run on this machine, and follows it; it takes reads alone."""
+    """A read-only server that copies a running primary on this machine and follows it."""
 
     def __init__(self, place: Path, log: Path, primary: PostgreSQL) -> None:
         super().__init__(place, log)
@@ -26,9 +26,9 @@ class Replica(PostgreSQL):
             *("--write-recovery-conf", "--checkpoint=fast", "--no-password", "--no-sync"),
         ]
         self._run(command, self.data.parent)
-        # Not by the command line, so that ALTER SYSTEM may change them.
+        # In this file, because ALTER SYSTEM cannot override settings of the command line.
         with (self.data / "postgresql.conf").open("a") as configuration:
             configuration.write(SETTINGS)
 
     def _make_roles(self) -> None:
-        """Those of the primary are here."""
+        """Do nothing: the copy has the roles of the primary."""

@@ -1,7 +1,7 @@
 """bin/serve: PostgreSQL, Valkey, the web server, the worker and beat on this machine.
 
-Data stays in .local/ between runs. DATABASE_URL and REDIS_URL name servers to use instead of
-starting own ones. Ctrl-C stops everything.
+Data stays in .local/ between runs. DATABASE_URL and REDIS_URL name servers to use in place of the
+embedded ones. Ctrl-C stops everything.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bin import answers, place, processes, programs, spawn
+from bin import place, processes, programs, readiness, spawn
 from bin.broker import ADDRESS, Valkey, free_port
 from bin.embedded import PostgreSQL
 from bin.instance import AlreadyRunsError, Instance
@@ -25,25 +25,25 @@ from bin.welcome import welcome
 
 ROOT = Path(__file__).resolve().parent.parent
 ANALYST = "demo_analyst"
-# A worker lets its tasks end at SIGTERM and drops them at SIGQUIT: a refresh is one transaction.
+# At SIGTERM a worker finishes its tasks, at SIGQUIT it drops them: a refresh is one transaction.
 WORKER_STOPS = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 10.0))
 
 
 class Serve:
-    """One run: each step starts what the next one needs."""
+    """A run of bin/serve: each step starts what the next one needs."""
 
     def __init__(self, options: argparse.Namespace, local: Path, instance: Instance) -> None:
         self.options = options
         self.local = local
         self.instance = instance
-        # By these names processes that a kill left behind are known as ours.
+        # After a kill, the next run finds the remaining processes by these names.
         self.name = "usage-" + hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
         self.worker_name = f"{self.name}@localhost"
         self.logs = local / "log"
         self.supervisor = Supervisor(local / "processes.json")
         self.database: PostgreSQL | None = None
         self.environment = {
-            # manage.py check --deploy wants 50 characters; earlier versions made 43.
+            # manage.py check --deploy requires 50 characters; earlier versions made 43.
             "DJANGO_SECRET_KEY": place.secret(local / "secret_key", least=50),
             "DJANGO_PLAIN_HTTP": "1",
             "PYTHONUNBUFFERED": "1",
@@ -53,7 +53,7 @@ class Serve:
         }
 
     def run(self) -> None:
-        """Start everything, tell how to ask, and watch. Raises LauncherError or Interrupted."""
+        """Start everything, print how to use it, and watch. Raises LauncherError or Interrupted."""
         self.logs.mkdir(exist_ok=True)
         self.supervisor.end_leftovers()
         self._start_servers()
@@ -61,9 +61,9 @@ class Serve:
         self._prepare()
         port = free_port(self.options.port)
         self._start_processes(port)
-        self._wait_until_all_answer(port)
-        self.instance.tell(f"runs at http://{ADDRESS}:{port}/ (process {os.getpid()})")
-        self._tell(port)
+        self._wait_until_ready(port)
+        self.instance.write_state(f"runs at http://{ADDRESS}:{port}/ (process {os.getpid()})")
+        self._welcome(port)
         while True:
             self.supervisor.check()
             time.sleep(0.5)
@@ -83,7 +83,7 @@ class Serve:
             self.environment["REDIS_URL"] = broker.url
 
     def _keep_environment(self) -> None:
-        """What manage.py needs to see, for a shell to read: `. .local/environment`."""
+        """Write the variables that manage.py needs, for a shell: `. .local/environment`."""
         kinds = ("DATABASE_", "DJANGO_", "USAGE_")
         names = [name for name in self.environment if name.startswith(kinds)]
         place.keep(
@@ -101,13 +101,13 @@ class Serve:
             *("--sample-days", str(self.options.days)),
             *("--sample-records", str(self.options.records)),
         ]
-        preparing = spawn.spawn(
+        preparation = spawn.spawn(
             [sys.executable, "-m", "bin.prepare", "--local", str(self.local), *sample],
             directory=ROOT,
             environment=self.environment,
         )
-        if spawn.run_to_end(preparing) != 0:
-            raise LauncherError("The database could not be prepared, see above.")
+        if spawn.run_to_end(preparation) != 0:
+            raise LauncherError("The database is not prepared: see above, correct it, start again.")
         if self.database:
             self.database.make_analyst(ANALYST)
 
@@ -115,10 +115,10 @@ class Serve:
         print("Starting the web server, the worker and beat ...", flush=True)
         worker = processes.worker(self.worker_name)
         self._start("web", processes.web(f"{ADDRESS}:{port}", self.name))
-        # Without its broker, which ends at the same moment, a worker waits for ever to tell that it
-        # stops. The processes below it end with it.
+        # If bin/serve is killed, the broker ends at once. A worker that gets SIGTERM then waits
+        # forever to report its end to the broker. Its child processes end with it.
         self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGKILL)
-        # Beat makes its files by the umask.
+        # The umask decides who can read beat's files, so their directory is private.
         schedule = place.give(self.local / "schedule", None)
         self._start("beat", processes.beat(str(schedule / "beat")))
 
@@ -142,25 +142,23 @@ class Serve:
             )
         )
 
-    def _wait_until_all_answer(self, port: int) -> None:
+    def _wait_until_ready(self, port: int) -> None:
         token = (self.local / "demo_token").read_text().strip()
-        web_answers = worker_answers = False
-        deadline = time.monotonic() + answers.PATIENCE_SECONDS
-        while not (web_answers and worker_answers):
+        web = worker = False
+        deadline = time.monotonic() + readiness.TIMEOUT_SECONDS
+        while not (web and worker):
             self.supervisor.check()
-            web_answers = web_answers or answers.web_answers(port, token)
-            worker_answers = worker_answers or answers.worker_answers(
-                self.worker_name, self.environment, ROOT
-            )
+            web = web or readiness.web_is_ready(port, token)
+            worker = worker or readiness.worker_is_ready(self.worker_name, self.environment, ROOT)
             if time.monotonic() > deadline:
-                silent = "worker" if web_answers else "web"
+                silent = "worker" if web else "web"
                 log = self.logs / f"{silent}.log"
                 raise LauncherError(
                     f"{silent} does not answer; {log} ends with:" + spawn.last_lines(log)
                 )
             time.sleep(0.2)
 
-    def _tell(self, port: int) -> None:
+    def _welcome(self, port: int) -> None:
         token = (self.local / "demo_token").read_text().strip()
         print(welcome(local=self.local, port=port, token=token, psql=self._psql()), flush=True)
 
@@ -176,7 +174,7 @@ class Serve:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of bin/serve."""
+    """Return the options of bin/serve."""
     parser = argparse.ArgumentParser(
         prog="bin/serve", description=__doc__, epilog="Example: bin/serve --port 8080"
     )
@@ -195,7 +193,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until told to stop; the exit code."""
+    """Serve until a signal arrives; return the exit code."""
     options = parse(arguments)
     raise_interrupted()
     serve = None
@@ -209,7 +207,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except PermissionError as error:
-        print(f"{error}. Was .local made by another user?", file=sys.stderr)
+        print(f"{error}. Another user may own .local: run as that user.", file=sys.stderr)
         return 1
     except LauncherError as error:
         print(error, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""How the embedded PostgreSQL is set: for data that stays, and for servers thrown away."""
+"""Settings of the embedded PostgreSQL: for lasting data, and for throw-away servers."""
 
 COMMON = {
     "listen_addresses": "",
@@ -20,7 +20,7 @@ LASTING = COMMON | {
     "random_page_cost": "1.1",
 }
 
-# Tests hold prepared transactions open, and a crash of the machine may lose their data.
+# Tests need prepared transactions, and their data may be lost when the machine crashes.
 THROWN_AWAY = COMMON | {
     "max_connections": "100",
     "max_prepared_transactions": "20",

@@ -1,4 +1,4 @@
-"""Starting and ending processes so that none outlives whoever started it."""
+"""Start and end processes so that none outlives the process that started it."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class LauncherError(Exception):
-    """Something could not be started; the message says what and what to do."""
+    """A program or server cannot start; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Account:
 
 
 def when_parent_dies(send: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs before its program, so that Linux ends it when its parent is killed."""
+    """Return a function for the child to run first: Linux then signals it when its parent dies."""
     libc, parent = LIBC, os.getpid()
     if libc is None:
         return None
 
-    def ask_the_kernel() -> None:
+    def request_signal() -> None:
         libc.prctl(PR_SET_PDEATHSIG, int(send))
         if os.getppid() != parent:
             os._exit(1)
 
-    return ask_the_kernel
+    return request_signal
 
 
 def spawn(
@@ -53,8 +53,8 @@ def spawn(
 ) -> "subprocess.Popen[bytes]":
     """Start a command in a session of its own, so that Ctrl-C reaches only the supervisor.
 
-    Output goes to the given file, or where ours goes. Raises LauncherError when the program
-    cannot be run.
+    Without `output` the command shares the caller's output. Raises LauncherError if the program
+    cannot run.
     """
     try:
         return subprocess.Popen(
@@ -75,7 +75,7 @@ def spawn(
 
 
 def run_to_end(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a process, and end it when we are interrupted. Returns its exit code."""
+    """Wait for a process and return its exit code; an interrupt ends the process."""
     try:
         return process.wait()
     except BaseException:
@@ -84,9 +84,9 @@ def run_to_end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def end(process: "subprocess.Popen[bytes]", *steps: tuple[signal.Signals, float]) -> None:
-    """Send each signal until one ends the process within its seconds; the last resort is SIGKILL.
+    """Send each signal and wait its seconds until the process ends; SIGKILL is the last.
 
-    Children that stayed behind in the process's session are killed with it.
+    Children in the session of the process are killed too.
     """
     for send, seconds in steps:
         if process.poll() is not None:
@@ -103,7 +103,7 @@ def end(process: "subprocess.Popen[bytes]", *steps: tuple[signal.Signals, float]
 
 
 def kill_session(leader: int) -> None:
-    """Kill what a process that we started, and that has ended, left in its session."""
+    """Kill the remaining processes in the session of a process that has ended."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -111,7 +111,7 @@ def kill_session(leader: int) -> None:
 
 
 def exists(pid: int) -> bool:
-    """Whether a process has this id, be it one that has ended and that nobody waited for."""
+    """Return whether a process has this id; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -122,7 +122,7 @@ def exists(pid: int) -> bool:
 
 
 def command_of(pid: int) -> list[str]:
-    """The command line of a process; empty when it has ended."""
+    """Return the command line of a process, empty if it has ended."""
     if Path("/proc/self/cmdline").exists():
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -138,7 +138,7 @@ def command_of(pid: int) -> list[str]:
 def end_orphan(
     pid: int, is_ours: Callable[[list[str]], bool], *steps: tuple[signal.Signals, float]
 ) -> None:
-    """End a process of an earlier run that we can't wait for, while its command line is ours."""
+    """End a process of an earlier run; it is not a child, so its command line identifies it."""
     for send, seconds in (*steps, (signal.SIGKILL, 5.0)):
         deadline = time.monotonic() + seconds
         if not is_ours(command_of(pid)):
@@ -149,12 +149,12 @@ def end_orphan(
 
 
 def process_ids() -> list[int]:
-    """Every process of this machine that we can see; empty where there is no /proc."""
+    """Return the ids of all visible processes, none on a system without /proc."""
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of a log, indented, to be shown with an error."""
+    """Return the last lines of a log, indented, to print with an error."""
     try:
         lines = log.read_text(errors="replace").splitlines()[-count:]
     except OSError:

@@ -1,4 +1,4 @@
-"""Keeps services running: starts one that died again, and gives up when it dies too often."""
+"""The supervisor of bin/serve: it restarts a service that died, and stops if it dies too often."""
 
 import contextlib
 import json
@@ -22,24 +22,24 @@ LEFTOVER = ((signal.SIGTERM, 5.0),)
 
 
 class Service(Protocol):
-    """What the supervisor starts, watches and stops."""
+    """A server or process under the supervisor."""
 
     name: str
     log: Path
     process: "subprocess.Popen[bytes] | None"
 
     def start(self) -> None:
-        """Start it, also after it died. Raises LauncherError."""
+        """Start the service, also after it died. Raises LauncherError."""
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether the service still runs."""
 
     def stop(self) -> None:
-        """End it; nothing of it is left."""
+        """Stop the service with all its processes."""
 
 
 class Process:
-    """A process of the application, with its output in a log."""
+    """A process of the application that writes its output to a log."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it; it may not answer yet."""
+        """Start the process without waiting until it answers."""
         self.stop()
         with self.log.open("ab") as output:
             self.process = spawn.spawn(
@@ -74,21 +74,21 @@ class Process:
             )
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Return whether the process still runs."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """End it and the children that it left behind."""
+        """Stop the process and its children."""
         if self.process is not None:
             spawn.end(self.process, *self.stop_steps)
             self.process = None
 
 
 class Supervisor:
-    """Starts services in order, restarts those that die, stops them in the opposite order.
+    """A list of services that start in order, restart after a death, and stop in reverse order.
 
-    The record is a file with the processes that run, so that the next start can end what a kill
-    of this one left behind.
+    The record is a file with the running processes. If this supervisor is killed, the next one ends
+    those that remain.
     """
 
     def __init__(self, record: Path) -> None:
@@ -98,7 +98,7 @@ class Supervisor:
         self.restarts: dict[str, float] = {}
 
     def start(self, service: Service) -> None:
-        """Start a service and watch it from now on."""
+        """Start a service and add it to the list."""
         service.log.parent.mkdir(exist_ok=True)
         if service.log.exists():
             service.log.replace(service.log.with_name(service.log.name + ".1"))
@@ -108,7 +108,7 @@ class Supervisor:
         self._write_record()
 
     def check(self) -> None:
-        """Look once at every service. Raises LauncherError when one dies again and again."""
+        """Check every service once. Raises LauncherError if one died too often."""
         for service in self.services:
             if service.name in self.restarts:
                 if time.monotonic() >= self.restarts[service.name]:
@@ -118,18 +118,18 @@ class Supervisor:
             bound(service.log)
 
     def stop(self) -> None:
-        """End every service, the one started last first."""
+        """Stop every service in reverse order."""
         while self.services:
             self.services.pop().stop()
         self.record.unlink(missing_ok=True)
 
     def end_leftovers(self) -> None:
-        """End what still runs of the processes in the record of an earlier run."""
+        """End the remaining processes in the record of an earlier run."""
         try:
             recorded = json.loads(self.record.read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return
-        # Children carry their parent's command line, and its number may be gone already.
+        # A child has its parent's command line, and the parent may have ended already.
         pids = spawn.process_ids() or [left["pid"] for left in recorded]
         commands = [left["command"] for left in recorded]
         for pid in pids:
@@ -164,7 +164,7 @@ class Supervisor:
     def _write_record(self) -> None:
         running = [
             {"pid": service.process.pid, "command": service.process.args}
-            # A database is ended gently, by what its own lock file says.
+            # PostgreSQL ends its own orphan by its lock file, with a fast shutdown.
             for service in self.services
             if service.process is not None and service.name != "PostgreSQL"
         ]
@@ -174,7 +174,7 @@ class Supervisor:
 
 
 def bound(log: Path) -> None:
-    """Begin a log anew when it has grown large, keeping one earlier part."""
+    """Rotate a log that has grown large, keeping one earlier part."""
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > LARGEST_LOG_BYTES:
             shutil.copyfile(log, log.with_name(log.name + ".1"))

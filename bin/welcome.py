@@ -1,11 +1,11 @@
-"""What bin/serve prints once everything answers: lines to copy that work as they stand."""
+"""The text that bin/serve prints when all is ready: commands to copy and paste."""
 
 from pathlib import Path
 
-from bin import answers
+from bin import readiness
 from bin.broker import ADDRESS
 
-QUESTION = "SELECT * FROM usage_daily ORDER BY total_price DESC LIMIT 5"
+QUERY = "SELECT * FROM usage_daily ORDER BY total_price DESC LIMIT 5"
 
 TEXT = """
 Usage answers at http://{host}:{port}/ as the operator `demo`
@@ -19,7 +19,7 @@ Who has spent 10 or more?
 
 The same data in SQL:
   {psql} \\
-    -c '{question}'
+    -c '{query}'
 
 How old are the totals? (every command: .venv/bin/python manage.py help)
   . '{local}/environment' && .venv/bin/python manage.py usage_status
@@ -28,13 +28,13 @@ Ctrl-C stops everything."""
 
 
 def welcome(*, local: Path, port: int, token: str, psql: str) -> str:
-    """The whole text; psql is the command that reaches the database."""
+    """Return the whole text; `psql` is the command that connects to the database."""
     return TEXT.format(
         host=ADDRESS,
         port=port,
-        path=answers.QUESTION,
+        path=readiness.QUERY_PATH,
         local=local,
         token=token,
         psql=psql,
-        question=QUESTION,
+        query=QUERY,
     )

@@ -1,7 +1,7 @@
-"""Reads settings from the environment: the only module that does.
+"""Variables of the environment: no other module reads them.
 
-Every function raises ImproperlyConfigured with the name of the variable, what it holds and
-what is allowed.
+Every function raises ImproperlyConfigured with the name of the variable and the values that are
+allowed; a value that may be a secret is not repeated.
 """
 
 import os
@@ -13,15 +13,15 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def text(name: str, default: str | None = None) -> str:
-    """The variable as it stands; without a default it must be set."""
+    """Return the variable unchanged, or the default; without a default it must be set."""
     value = os.environ.get(name, "") or default
     if value is None:
-        raise ImproperlyConfigured(f"{name} is not set. See the settings table in README.md.")
+        raise ImproperlyConfigured(f"{name} is not set. See docs/settings.md.")
     return value
 
 
 def flag(name: str) -> bool:
-    """1, true, yes, on are true; 0, false, no, off and unset are false."""
+    """Return True for 1, true, yes, on, and False for 0, false, no, off or an unset variable."""
     value = os.environ.get(name, "").strip().lower()
     if value in {"1", "true", "yes", "on"}:
         return True
@@ -31,18 +31,18 @@ def flag(name: str) -> bool:
 
 
 def items(name: str) -> list[str]:
-    """A comma-separated list; unset is the empty list."""
+    """Return the items of a comma-separated list, none if the variable is unset."""
     return [item.strip() for item in os.environ.get(name, "").split(",") if item.strip()]
 
 
 def integer(name: str, default: int, *, least: int, most: int) -> int:
-    """A whole number from least to most."""
+    """Return a whole number from `least` to `most`, or the default."""
     value = optional_integer(name, least=least, most=most)
     return default if value is None else value
 
 
 def optional_integer(name: str, *, least: int, most: int) -> int | None:
-    """A whole number from least to most, or None when the variable is unset or empty."""
+    """Return a whole number from `least` to `most`, or None if the variable is unset or empty."""
     value = os.environ.get(name, "").strip()
     if not value:
         return None
@@ -54,7 +54,7 @@ def optional_integer(name: str, *, least: int, most: int) -> int | None:
 
 
 def time_zone(name: str, default: str) -> str:
-    """The name of an IANA time zone."""
+    """Return the name of an IANA time zone."""
     value = text(name, default)
     if value not in zoneinfo.available_timezones():
         raise ImproperlyConfigured(
@@ -64,7 +64,7 @@ def time_zone(name: str, default: str) -> str:
 
 
 def choice(name: str, *allowed: str) -> str:
-    """One of the allowed words; the first is the default."""
+    """Return one of the allowed words; the first is the default."""
     value = text(name, allowed[0])
     if value in allowed:
         return value
@@ -72,7 +72,7 @@ def choice(name: str, *allowed: str) -> str:
 
 
 def currency(name: str, default: str) -> str:
-    """The three letters of an ISO 4217 currency code."""
+    """Return the three letters of an ISO 4217 currency code."""
     value = text(name, default)
     if len(value) == 3 and value.isascii() and value.isalpha() and value.isupper():
         return value
@@ -82,19 +82,19 @@ def currency(name: str, default: str) -> str:
 
 
 def database(name: str) -> dict[str, Any]:
-    """The connection to a PostgreSQL server; it may hold a password, so no message repeats it."""
+    """Return the settings of a database. Messages omit the address, which may have a password."""
     return _database(name, text(name))
 
 
 def optional_database(name: str) -> dict[str, Any] | None:
-    """The connection to a PostgreSQL server, or None when the variable is unset or empty."""
+    """Return the settings of a database, or None if the variable is unset or empty."""
     value = os.environ.get(name, "")
     return _database(name, value) if value else None
 
 
 def replicas(name: str) -> dict[str, dict[str, Any]]:
-    """The connections to servers of a comma-separated list, named replica1 and so on; tests find
-    the primary in their place."""
+    """Return the settings of the databases in a comma-separated list, named replica1 and so on;
+    tests use the primary in their place."""
     return {
         f"replica{number}": _database(name, value) | {"TEST": {"MIRROR": "default"}}
         for number, value in enumerate(items(name), start=1)
@@ -106,8 +106,8 @@ def _database(name: str, value: str) -> dict[str, Any]:
         address = dj_database_url.parse(value, conn_max_age=60, conn_health_checks=True)
     except ValueError as error:
         raise ImproperlyConfigured(
-            f"{name} is no address of a database. Use postgresql://user:password@host:port/name "
-            "and write special characters as %2F."
+            f"{name} is not the address of a database. Use postgresql://user:password@host:port/name"
+            " and percent-encode special characters, for example / as %2F."
         ) from error
     if address["ENGINE"] != "django.db.backends.postgresql":
         raise ImproperlyConfigured(f"{name} must name a PostgreSQL server: postgresql://...")
@@ -115,20 +115,20 @@ def _database(name: str, value: str) -> dict[str, Any]:
 
 
 def optional_secret(name: str, *, least: int) -> str | None:
-    """A text of at least so many visible ASCII characters, or None when unset or empty."""
+    """Return a secret of at least `least` visible ASCII characters, or None if unset or empty."""
     value = os.environ.get(name, "")
     if not value:
         return None
     if len(value) >= least and all("!" <= character <= "~" for character in value):
         return value
     raise ImproperlyConfigured(
-        f"{name} is shorter than {least} characters or has others than visible ASCII. Make one "
+        f"{name} has fewer than {least} characters, or some that are not visible ASCII. Make one "
         "with: python -c 'import secrets; print(secrets.token_urlsafe())'"
     )
 
 
 def broker(name: str) -> str:
-    """The address of a Redis or Valkey server, with its password if any."""
+    """Return the address of a Redis or Valkey server, with its password if it has one."""
     value = text(name)
     if value.partition("://")[0] not in {"redis", "rediss", "redis+socket", "sentinel"}:
         raise ImproperlyConfigured(

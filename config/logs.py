@@ -1,7 +1,7 @@
-"""How every process writes its log: one JSON object a line, or lines for people.
+"""Log format of every process: one JSON object a line, or readable lines in development.
 
-Code logs with the standard library. structlog adds what is bound to the request, the run or the
-task at hand, and writes the line. Nothing that signs anybody in is written, wherever it came from.
+Code logs with the standard library. structlog adds the ids of the current request, run or task and
+writes the line. Passwords, keys and session ids in a line are replaced.
 """
 
 import json
@@ -13,35 +13,35 @@ from urllib.parse import quote, unquote, urlsplit
 import orjson
 import structlog
 
-# The keys of `extra` that reach the log: other code puts whole requests and tasks in there.
+# The keys of `extra` that the log has; libraries also put whole requests and tasks there.
 KEYS = (
     *("address", "method", "path", "endpoint", "status", "milliseconds"),
     *("trigger", "seconds", "open_rows", "rows_changed", "keys_repaired", "days_sealed", "phases"),
 )
 
-# Shorter ones are words, which would vanish from every line.
+# A shorter secret may be a common word, which would vanish from every line.
 SHORTEST_SECRET = 8
 
 HIDDEN = "[hidden]"
-# What follows the name of a scheme, of a password or of a session is one, and so is what stands
-# in an address before its host, and what begins as a key of usage.services.tokens does.
-SPOKEN = re.compile(
+# A secret by its place: after the name of an authentication scheme, of a password or of a session,
+# before the host of an address, or after the prefix of keys from usage.services.tokens.
+SECRET_BY_PLACE = re.compile(
     r"(?i)(\b(?:token|bearer|basic)\s+|\b(?:password|passwd|sessionid|csrftoken)=)"
     r"[^\s'\"@;,&\\]+"
     r"|(://[^:/@\s]*:)[^/@\s'\"]+(?=@)"
     r"|(\busage_)[0-9a-f]{16,}"
 )
-# A terminal obeys them wherever they come from; JSON escapes them by itself.
+# A terminal executes control characters. JSON escapes them already.
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 CONTROLS.update({ord(kept): kept for kept in "\n\t"})
-# A line without any of these is not searched: nearly all lines are.
-SIGNS = ("token", "bearer", "basic", "passw", "sessionid=", "://", "usage_")
-# "Token" also begins sentences; a key has digits.
+# Nearly every line has none of these, and the slower pattern is skipped.
+HINTS = ("token", "bearer", "basic", "passw", "sessionid=", "://", "usage_")
+# A sentence may have a word after "Token" or "Basic"; a key has digits.
 WORD = re.compile(r"[A-Za-z]+[.:!?]*")
 
 
 def settings(*, is_readable: bool, secrets: Iterable[str | None]) -> dict[str, Any]:
-    """The LOGGING of Django, which gunicorn and Celery share."""
+    """Return Django's LOGGING, which gunicorn and Celery share."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -60,7 +60,7 @@ def settings(*, is_readable: bool, secrets: Iterable[str | None]) -> dict[str, A
 def formatter(
     *, is_readable: bool, secrets: Iterable[str | None] = ()
 ) -> structlog.stdlib.ProcessorFormatter:
-    """What turns a record of the standard library into a line."""
+    """Return the formatter of records of the standard library."""
     render = (
         structlog.dev.ConsoleRenderer(
             colors=False, exception_formatter=structlog.dev.plain_traceback
@@ -91,13 +91,13 @@ def formatter(
 
 
 def password_in(address: str) -> str | None:
-    """The password in an address, decoded."""
+    """Return the password in an address, decoded."""
     password = urlsplit(address).password
     return unquote(password) if password else None
 
 
 def hiding(secrets: Iterable[str | None]) -> Callable[[str], str]:
-    """A function that replaces the secrets in a line, and whatever looks like another one."""
+    """Return a function that replaces these secrets in a line, and others by their place."""
     forms = {
         form
         for secret in secrets
@@ -110,14 +110,14 @@ def hiding(secrets: Iterable[str | None]) -> Callable[[str], str]:
         for form in longest_first:
             line = line.replace(form, HIDDEN)
         lowered = line.lower()
-        if any(sign in lowered for sign in SIGNS):
-            line = SPOKEN.sub(_hide_spoken, line)
+        if any(hint in lowered for hint in HINTS):
+            line = SECRET_BY_PLACE.sub(_hide_by_place, line)
         return line
 
     return hide
 
 
-def _hide_spoken(found: re.Match[str]) -> str:
+def _hide_by_place(found: re.Match[str]) -> str:
     before = found[1] or found[2] or found[3]
     value = found[0].removeprefix(before)
     is_sentence = before[-1].isspace() and WORD.fullmatch(value)

@@ -6,6 +6,7 @@ from csp import constants as csp
 from django.core.exceptions import ImproperlyConfigured
 
 from config import environment, logs
+from usage import __version__
 
 DEBUG = environment.flag("DJANGO_DEBUG")
 
@@ -20,7 +21,7 @@ if not DEBUG and (SECRET_KEY == DEVELOPMENT_SECRET_KEY or len(SECRET_KEY) < 32):
 ALLOWED_HOSTS = environment.items("DJANGO_ALLOWED_HOSTS") or ["127.0.0.1", "localhost"]
 if not DEBUG and "*" in ALLOWED_HOSTS:
     raise ImproperlyConfigured(
-        "DJANGO_ALLOWED_HOSTS='*' would answer to any name. List the host names clients use."
+        "DJANGO_ALLOWED_HOSTS='*' accepts every host name. List the host names that clients use."
     )
 
 # The read model.
@@ -31,7 +32,7 @@ USAGE_MAX_AGE_SECONDS = environment.integer("USAGE_MAX_AGE_SECONDS", 180, least=
 USAGE_REFRESH_TIMEOUT_SECONDS = environment.integer(
     "USAGE_REFRESH_TIMEOUT_SECONDS", 900, least=1, most=86_400
 )
-# Unset: no day is ever sealed, the materialized view holds every day and raw records stay.
+# If unset, no day is sealed, the materialized view has every day and raw records stay.
 USAGE_OPEN_DAYS = environment.optional_integer("USAGE_OPEN_DAYS", least=1, most=366)
 USAGE_RAW_RETENTION_DAYS = environment.optional_integer(
     "USAGE_RAW_RETENTION_DAYS", least=1, most=36_500
@@ -39,10 +40,10 @@ USAGE_RAW_RETENTION_DAYS = environment.optional_integer(
 USAGE_TOTALS_RETENTION_DAYS = environment.optional_integer(
     "USAGE_TOTALS_RETENTION_DAYS", least=1, most=36_500
 )
-# Older days share one partition: a refresh locks every partition there is.
+# Older days share one partition, because a refresh locks every partition.
 USAGE_PARTITION_DAYS = environment.integer("USAGE_PARTITION_DAYS", 400, least=1, most=400)
-# How changes of days that are over are noticed: by triggers, or none is possible, since the open
-# window spans all days whose raw records are kept.
+# With "triggers", triggers log the late keys. With "window" there are none: every day whose raw
+# records are kept is open.
 USAGE_LATE_KEYS = environment.choice("USAGE_LATE_KEYS", "triggers", "window")
 if USAGE_LATE_KEYS == "window":
     if (USAGE_OPEN_DAYS or USAGE_RAW_RETENTION_DAYS) != (
@@ -74,9 +75,9 @@ else:
             "Raise it or unset it."
         )
 
-# Probes and Prometheus come from behind the proxy, by http.
+# Probes and Prometheus send plain http from behind the proxy.
 SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
-# What Prometheus shows to read /metrics; unset: nobody may.
+# The token with which Prometheus reads /metrics. If unset, /metrics is closed.
 USAGE_METRICS_TOKEN = environment.optional_secret("USAGE_METRICS_TOKEN", least=20)
 
 INSTALLED_APPS = [
@@ -98,7 +99,7 @@ INSTALLED_APPS = [
     "usage.dashboard",
 ]
 MIDDLEWARE = [
-    # The outermost, so that it sees every answer.
+    # Outermost, so that it sees every response.
     "usage.monitoring.request_log.Observed",
     "usage.api.redirects.KeepMethod",
     "django.middleware.security.SecurityMiddleware",
@@ -110,7 +111,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "usage.api.policies.PagesPolicy",
-    # The innermost: it answers a login in place of the page.
+    # Innermost: it replaces the response of a login.
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -129,12 +130,12 @@ TEMPLATES = [
     }
 ]
 
-# Served by the web process from where the packages have them: one way for a laptop and for a proxy
-# that has no files, and nothing to collect beforehand. A change of them needs a restart.
+# The web process serves static files from the packages: no collectstatic, and no files on a proxy.
+# A change of a file needs a restart.
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True
 
-# No page takes a file: one that is sent is read past, and neither kept in memory nor on disk.
+# No page accepts a file: Django skips an uploaded one and keeps it neither in memory nor on disk.
 FILE_UPLOAD_HANDLERS: list[str] = []
 
 # People sign in once a working day.
@@ -152,10 +153,10 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# How many reverse proxies are ours. The last of them says where a request comes from.
+# The number of trusted reverse proxies; the last of them reports the address of the client.
 DJANGO_PROXIES = environment.integer("DJANGO_PROXIES", 0, least=0, most=5)
 
-# Requests to the API in a minute.
+# Limits of requests to the API, a token and an address.
 USAGE_TOKEN_REQUESTS_PER_MINUTE = environment.integer(
     "USAGE_TOKEN_REQUESTS_PER_MINUTE", 3000, least=1, most=1_000_000_000
 )
@@ -163,7 +164,7 @@ USAGE_ADDRESS_REQUESTS_PER_MINUTE = environment.integer(
     "USAGE_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=1, most=1_000_000_000
 )
 
-# An address with so many wrong passwords, for one user name or many, waits before the next try.
+# After so many wrong passwords, for any user names, an address waits before the next attempt.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -173,14 +174,14 @@ AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]
 AXES_HANDLER = "usage.api.lockout.Failures"
 AXES_RESET_ON_SUCCESS = True
-# axes writes no try during the wait: each would add its text to the row of the failures.
+# No attempts are logged during the wait: each would add its text to the row of the failures.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_CLIENT_IP_CALLABLE = "usage.addresses.client_network"
 AXES_LOCKOUT_CALLABLE = "usage.api.lockout.locked_out"
 
-# Pages run and show what comes from here, nothing that stands in them.
+# Pages load scripts, styles and images from this server alone, and run no inline code.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [csp.SELF],
@@ -193,12 +194,12 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 
-# Cookies go and answers come by https alone, which the proxy ends.
+# Cookies and responses use https alone; the proxy ends TLS.
 IS_HTTPS = not (DEBUG or environment.flag("DJANGO_PLAIN_HTTP"))
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = IS_HTTPS
-# Whether browsers know it before the first visit is for the owner of the domain to apply for.
+# W021 asks for HSTS preload, which the owner of the domain decides.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
 DATABASES = {
@@ -206,24 +207,24 @@ DATABASES = {
     **environment.replicas("DATABASE_REPLICA_URL"),
 }
 DATABASE_ROUTERS = ["usage.services.servers.Router"]
-# Set, it says that DATABASE_URL leads to a pool that gives out a connection for each transaction.
-# Only the web process does with that (config/wsgi.py); the others go by this one.
+# If DATABASE_DIRECT_URL is set, DATABASE_URL is a pool in transaction mode. Only the web process
+# can use such a pool (config/wsgi.py); all others connect directly.
 DATABASE_POOL = None
 if (direct := environment.optional_database("DATABASE_DIRECT_URL")) is not None:
     DATABASE_POOL, DATABASES["default"] = DATABASES["default"], direct
-    # The limits of web requests may be those of the role that this one logs in as, too.
+    # Both addresses may use the same role, which then has the limits of web requests.
     direct["OPTIONS"] = {"options": "-c statement_timeout=0 -c lock_timeout=0"} | direct.get(
         "OPTIONS", {}
     )
 
-# Seconds a single statement of a web request may take.
+# The longest statement of a web request.
 WEB_STATEMENT_TIMEOUT_SECONDS = 15
 
-# Seconds a CSV may take: one statement of it, a client that takes nothing, and all of it.
+# Limits of a CSV download: a statement, a client that reads nothing, and the whole download.
 DOWNLOAD_STATEMENT_TIMEOUT_SECONDS = 60
 DOWNLOAD_IDLE_SECONDS = 60
 DOWNLOAD_SECONDS = 600
-# Each holds a thread for as long as its client takes: the others are for pages.
+# A slow download occupies its thread, so the other threads are reserved for pages.
 DOWNLOADS_PER_PROCESS = 2
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -243,25 +244,24 @@ REST_FRAMEWORK = {
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "usage.api.negotiation.Negotiation",
     "DEFAULT_PARSER_CLASSES": ["usage.api.bodies.ShortJson"],
     "DEFAULT_SCHEMA_CLASS": "usage.api.schema.inspector.EndpointSchema",
-    "EXCEPTION_HANDLER": "usage.api.errors.handle",
+    "EXCEPTION_HANDLER": "usage.api.error_responses.handle",
     "COERCE_DECIMAL_TO_STRING": True,
-    # `format` is a parameter like the others: one with another value is an error.
+    # `format` is a parameter of lists, which refuse an unknown value.
     "URL_FORMAT_OVERRIDE": None,
 }
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Usage",
-    "VERSION": "1",
-    "DESCRIPTION": "Who used and paid how much, by subscription, day and usage type. Every answer "
-    "says what it is worth: `as_of`, and every record committed by then is in it. Money is a "
-    "string, never rounded. Paths end with a slash, but those that end with .csv; a path without "
-    "its slash is redirected by a 308, which keeps the method. An address of more than 8190 bytes "
-    "or headers of more than the web server reads are a 414 or 431 of its own, in HTML. More, with "
-    "examples, is in docs/api.md.",
+    "VERSION": __version__,
+    "DESCRIPTION": "Totals of usage and price by subscription, day and usage type. Every response "
+    "has `as_of`: every record committed by then is in it. Money is a string, never rounded. Paths "
+    "end with a slash, except those that end with .csv; a path without its slash is redirected by "
+    "a 308, which keeps the method. If the address has more than 8190 bytes, or the headers are "
+    "too large, the web server itself responds with 414 or 431, in HTML. docs/api.md has examples.",
     "OAS_VERSION": "3.1.0",
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "CONTACT": {"name": "The operator of this server, who also makes tokens"},
-    "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
+    "SERVERS": [{"url": "/", "description": "The server that sent this description."}],
     "TAGS": [
         {"name": "Usage", "description": "Totals of usage, and the records behind them."},
         {"name": "Subscriptions", "description": "The subscriptions that usage is charged to."},
@@ -271,7 +271,7 @@ SPECTACULAR_SETTINGS = {
             "description": "The endpoints of the API, for people and programs.",
         },
     ],
-    # From here, and nobody elsewhere is asked whether the description is good.
+    # Swagger UI comes from this server, and no validator elsewhere gets the description.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},

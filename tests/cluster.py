@@ -1,4 +1,4 @@
-"""A primary and two streaming replicas of it, which Django goes by while it is used."""
+"""A primary and two streaming replicas, to which Django connects while the cluster is in use."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ NAMES = ("replica1", "replica2")
 
 @dataclass(frozen=True)
 class Cluster:
-    """The servers by the names that Django knows them by."""
+    """The servers, by their names in Django's settings."""
 
     primary: PostgreSQL
     replicas: dict[str, Replica]
 
     def ask(self, name: str, statement: str) -> object:
-        """The first value that a server answers its superuser with, if any."""
+        """Run a statement as superuser; return the first value of its first row, or None."""
         server = self.primary if name == servers.PRIMARY else self.replicas[name]
         with closing(server.connect("usage")) as session:
             rows = ask(session, statement)
@@ -44,7 +44,7 @@ class Cluster:
 
     @contextmanager
     def paused(self, *names: str) -> Iterator[None]:
-        """The replicas as they are now, while the primary goes on."""
+        """Pause the replay of these replicas while the primary goes on."""
         self.catch_up(*names)
         for name in names:
             self.ask(name, "SELECT pg_wal_replay_pause()")
@@ -59,20 +59,20 @@ class Cluster:
 
 
 def kill(server: PostgreSQL) -> None:
-    """End it with SIGKILL, as a power cut would."""
+    """End the server with SIGKILL, as a power cut would."""
     assert server.process is not None
     spawn.end(server.process)
 
 
 @contextmanager
 def started_cluster() -> Iterator[Cluster]:
-    """Migrated and caught up; at the end Django goes by its own server again."""
+    """Yield a migrated cluster that has caught up; then reconnect Django to its own server."""
     account = places.server_account()
     here = places.passing_place(account)
     ours = dict(connections.settings[servers.PRIMARY])
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, here)
-        stack.callback(_lead_back, ours)
+        stack.callback(_reconnect, ours)
 
         def start(server: PostgreSQL, name: str) -> None:
             stack.callback(server.stop)
@@ -92,7 +92,7 @@ def started_cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-def _lead_back(ours: dict[str, Any]) -> None:
+def _reconnect(ours: dict[str, Any]) -> None:
     for name in NAMES:
         if name in connections.settings:
             connections[name].close()
@@ -102,7 +102,7 @@ def _lead_back(ours: dict[str, Any]) -> None:
 
 
 def lead(name: str, server: PostgreSQL) -> None:
-    """Let Django find the server by this name."""
+    """Connect this name in Django's settings to the server."""
     address = dj_database_url.parse(server.url(), conn_max_age=None)
     if name in connections.settings:
         connections[name].close()

@@ -1,4 +1,4 @@
-"""Fixtures for every test; each is named for what it gives."""
+"""Fixtures for every test. The name of a fixture says what it yields."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ from usage.services.partitions import leaf_partitions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that can't hold on a cluster, or hold on one only, say so and are left out."""
+    """Skip the tests that can't pass on a cluster, or that need one."""
     for item in items:
         if ON_CITUS and (mark := item.get_closest_marker("one_server")):
             item.add_marker(pytest.mark.skip(f"not on Citus: {mark.args[0]}"))
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 if ON_CITUS:
-    # The database is made with its workers, by hand, and used as it is.
+    # An operator has made this database and its workers; the tests must not create it again.
 
     @pytest.fixture(scope="session")
     def django_db_keepdb() -> bool:
@@ -48,7 +48,7 @@ if ON_CITUS:
     def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         with django_db_blocker.unblock():
             distribute()
-            # An earlier run may have been broken off. What is flushed loses its row of state.
+            # An earlier run may have been interrupted. The flush also deletes the row of state.
             call_command("flush", interactive=False, verbosity=0)
             _drop_partitions()
             _start_over()
@@ -56,9 +56,9 @@ if ON_CITUS:
 
 @pytest.fixture
 def state(transactional_db: None) -> Iterator[None]:
-    """A database whose tests commit, with its one row of state and empty totals.
+    """Prepare a database for tests that commit: one row of state, and empty totals.
 
-    Django's flush empties tables, the state among them, but not a materialized view.
+    Django's flush empties all tables, also usage_state, but no materialized view.
     """
     _start_over()
     yield
@@ -67,7 +67,7 @@ def state(transactional_db: None) -> Iterator[None]:
 
 @pytest.fixture
 def only_default_partitions(state: None) -> Iterator[None]:
-    """Raw tables that begin and end the test with their default partition alone."""
+    """Drop all partitions except the default ones, before and after the test."""
     _drop_partitions()
     yield
     _drop_partitions()
@@ -76,7 +76,7 @@ def only_default_partitions(state: None) -> Iterator[None]:
 def _drop_partitions() -> None:
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
-            # By their names: those of another zone are of no day of ours.
+            # By name: the partitions of another zone match no day of this zone.
             for leaf in leaf_partitions(table):
                 if leaf.name != f"{table}_default":
                     cursor.execute(SQL("DROP TABLE {}").format(leaf.identifier))
@@ -100,13 +100,13 @@ def _start_over() -> None:
 
 @pytest.fixture
 def client_with_token(db: None) -> APIClient:
-    """An API client that may read the usage of every subscription."""
+    """Return an API client that may read the usage of every subscription."""
     return client_of(get_user_model().objects.create_user("client"))
 
 
 @pytest.fixture
 def broker() -> Iterator[redis.Redis]:
-    """An empty database of the broker's server that nobody else uses, empty again afterwards."""
+    """Yield a client of an empty database of the broker that nothing else uses; flush it after."""
     server = urlsplit(settings.REDIS_URL)
     for number in range(15, 0, -1):
         client = redis.Redis.from_url(server._replace(path=f"/{number}").geturl())
@@ -114,12 +114,12 @@ def broker() -> Iterator[redis.Redis]:
             yield client
             client.flushdb()
             return
-    raise AssertionError(f"no database of {server.hostname} is empty: none to test in")
+    raise AssertionError(f"no database of {server.hostname} is empty: free one for the test")
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory that the account of the servers may enter, with a path short enough."""
+    """Yield a directory that the account of the servers may enter, with a short path."""
     made = places.passing_place(places.server_account())
     yield made
     shutil.rmtree(made)

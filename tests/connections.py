@@ -1,4 +1,4 @@
-"""Second sessions: connections of their own to the test database, beside Django's."""
+"""Sessions of the test database, beside Django's own connection."""
 
 import os
 import time
@@ -11,14 +11,14 @@ import psycopg2
 from django.db import connection
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
-# The coordinator of a Citus cluster that bin/test was told to use.
+# The variable with the URL of the coordinator of a Citus cluster, if bin/test has one.
 CITUS = "CITUS_DATABASE_URL"
 ON_CITUS = CITUS in os.environ
 
 
 @contextmanager
 def second_session(*, autocommit: bool = False, **overrides: Any) -> Iterator[Connection]:
-    """A session of the server that is rolled back and closed at the end.
+    """Yield a session of the server; roll it back and close it at the end.
 
     Overrides replace parameters of the connection, for example user="somebody".
     """
@@ -27,38 +27,38 @@ def second_session(*, autocommit: bool = False, **overrides: Any) -> Iterator[Co
     try:
         yield session
     finally:
-        # The server ends a closed session a moment later; its locks are gone when this returns.
+        # PostgreSQL ends a closed session a moment later. The rollback frees its locks at once.
         if not session.closed:
             session.rollback()
         session.close()
 
 
 def ask(session: Connection, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """The rows a statement answers with; none for one that answers with nothing."""
+    """Run a statement and return its rows; none for a statement without a result."""
     with session.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
 def run_sql(statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """The rows a statement answers with in Django's own session."""
+    """Run a statement in Django's own session and return its rows."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
 
 def wait_until(condition: Callable[[], Any], *, seconds: float = 10, what: str) -> Any:
-    """The first true answer of a condition; fails when none came in time, saying what for."""
+    """Return the first true result of the condition; fail after the time, and name `what`."""
     deadline = time.monotonic() + seconds
-    while not (answer := condition()):
+    while not (result := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain for {what}")
         time.sleep(0.02)
-    return answer
+    return result
 
 
 def wait_for_lock(session: Connection, process_id: int) -> None:
-    """Return once a backend waits for a lock, seen from another session."""
+    """Return once this backend waits for a lock; another session looks."""
 
     def waits() -> bool:
         rows = ask(
@@ -73,7 +73,7 @@ def wait_for_lock(session: Connection, process_id: int) -> None:
 
 @contextmanager
 def in_thread(work: Callable[[], Any]) -> Iterator[Future[Any]]:
-    """Runs work in a thread with a Django connection of its own; waits for it at the end."""
+    """Run work in a thread with its own Django connection; wait for it at the end."""
 
     def run() -> Any:
         try:

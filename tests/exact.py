@@ -1,4 +1,4 @@
-"""The totals as they should be: a plain GROUP BY over the raw records, written independently."""
+"""The expected totals: a plain GROUP BY over raw records, independent of the SQL files."""
 
 from collections.abc import Callable
 from datetime import date
@@ -13,7 +13,7 @@ Ask = Callable[[str], Rows]
 
 
 def plain_totals(ask: Ask = run_sql, zone: str = "UTC") -> Rows:
-    """Totals by subscription, day and usage type of the raw records a session sees."""
+    """Return totals by subscription, day and usage type of the raw records that a session sees."""
 
     def of(table: str, usage_type: str) -> str:
         return (
@@ -26,7 +26,7 @@ def plain_totals(ask: Ask = run_sql, zone: str = "UTC") -> Rows:
 
 
 def totals_of(relation: str, ask: Ask = run_sql) -> Rows:
-    """Totals as usage_daily, usage_daily_live or another daily relation says them."""
+    """Return the totals in usage_daily, usage_daily_live or another daily relation."""
     return ask(
         "SELECT subscription_id, day, usage_type, total_price, total_usage, record_count,"
         f" last_usage_at FROM {relation} ORDER BY 1, 2, 3"
@@ -34,7 +34,7 @@ def totals_of(relation: str, ask: Ask = run_sql) -> Rows:
 
 
 def periods_of(daily: Rows) -> Rows:
-    """What daily rows add up to by subscription, period and type, and whose price is largest."""
+    """Return period totals, the sums of these daily rows, with is_largest."""
     sums: dict[tuple[int, date, str], list[Any]] = {}
     for subscription_id, day, usage_type, price, usage, records, _ in daily:
         for period in (date.min, day.replace(day=1)):
@@ -54,7 +54,7 @@ def periods_of(daily: Rows) -> Rows:
 
 
 def stored_periods(ask: Ask = run_sql) -> Rows:
-    """The totals of months and of all days as usage_period_total has them."""
+    """Return the totals of months and of all days in usage_period_total."""
     return ask(
         "SELECT subscription_id, period, usage_type, total_price, total_usage, record_count,"
         " is_largest FROM usage_period_total ORDER BY 1, 2, 3"
@@ -62,7 +62,7 @@ def stored_periods(ask: Ask = run_sql) -> Rows:
 
 
 def assert_exact() -> None:
-    """Published and live totals equal the plain ones; call it after a refresh."""
+    """Assert that published and live totals equal the plain ones; call it after a refresh."""
     expected = plain_totals()
     assert totals_of("usage_daily") == expected
     assert totals_of("usage_daily_live") == expected

@@ -1,4 +1,4 @@
-"""Build raw rows the way writers do, and refresh the totals the way beat does."""
+"""Factories of raw records, tokens and clients, and helpers that refresh the totals."""
 
 import time
 from datetime import datetime
@@ -32,7 +32,7 @@ def make_subscription(external_id: str | None = None, **fields: Any) -> Subscrip
 def data_record(
     subscription: Subscription, at: str, price: str = "0", kilobytes: int = 0
 ) -> DataUsageRecord:
-    """A data record; `at` is an ISO 8601 moment with an offset or Z."""
+    """Store a data record; `at` is an ISO 8601 moment with an offset or Z."""
     return DataUsageRecord.objects.create(
         subscription=subscription,
         usage_date=datetime.fromisoformat(at),
@@ -44,7 +44,7 @@ def data_record(
 def voice_record(
     subscription: Subscription, at: str, price: str = "0", seconds: int = 0
 ) -> VoiceUsageRecord:
-    """A voice record; `at` is an ISO 8601 moment with an offset or Z."""
+    """Store a voice record; `at` is an ISO 8601 moment with an offset or Z."""
     return VoiceUsageRecord.objects.create(
         subscription=subscription,
         usage_date=datetime.fromisoformat(at),
@@ -61,9 +61,9 @@ def refresh_totals() -> RefreshRun:
 
 
 def refresh_and_seal() -> RefreshRun:
-    """Refresh until the days outside the window are sealed.
+    """Refresh until all days that have left the open days are sealed.
 
-    A fence waits for every transaction of the server, those of other databases included.
+    A fence waits for every transaction of the server, also for those of other databases.
     """
     for _ in range(300):
         run = refresh_totals()
@@ -75,15 +75,17 @@ def refresh_and_seal() -> RefreshRun:
 
 
 def make_key(user: User, *scopes: Scope) -> str:
-    """The key of a token, which may read all usage unless other scopes are given; it was used
-    before, so that a request needn't note it."""
+    """Return the key of a new token, by default with the scope usage:read.
+
+    Its last use is stored already, so that a request does not write it.
+    """
     token, key = make_token(user=user, name="test", scopes=scopes or [Scope.READ])
     note_use(token.pk)
     return key
 
 
 def client_of(user: User, *scopes: Scope) -> APIClient:
-    """An API client with a new token of this user."""
+    """Return an API client with a new token of this user."""
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Token {make_key(user, *scopes)}")
     return client

@@ -1,6 +1,6 @@
-"""Given these raw records, expect exactly these daily totals: both written as small tables.
+"""Steps of tests: given() raw records, expect() exactly these daily totals, both as small tables.
 
-Numbers stand in them as text and reach the database and the comparison as exact decimals.
+Numbers in the tables are text and become exact decimals.
 """
 
 from datetime import date, datetime
@@ -11,7 +11,7 @@ from usage.models import DailyUsage, Subscription
 
 
 def given(table: str) -> None:
-    """Write records: usage type, subscription, moment with its offset, price, quantity."""
+    """Store records: usage type, subscription, moment with its offset, price, quantity."""
     for line in _lines(table):
         usage_type, name, at, price, quantity = line
         subscription, _ = Subscription.objects.get_or_create(external_id=name)
@@ -41,7 +41,7 @@ def expect(table: str) -> None:
 
 
 def stored_totals() -> list[tuple[object, ...]]:
-    """Every daily total as readers see it now, in the columns and order of expect()."""
+    """Return every daily total that readers see now, in the columns and order of expect()."""
     return list(
         DailyUsage.objects.order_by("subscription__external_id", "day", "usage_type").values_list(
             "subscription__external_id",
@@ -60,7 +60,7 @@ def _lines(table: str) -> list[list[str]]:
 
 
 def anna_and_bob() -> None:
-    """Subscriptions 1 and 2 with three records, one of a price that floats can't tell."""
+    """Store subscriptions 1 and 2 with three records; one price has more digits than a float."""
     for number, name in enumerate(["anna", "bob"], start=1):
         make_subscription(name, id=number)
     given("""

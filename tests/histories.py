@@ -1,4 +1,4 @@
-"""Random histories of writes of every kind, as data that hypothesis can shrink and print."""
+"""Random histories of all kinds of writes, as data that hypothesis can shrink and print."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,7 +120,7 @@ def columns(table: str) -> str:
 def insert_select(table: str, some: list[Row]) -> Statement:
     return Statement(
         f"INSERT INTO {table} ({columns(table)})"
-        f" SELECT * FROM (VALUES {values(some)}) AS given_rows ON CONFLICT DO NOTHING"
+        f" SELECT * FROM (VALUES {values(some)}) AS new_rows ON CONFLICT DO NOTHING"
     )
 
 
@@ -150,7 +150,7 @@ def merge(table: str, some: list[Row]) -> Statement:
 
 
 def merge_and_move(table: str, some: list[Row], moment: str, *, actions: list[str]) -> Statement:
-    """A MERGE that moves what it meets to another day; with the other actions or without."""
+    """Return a MERGE that moves the records it matches to another day; `actions` are added."""
     other = {
         "DELETE": "WHEN MATCHED AND sent.price <= 0 THEN DELETE",
         "INSERT": f"WHEN NOT MATCHED THEN INSERT ({columns(table)}) VALUES (sent.id,"

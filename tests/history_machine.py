@@ -1,6 +1,6 @@
-"""A random history of writers, refreshes, seals, prunes and midnights, and what must hold in it.
+"""A random history of writers, refreshes, seals, prunes and midnights, with its invariants.
 
-Between any two steps usage_daily is what the last refresh made of it, usage_daily_live is exact
+After each step usage_daily still equals the result of the last refresh, usage_daily_live is exact
 for every session, and a refresh makes usage_daily exact.
 """
 
@@ -82,7 +82,7 @@ class HistoryMachine(RuleBasedStateMachine):
         run_sql("RESET lock_timeout")
         self.patches.close()
 
-    # Two rules, since hypothesis leaves out whole rules in most histories.
+    # There are only two rules, since hypothesis leaves out whole rules in most histories.
 
     @rule(data=st.data(), actions=st.lists(st.sampled_from(WRITER_ACTIONS), min_size=1, max_size=4))
     def writers_act(self, data: st.DataObject, actions: list[str]) -> None:
@@ -116,11 +116,11 @@ class HistoryMachine(RuleBasedStateMachine):
         writer.end(data.draw(st.sampled_from(["COMMIT", "COMMIT", "ROLLBACK"])))
 
     def look(self, _data: st.DataObject, writer: Writer) -> None:
-        """Live totals are exact at the snapshot of an open transaction, with what it wrote."""
+        """Assert exact live totals at the snapshot of an open transaction, with its own writes."""
         if any(other.truncated for other in self.writers if other is not writer):
             return
         query = partial(ask, writer.session)
-        # What a prune emptied after this snapshot was taken is gone for it, in the server too.
+        # A partition that a prune emptied later is empty for this snapshot too.
         since = self.kept_from
         for relation in LIVE:
             live = totals_of(relation, query)
@@ -134,7 +134,7 @@ class HistoryMachine(RuleBasedStateMachine):
             self.refresh(data)
 
     def commit_all(self, data: st.DataObject) -> None:
-        """Half of the time: a fence passes only when the writers from before it have ended."""
+        """Commit all writers, half of the time: a fence passes only when earlier writers ended."""
         if data.draw(st.booleans()):
             for writer in self.writers:
                 writer.end("COMMIT")
@@ -165,12 +165,12 @@ class HistoryMachine(RuleBasedStateMachine):
             assert verify(repair=True).differences == []
 
     def restore_a_dump(self, _data: st.DataObject) -> None:
-        """One that comes from a server with greater transaction ids."""
+        """Set the fences as in a dump of a server with greater transaction ids."""
         run_sql("UPDATE usage_state SET fence = fence + (1::bigint << 40), raw_fence = NULL")
 
     @contextmanager
     def observed(self, what: str, cut: tuple[object, str] | None) -> Iterator[None]:
-        """Run a service, cut off after one of its parts or not; then what it published is exact."""
+        """Run a service, or interrupt it after one step; then assert that its totals are exact."""
         succeeded = RefreshRun.objects.filter(status="success")
         runs = succeeded.count()
         self.counts[what] += 1
@@ -191,7 +191,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.closed += [row for row in before if was_kept_from <= row[1] < kept_from]
         self.compare_if_refreshed()
 
-    # What must hold
+    # Invariants
 
     @invariant()
     def readers_see_what_was_published(self) -> None:

@@ -1,4 +1,4 @@
-"""What the services of a random history work with: a calendar, short waits and sudden ends."""
+"""Helpers for the services of a random history: a calendar, short timeouts, interruptions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ CUTS = [
 
 
 class CutOffError(Exception):
-    """Stands for a process that ends in the middle of its work."""
+    """An interruption, as if the process ended in the middle of its work."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Calendar:
 
 @contextmanager
 def single_handed() -> Iterator[None]:
-    """Nobody lets go of a lock while we wait, since all sessions belong to one thread."""
+    """Make all waits short: one thread has all sessions, so no lock is freed during a wait."""
     with (
         mock.patch.multiple(retention, FENCE_SECONDS=0, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.multiple(partitions, TRIES=1, LOCK_MILLISECONDS=5),
@@ -71,7 +71,7 @@ def cut_off(cut: tuple[object, str] | None) -> Iterator[None]:
 
 
 def start_over(zone: str, late_keys: str = LateKeysMode.TRIGGERS) -> None:
-    """A new history: no partition, no record, no total, nothing sealed or closed."""
+    """Start a new history: no partition, record or total, and no sealed or closed day."""
     for table in RAW_TABLES:
         for day in partition_days(table):
             run_sql(f"DROP TABLE {table}_p{day:%Y%m%d}")

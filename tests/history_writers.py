@@ -16,11 +16,11 @@ from tests.histories import SUBSCRIPTIONS, Copy, Row, Statement, columns
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ"]
 
-# What a cluster refuses: to move a record to another subscription. An error of a COPY has no code
-# of its own there, and who waits too long for a lock of another server is cancelled.
+# A Citus cluster refuses to move a record to another subscription. There an error of a COPY has no
+# SQLSTATE, and a session that waits too long for a lock of another server is cancelled.
 MOVES = re.compile("MERGE|UPDATE [a-z_]+ SET subscription_id")
 
-# What may happen to any writer of these tables, with or without totals.
+# Errors that any writer of these tables may get, with or without totals.
 ORDINARY = (errors.UniqueViolation, errors.LockNotAvailable, errors.SerializationFailure)
 
 
@@ -29,7 +29,7 @@ class Writer:
     session: Connection
     level: str | None = None
     savepoints: list[str] = field(default_factory=list)
-    # Holds every reader of a raw table off, and the refresh, until it ends.
+    # Its TRUNCATE blocks every reader of a raw table, and the refresh, until it ends.
     truncated: bool = False
 
     def begin(self, level: str) -> None:
@@ -49,7 +49,7 @@ class Writer:
         ask(self.session, f"{how} SAVEPOINT {self.savepoints.pop()}")
 
     def write(self, step: Statement | Copy, *, guarded: bool) -> psycopg2.Error | None:
-        """Write; what it is refused with, after which a transaction goes on only when guarded."""
+        """Write and return the error, if any. Only a guarded write keeps its transaction then."""
         guarded = guarded and self.level is not None
         if guarded:
             self.set_savepoint()
@@ -80,9 +80,9 @@ class Writer:
 
 
 def is_ordinary(error: psycopg2.Error, step: Statement | Copy, level: str | None) -> bool:
-    """Whether a writer had to reckon with this error."""
+    """Return whether a writer may get this error."""
     if isinstance(error, errors.CheckViolation):
-        if ON_CITUS:  # which tells the name in the message alone
+        if ON_CITUS:  # there only the message has the name
             return "usage_raw_kept_from" in str(error)
         return (error.diag.constraint_name or "").startswith("usage_raw_kept_from")
     if isinstance(error, errors.InvalidTransactionState):
@@ -96,7 +96,7 @@ def is_ordinary(error: psycopg2.Error, step: Statement | Copy, level: str | None
 
 
 def writes_at(moments: list[str]) -> SearchStrategy[Statement | Copy]:
-    """Writes of every kind to records of these moments."""
+    """Return a strategy of all kinds of writes to records of these moments."""
     rows = st.builds(
         Row,
         number=st.integers(1, 4),

@@ -1,4 +1,4 @@
-"""The settings, for tests of clients that are waited for."""
+"""Settings for tests of slow clients: the server closes an idle download after 2 seconds."""
 
 from config.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""Writers, readers and services at once, each with sessions of its own, until time is up."""
+"""A load of writers, readers and services at once, each with its own session, for a time."""
 
 import random
 import threading
@@ -44,12 +44,12 @@ def until_day(rows: Rows, day: date) -> Rows:
 
 
 class Load:
-    """Threads that run until time is up; a failure of one ends all.
+    """Threads that run for `seconds`; the failure of one ends all.
 
     A day passes in `seconds_a_day`, and refreshes are `seconds_between_refreshes` apart.
     """
 
-    # What a writer must reckon with beside closed days and failed serialization.
+    # Errors that a writer may get, beside closed days and failed serialization.
     ordinary_errors: tuple[type[psycopg2.Error], ...] = ()
 
     def __init__(
@@ -95,7 +95,7 @@ class Load:
             raise self.failures[0]
 
     def prepare(self, monkeypatch: pytest.MonkeyPatch, *, fence_seconds: float) -> None:
-        """Subscriptions, a first partition, and services that go by the days of this load."""
+        """Make subscriptions and a first partition, and set the clock of services to this load."""
         monkeypatch.setattr(clock, "today", self.today)
         monkeypatch.setattr(retention, "FENCE_SECONDS", fence_seconds)
         monkeypatch.setattr(
@@ -107,7 +107,7 @@ class Load:
         refresh_totals()
 
     def assert_exact_at_the_end(self) -> None:
-        """With every writer gone, each kept day is exact, and closed days are what they were."""
+        """Assert, without writers, that kept days are exact and closed days are unchanged."""
         refresh_and_seal()
         refresh_now(RefreshRun.Trigger.COMMAND, then=self.compare)
         since = self.kept_from()
@@ -161,7 +161,7 @@ class Load:
             day = self.today() - timedelta(chance.choice([0, 0, 0, 1, 1, 2, 3, 4, -1, 6]))
             return f"{day} {chance.randint(0, 23):02}:{chance.randint(0, 59):02}+00"
 
-        # Only the rows of one subscription at a time, in one order: no writer waits in a circle.
+        # Rows of one subscription only, in a fixed order: so writers do not deadlock.
         locked = (
             f"SELECT subscription_id, usage_date, id FROM {table}"
             f" WHERE subscription_id = {subscription()}"
@@ -194,7 +194,7 @@ class Load:
     # Readers
 
     def read(self, level: str, seed: int) -> None:
-        """Reads never fail; a key is published once; live totals are exact at the snapshot."""
+        """Read, and assert that a key is published once and live totals are exact."""
         chance = random.Random(seed)
         with second_session(autocommit=True) as session:
             query = partial(ask, session)
@@ -209,7 +209,7 @@ class Load:
 
     def _compare_live(self, query: Ask) -> None:
         live, plain = totals_of("usage_daily_live", query), plain_totals(query)
-        # What was closed meanwhile may be gone from one of them.
+        # A day that was closed meanwhile may be missing in one of the two results.
         since = closed_until(query)
         assert from_day(live, since) == from_day(plain, since)
         self.count("live totals compared")
@@ -217,14 +217,14 @@ class Load:
     # Services
 
     def compare(self, _state: UsageState, run: RefreshRun) -> None:
-        """Inside a refresh, at its snapshot: published totals are exact, closed ones unchanged."""
+        """Assert inside a refresh that published totals are exact and closed ones unchanged."""
         published, since = totals_of("usage_daily"), self.kept_from()
         assert from_day(published, since) == from_day(plain_totals(), since)
         assert until_day(published, since) == until_day(self.closed, since)
         assert stored_periods() == periods_of(published)
         assert "were missing" not in run.remark
         if run.trigger == RefreshRun.Trigger.RETENTION:
-            # The fence has passed: nobody can change these days any more.
+            # The fence has passed, so no writer can change these days any more.
             self.closed = until_day(published, closed_until())
         self.count("published totals compared")
 

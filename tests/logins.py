@@ -1,4 +1,4 @@
-"""Logins in the roles of the database, and Django at work as one of them."""
+"""Logins in the roles of the database, and Django connected as one of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from tests.connections import run_sql
 
 @contextmanager
 def login_in(role: str) -> Iterator[str]:
-    """The name of a login in this role, dropped at the end. It has the password of ours, if any."""
+    """Yield the name of a new login in this role, with Django's password; drop it at the end."""
     name = f"{role}_of_a_test"
     password = connection.settings_dict["PASSWORD"] or None
     run_sql(f"DROP ROLE IF EXISTS {name}")
@@ -23,7 +23,7 @@ def login_in(role: str) -> Iterator[str]:
 
 @contextmanager
 def django_as(login: str) -> Iterator[None]:
-    """Django's own session is one of this login until the end."""
+    """Connect Django as this login until the end."""
     ours = connection.settings_dict["USER"]
     connection.close()
     connection.settings_dict["USER"] = login

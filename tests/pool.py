@@ -1,4 +1,4 @@
-"""A PgBouncer of our own before the test database."""
+"""A PgBouncer in front of the test database."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from bin import spawn
 from tests.connections import wait_until
 
 PORT = 6432
-# Fewer than its clients, so that these get another one's connection again and again.
+# Fewer connections than clients, so that clients keep getting connections of other clients.
 CONNECTIONS = 2
 
 
 @contextmanager
 def pool_of(login: str) -> Iterator[str]:
-    """The address of a pool in transaction mode for this login, which has the password of ours."""
+    """Yield the URL of a pool in transaction mode for this login, with Django's password."""
     program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if program is None:
         pytest.skip("no PgBouncer on this machine (Debian: apt install pgbouncer)")
@@ -54,7 +54,7 @@ def pool_of(login: str) -> Iterator[str]:
             )
         host = quote(str(here), safe="")
         url = f"postgresql://{login}@{host}:{PORT}/{address['NAME']}"
-        wait_until(lambda: _answers(url), what="PgBouncer to answer")
+        wait_until(lambda: _responds(url), what="PgBouncer to respond")
         yield url
     finally:
         if process is not None:
@@ -62,7 +62,7 @@ def pool_of(login: str) -> Iterator[str]:
         shutil.rmtree(here)
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with closing(psycopg2.connect(url)):
             return True

@@ -1,4 +1,4 @@
-"""Processes of the project, run as an operator runs them."""
+"""Processes of the project, started as an operator starts them."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run python with these arguments in the project; the environment is added to ours."""
+    """Run python with these arguments in the project; `environment` adds variables."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
 
 
 def database_url(name: str | None = None) -> str:
-    """The DATABASE_URL of the test database, or of another one on the same server."""
+    """Return the DATABASE_URL of the test database, or of another one on the same server."""
     address = connection.settings_dict
     user, password, host = (
         quote(address[part] or "", safe="") for part in ["USER", "PASSWORD", "HOST"]
@@ -47,14 +47,14 @@ def database_url(name: str | None = None) -> str:
 
 
 def broker_url(broker: redis.Redis) -> str:
-    """The REDIS_URL of the database that the client uses."""
+    """Return the REDIS_URL of the database that the client uses."""
     number = broker.get_connection_kwargs()["db"]
     return urlsplit(settings.REDIS_URL)._replace(path=f"/{number}").geturl()
 
 
 @contextmanager
 def scratch_database() -> Iterator[str]:
-    """The name of an empty database that is dropped at the end."""
+    """Yield the name of a new empty database; drop it at the end."""
     name = f"test_usage_scratch_{uuid4().hex[:12]}"
     with second_session(autocommit=True, dbname="postgres") as session, session.cursor() as cursor:
         cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -65,7 +65,7 @@ def scratch_database() -> Iterator[str]:
 
 
 def _drop(cursor: Any, name: str) -> bool:
-    """Drop a database and end who is in it; False while that is the server, cleaning up there."""
+    """Drop a database and end its sessions; return False while autovacuum works in it."""
     try:
         cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
     except errors.InsufficientPrivilege:
@@ -77,7 +77,7 @@ def _drop(cursor: Any, name: str) -> bool:
 def started(
     command: list[str], broker: redis.Redis, log: Path, **environment: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process of the project with a refresh every second; ended with SIGTERM at the end."""
+    """Start a process of the project, with a refresh every second; end it with SIGTERM."""
     environment = {
         **os.environ,
         "DATABASE_URL": database_url(),

@@ -1,4 +1,4 @@
-"""The proxy of docker-compose.yml, with the configuration that stands there."""
+"""The proxy of docker-compose.yml, with the configuration in that file."""
 
 import os
 import re
@@ -18,8 +18,8 @@ PROGRAM = Path(sys.executable).with_name("caddy")
 
 
 def configuration(web: str, port: int, place: Path, staff: str | None) -> str:
-    """The Caddyfile of docker-compose.yml, but for addresses and ports, and with its files in
-    `place`; `staff` is USAGE_STAFF_NETWORKS. It asks no authority for the certificate."""
+    """Return the Caddyfile of docker-compose.yml with other addresses and ports, files in `place`,
+    and a certificate of Caddy's own authority. `staff` is USAGE_STAFF_NETWORKS."""
     text = str(
         yaml.safe_load((ROOT / "docker-compose.yml").read_text())["configs"]["proxy"]["content"]
     )
@@ -40,7 +40,7 @@ def configuration(web: str, port: int, place: Path, staff: str | None) -> str:
 
 
 class Proxy:
-    """Caddy before a web server, with its files in `place`; the caller ends `process`."""
+    """Caddy in front of a web server, with its files in `place`; the caller ends `process`."""
 
     def __init__(self, place: Path, web: str, *, staff: str | None = None) -> None:
         if not PROGRAM.exists():

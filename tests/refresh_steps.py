@@ -1,4 +1,4 @@
-"""The steps of a refresh in their order, and a way to break in behind one of them."""
+"""The steps of a refresh, in order, and a hook that runs after one of them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from usage.models import RefreshRun, UsageState
 from usage.services import periods, repair, sealing
 from usage.services import refresh as refreshing
 
-# By the function that carries a step out, and a word of the fields that it saves if it saves many.
+# Each step has the function that performs it; for save(), also a field that this call saves.
 BEFORE_COMMIT: dict[str, tuple[Any, str, str]] = {
     "day announced": (sealing, "move_forward", ""),
     "fence drawn": (sealing, "draw_fence", ""),
@@ -28,15 +28,15 @@ STEPS = {**BEFORE_COMMIT, COMMITTED: (refreshing, "_refresh", "")}
 
 @contextmanager
 def after(step: str, act: Callable[[Any], None]) -> Iterator[None]:
-    """Call `act` with what the step answered each time that one is done."""
+    """Call `act` with the result of the step, each time after the step."""
     owner, name, saved = STEPS[step]
     original = getattr(owner, name)
 
     def work_and_act(*arguments: Any, **options: Any) -> Any:
-        answer = original(*arguments, **options)
+        result = original(*arguments, **options)
         if not saved or saved in options.get("update_fields", ()):
-            act(answer)
-        return answer
+            act(result)
+        return result
 
     with patch.object(owner, name, work_and_act):
         yield

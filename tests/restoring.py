@@ -13,7 +13,7 @@ from tests.processes import database_url, scratch_database
 
 
 def run_program(name: str, *arguments: object, exits: int = 0) -> str:
-    """What a program of PostgreSQL prints; fails with its errors when it exits otherwise."""
+    """Run a program of PostgreSQL and return its output; fail on another exit code."""
     place = Path(os.devnull).parent
     directory = programs.postgres_programs(place, None)
     done = subprocess.run(
@@ -28,15 +28,15 @@ def run_program(name: str, *arguments: object, exits: int = 0) -> str:
 
 
 def dump(path: Path) -> Path:
-    """A dump of the database that Django is connected to, in the custom format."""
+    """Dump the database that Django is connected to, in the custom format."""
     run_program("pg_dump", "--format=custom", f"--file={path}", database_url())
     return path
 
 
 @contextmanager
 def restored(path: Path, *left_out: str, options: tuple[str, ...] = ()) -> Iterator[str]:
-    """Django works in a new database with the dump, without the entries whose line in the table of
-    contents holds one of these texts."""
+    """Connect Django to a new database with the dump, without the entries whose line in the table
+    of contents has one of the texts in `left_out`."""
     with scratch_database() as name:
         lines = run_program("pg_restore", "--list", path).splitlines()
         contents = path.with_suffix(".list")
@@ -54,7 +54,7 @@ def restored(path: Path, *left_out: str, options: tuple[str, ...] = ()) -> Itera
 
 @contextmanager
 def connected_to(name: str) -> Iterator[None]:
-    """Django works in this database of the server, then in its own again."""
+    """Connect Django to this database of the server, then to its own again."""
     own = connection.settings_dict["NAME"]
     connection.close()
     connection.settings_dict["NAME"] = name

@@ -1,4 +1,4 @@
-"""The settings, for tests of servers that stand still: statements have seconds."""
+"""Settings for tests of servers that hang: statements have time limits of seconds."""
 
 from config.settings import *  # noqa: F403
 

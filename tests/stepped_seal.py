@@ -1,4 +1,4 @@
-"""A seal that stops at every step, and writers of every kind to act between two of them.
+"""A seal that calls a function at every step, and writers that act between two steps.
 
 0  before the seal            3  after the fence was drawn
 1  just before setval         4  in the refresh, after its snapshot was taken
@@ -24,13 +24,13 @@ SEALED_BEFORE = date(2026, 11, 3)
 
 
 def give_usage() -> None:
-    """A record of 2026-11-01 for subscription 1 and for 2."""
+    """Store a record of 2026-11-01 for subscription 1 and one for 2."""
     for pk in (1, 2):
         data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price="1.5", kilobytes=10)
 
 
 class SteppedSeal:
-    """Seals a day and calls `act` at every step on the way, with the number of the step."""
+    """A seal of a day that calls `act` at every step, with the number of the step."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.act: Callable[[int], object] = lambda _step: None
@@ -61,7 +61,7 @@ class SteppedSeal:
             self.act(number)
 
     def run(self, act: Callable[[int], object]) -> None:
-        """Every step but the last: whether the day is sealed then depends on who is open."""
+        """Run every step except the last: open transactions decide whether the day is sealed."""
         self.act = act
         self.step(0)
         sealing.prepare()
@@ -70,12 +70,12 @@ class SteppedSeal:
 
 
 def begin(session: Connection, level: str) -> None:
-    """Begin a transaction and look around, which takes the snapshot of a REPEATABLE READ one."""
+    """Begin a transaction and read, which takes the snapshot in REPEATABLE READ."""
     ask(session, f"BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM usage_datausagerecord")
 
 
 def write(session: Connection) -> None:
-    """A new, a changed, a moved and a deleted record, after a savepoint that is rolled back."""
+    """Insert, change, move and delete records, after a savepoint that is rolled back."""
     insert = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
     ask(session, f"SAVEPOINT one; {insert} VALUES (3, '2026-11-02 12:00+00', 1)")
     ask(session, "ROLLBACK TO SAVEPOINT one")

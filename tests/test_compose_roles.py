@@ -1,4 +1,4 @@
-"""The roles that docker-compose.yml makes, in a database made by its own script."""
+"""The roles that the script in docker-compose.yml makes."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ USAGE = "/api/v1/usage/totals/"
 
 
 class Composed(PostgreSQL):
-    """A new server on which the script of the service `db` has run, as its image runs it."""
+    """A new server whose roles are made by the script of the service `db`."""
 
     def _make_roles(self) -> None:
         script = COMPOSE["configs"]["database-roles"]["content"].replace("$$", "$")
@@ -50,7 +50,7 @@ def server(place: Path) -> Iterator[PostgreSQL]:
 
 
 def manage(server: PostgreSQL, *arguments: str) -> str:
-    """Run manage.py as the owner; its output."""
+    """Run manage.py as the owner and return its output."""
     done = run("manage.py", *arguments, DATABASE_URL=server.url())
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -66,7 +66,7 @@ def query(server: PostgreSQL, user: str, statement: str) -> list[Any]:
         session.close()
 
 
-def test_the_web_server_answers_and_may_change_no_record(
+def test_the_web_server_responds_and_may_change_no_record(
     server: PostgreSQL, tmp_path: Path
 ) -> None:
     manage(server, "migrate", "--noinput")
@@ -106,7 +106,7 @@ def test_both_logins_have_the_passwords_of_the_environment(server: PostgreSQL) -
     assert logins == [("usage", True, False, True), ("web", True, False, False)]
 
 
-def test_the_web_server_alone_logs_in_as_web_and_holds_no_password_of_the_owner() -> None:
+def test_only_the_web_server_logs_in_as_web_and_it_has_no_password_of_the_owner() -> None:
     for service in ("migrate", "worker", "beat"):
         environment = SERVICES[service]["environment"]
         assert environment["DATABASE_URL"].startswith("postgresql://usage:${DATABASE_PASSWORD:?")
@@ -114,11 +114,11 @@ def test_the_web_server_alone_logs_in_as_web_and_holds_no_password_of_the_owner(
     web = SERVICES["web"]["environment"]
     assert web["DATABASE_URL"].startswith("postgresql://web:${DATABASE_WEB_PASSWORD:?")
     assert "{DATABASE_PASSWORD" not in str(web)
-    # Set, the direct address goes to the others alone: it holds the password of the owner.
+    # Only the other services get a direct address that is set, since it has the owner's password.
     assert web["DATABASE_DIRECT_URL"] == "${DATABASE_DIRECT_URL:+postgresql://web@db:5432/usage}"
 
 
-def test_every_server_of_the_composition_has_both_logins() -> None:
+def test_every_database_server_has_both_logins() -> None:
     contents = {name: COMPOSE["configs"][name]["content"] for name in COMPOSE["configs"]}
     roles = [
         [line for line in contents[name].splitlines() if line.startswith("CREATE ROLE")]

@@ -1,4 +1,4 @@
-"""What a user can set or run is in the README or in docs/."""
+"""Every setting, command and endpoint is in the README or in docs/."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ VARIABLES = sorted(
 
 
 def paths(found: list[URLPattern | URLResolver], before: str = "/") -> Iterator[str]:
-    """Every path; those of the admin are its own, and pages of one thing belong to their list."""
+    """Yield every path without its parameters. The paths inside the admin are left out."""
     for pattern in found:
         path = before + str(pattern.pattern)
         if path == "/admin/" or isinstance(pattern, URLPattern):

@@ -1,4 +1,4 @@
-"""Modules import downwards only: the contract of pyproject.toml holds and leaves nothing out."""
+"""Modules import downwards only, as the contract in pyproject.toml says of every module."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def test_no_module_imports_upwards() -> None:
 
 
 def test_every_module_has_its_layer() -> None:
-    """The order of the style guide, the highest first."""
+    """Fails when the layers are in another order, or when a module may be left out."""
     assert LAYERS["containers"] == ["usage"]
     assert LAYERS["exhaustive"] is True
     names = [name.strip(" ()") for line in LAYERS["layers"] for name in line.split("|")]
@@ -36,7 +36,7 @@ def test_every_module_has_its_layer() -> None:
 
 
 def test_upward_import_is_found(tmp_path: Path) -> None:
-    """Guards the guard: a contract that names no module of ours would always hold."""
+    """Fails when the contract names no module of ours: it would always pass."""
     for name in ["config", "usage", "worker", "pyproject.toml"]:
         (tmp_path / name).symlink_to(ROOT / name)
     assert check(tmp_path).returncode == 0

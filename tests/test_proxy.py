@@ -1,4 +1,4 @@
-"""The proxy of docker-compose.yml before the web server: what the public site shows."""
+"""The proxy of docker-compose.yml in front of the web server: the paths of the public site."""
 
 import http.client
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ PUBLIC, STAFF = "127.0.0.2", "127.0.0.3"
 
 @contextmanager
 def site(place: Path, staff: str | None = None) -> Iterator[Proxy]:
-    """The web server behind the proxy, set as docker-compose.yml sets it."""
+    """Start the web server behind the proxy, with the settings of docker-compose.yml."""
     with serving(place, DJANGO_PLAIN_HTTP="0", DJANGO_PROXIES="1") as web:
         proxy = Proxy(place, f"http://{ADDRESS}:{web.port}", staff=staff)
         try:
-            wait_until(lambda: answers(proxy), seconds=60, what="the proxy to answer")
+            wait_until(lambda: responds(proxy), seconds=60, what="the proxy to respond")
             yield proxy
         finally:
             spawn.end(proxy.process, *POLITELY)
 
 
-def answers(proxy: Proxy) -> bool:
-    """Whether the proxy has its certificate and reaches the web server."""
+def responds(proxy: Proxy) -> bool:
+    """Return whether the proxy has its certificate and reaches the web server."""
     try:
         return ask(proxy, "/health/live").status == 200
     except OSError:
@@ -41,7 +41,7 @@ def answers(proxy: Proxy) -> bool:
 def ask(
     proxy: Proxy, path: str, *, client: str = PUBLIC, **headers: str
 ) -> http.client.HTTPResponse:
-    """The response to a client of that address."""
+    """Send a request from this client address and return the response."""
     connection = http.client.HTTPSConnection(
         "localhost", proxy.port, timeout=20, source_address=(client, 0), context=proxy.trust
     )

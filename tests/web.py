@@ -1,4 +1,4 @@
-"""The web server as it runs."""
+"""The real web server, gunicorn with its configuration."""
 
 import http.client
 import json
@@ -21,12 +21,12 @@ LIVE = {"endpoint": "health/live", "method": "GET", "status": "200"}
 
 
 class Server:
-    """Gunicorn with its own place for temporary files; the environment is added to ours."""
+    """Gunicorn, with temporary files in `place`; `environment` adds variables."""
 
     def __init__(self, place: Path, **environment: str) -> None:
         self.place = place
         self.log = place / "log"
-        # The port is taken before it is told: no other test can get it in between.
+        # Gunicorn inherits a listening socket, so that no other test can take the port first.
         with socket.create_server(("127.0.0.1", 0)) as listener, self.log.open("wb") as output:
             self.port = listener.getsockname()[1]
             self.process = subprocess.Popen(
@@ -44,10 +44,10 @@ class Server:
                 stderr=output,
                 pass_fds=[listener.fileno()],
             )
-        wait_until(self.answers, seconds=60, what="gunicorn to answer")
+        wait_until(self.responds, seconds=60, what="gunicorn to respond")
 
     def get(self, path: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes, Any]:
-        """Each on a connection of its own, so that any process may be the one to answer."""
+        """Send a request on a new connection, so that any of the processes may get it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request(method, path, headers=headers)
@@ -56,26 +56,26 @@ class Server:
         finally:
             connection.close()
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            # As a proxy that ends TLS, so that it is not sent on to https.
+            # As from a proxy that ends TLS: without the header Django redirects to https.
             https = {"X-Forwarded-Proto": "https"}
             return self.get("/api/v1/nothing/", **https)[0] == 404
         except OSError:
             return False
 
     def live_requests(self) -> float:
-        """How often /health/live was asked, as whichever process answers counts it."""
+        """Return the number of requests to /health/live, from /metrics of any process."""
         status, body, _ = self.get("/metrics", Authorization=f"Bearer {TOKEN}")
         assert status == 200, body
         return value(samples(body.decode()), "usage_http_requests_total", **LIVE)
 
     def was_renewed(self) -> bool:
-        """Whether every process has ended and another one has begun."""
-        said = self.log.read_text()
+        """Return whether every worker has ended and a new one has begun for each."""
+        log = self.log.read_text()
         workers = gunicorn.workers
-        return (said.count("Worker exiting"), said.count("Booting")) == (workers, 2 * workers)
+        return (log.count("Worker exiting"), log.count("Booting")) == (workers, 2 * workers)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -83,7 +83,7 @@ class Server:
 
 @contextmanager
 def serving(place: Path, **environment: str) -> Iterator[Server]:
-    """The web server until the end of the block."""
+    """Run the web server until the end of the block."""
     server = Server(place, **environment)
     try:
         yield server

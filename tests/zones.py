@@ -1,4 +1,4 @@
-"""Days cut in another zone than that of the test database."""
+"""Functions that cut days in another zone than that of the test database."""
 
 from django.db import connection
 
@@ -6,7 +6,7 @@ from usage import sql
 
 
 def cut_days_in(zone: str) -> None:
-    """Make the functions of the SQL files for a zone, in a schema that is rolled back."""
+    """Create the functions of the SQL files for a zone, in a schema that is rolled back."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA IF NOT EXISTS scratch")
         cursor.execute("SET LOCAL search_path TO scratch, public")

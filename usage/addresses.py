@@ -1,7 +1,7 @@
-"""The address that a request comes from: for the limits, the lockout and the log.
+"""The client address of a request, for the limits, the lockout and the log.
 
-Proxies append to X-Forwarded-For the address that they see, so the entries from the right are
-theirs. What stands before those is the client's own word.
+Each proxy appends the address that it sees to X-Forwarded-For. So the last DJANGO_PROXIES entries
+come from our proxies. A client can forge the entries before them.
 """
 
 import re
@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 # A client of a Unix socket is on this machine.
 THIS_MACHINE = IPv4Address("127.0.0.1")
-# A household or a server has all addresses of such a network.
+# A household or a server usually has a whole /64 network.
 IPV6_PREFIX = 64
 # Some proxies write the port, and brackets around an IPv6 address.
 WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]*)?|([0-9.]+):[0-9]*")
@@ -21,15 +21,16 @@ Address = IPv4Address | IPv6Address
 
 
 def client_address(request: HttpRequest) -> str:
-    """The IP address as the outermost of our DJANGO_PROXIES saw it, without port and brackets.
+    """Return the IP address that the outermost of our proxies saw, without port and brackets.
 
-    That of the last proxy where it sent no IP address, and 127.0.0.1 for a Unix socket.
+    Without a valid address in its entry, return the address of the connection; 127.0.0.1 for a
+    Unix socket.
     """
     return str(_client(request))
 
 
 def client_network(request: HttpRequest) -> str:
-    """What limits count by: an IPv4 address, or the first address of the /64 of an IPv6 one."""
+    """Return the key by which limits count: an IPv4 address, or the first address of a /64."""
     address = _client(request)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, IPV6_PREFIX), strict=False).network_address)
@@ -49,7 +50,7 @@ def _parsed(text: str) -> Address | None:
     if found := WITH_PORT.fullmatch(text):
         text = found[1] or found[2] or ""
     try:
-        # Without the name of a network card, which may follow a % sign.
+        # The name of a network card may follow a % sign.
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None

@@ -13,7 +13,7 @@ class UsageConfig(AppConfig):
         from usage.services.session_settings import set_on_every_connection
 
         set_on_every_connection()
-        # Once all apps have their tables: also those that a later migration brings.
+        # post_migrate runs when all apps have their tables, also those of later migrations.
         post_migrate.connect(_grant_to_roles, sender=self)
         post_migrate.connect(_adapt_to_servers, sender=self)
 

@@ -1,5 +1,5 @@
-"""What `manage.py check` says: about the database with `--database default`, and about the proxies
-with `--deploy`."""
+"""Checks of `manage.py check`: of the database with `--database default`, of the proxies with
+`--deploy`."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -14,7 +14,7 @@ from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
 from usage.monitoring.proxies import uncounted_proxy
 from usage.services import lock_room, sequences, triggers
 from usage.services.partitions import most_partitions, partition_days
-from usage.services.placement import statements_to_lead_back
+from usage.services.placement import search_path_statements
 from usage.services.roles import missing_grants, public_functions, unlimited_analysts
 from usage.services.startup import (
     captures_as_this_release,
@@ -70,11 +70,11 @@ def functions_are_their_owners(
 
 @register(Tags.database)
 def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    """Warnings, since an error would keep a restored database from being migrated."""
+    """Return warnings only: an error would keep `migrate` from running on a restored database."""
     if "default" not in (databases or []):
         return []
     try:
-        statements, behind = statements_to_lead_back(), sequences.behind()
+        statements, behind = search_path_statements(), sequences.behind()
     except ProgrammingError:
         return []  # not migrated yet
     found: list[CheckMessage] = [
@@ -87,8 +87,8 @@ def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list
     ]
     found += [
         Warning(
-            f"{sequence} has not reached {day}, as usage_state has it.",
-            hint="A restore left it behind. Run: manage.py check_restore",
+            f"{sequence} has not reached {day}, the value in usage_state.",
+            hint="A restore left the sequence behind. Run: manage.py check_restore",
             id="usage.W011",
         )
         for sequence, day in behind.items()
@@ -145,7 +145,7 @@ def analysts_have_a_time_limit(
         return []
     return [
         Warning(
-            "The statements of an analyst may take for ever.",
+            "The statements of an analyst have no time limit.",
             hint=f"Run: {statement};",
             id="usage.W002",
         )
@@ -174,8 +174,8 @@ def partitions_leave_room_for_locks(
             warnings.append(
                 Warning(
                     f"{table} has {count} partitions, and the settings make {most} at most.",
-                    hint="Run manage.py prune_usage, which drops those of days that are not kept "
-                    "and empty ones far ahead. Where no retention is set, each day adds one: set "
+                    hint="Run manage.py prune_usage: it drops partitions of days that are not kept "
+                    "and empty ones far ahead. Without a retention each day adds a partition: set "
                     "USAGE_RAW_RETENTION_DAYS.",
                     id="usage.W005",
                 )
@@ -198,7 +198,7 @@ def settings_are_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[C
 def late_records_are_captured(
     databases: Sequence[str] | None, **_kwargs: Any
 ) -> list[CheckMessage]:
-    """Looks only at a database whose migrations have brought the triggers of this release."""
+    """Check only a database whose migrations have made the triggers of this release."""
     if "default" not in (databases or []) or not captures_as_this_release():
         return []
     try:
@@ -217,7 +217,7 @@ def late_records_are_captured(
 
 @register(Tags.database)
 def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    """An error stops the first migrate; a database that has its days cut so goes on."""
+    """Return an error before the first migrate; later a warning, since days are cut already."""
     if "default" not in (databases or []):
         return []
     try:
@@ -237,7 +237,7 @@ def proxies_are_counted(**_kwargs: Any) -> list[CheckMessage]:
         Warning(
             f"Requests with X-Forwarded-For came from {proxy} within the last day and "
             "DJANGO_PROXIES is 0: all clients of that proxy share its limits, and ten wrong "
-            "passwords of one lock everybody out.",
+            "passwords of one client lock everybody out.",
             hint="Set DJANGO_PROXIES to the number of your proxies that a request passes.",
             id="usage.W004",
         )
@@ -246,7 +246,7 @@ def proxies_are_counted(**_kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    """Days are cut by the zone data of the server alone. Python reads that of its own machine."""
+    """Compare the zone data of PostgreSQL, which cuts the days, with that of Python."""
     if "default" not in (databases or []) or stored_time_zone() is None:
         return []
     try:
@@ -256,8 +256,8 @@ def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[Ch
     return [
         Warning(
             f"The zone data of PostgreSQL and of Python differ: {difference}.",
-            hint="Nothing is lost, but one of the two is old. Bring both to the newest release "
-            "of the zone data. After a change of PostgreSQL's rebuild the days from then on: "
+            hint="No record is lost, but one of the two is old. Update both to the newest release "
+            "of the zone data. If PostgreSQL's changed, rebuild the days from the difference on: "
             "manage.py rebuild_usage.",
             id="usage.W006",
         )
@@ -267,7 +267,7 @@ def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[Ch
 
 @register(Tags.database)
 def encoding_is_utf8(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    """An error stops the first migrate; a database that was made so before goes on."""
+    """Return an error before the first migrate; later a warning, since the database is in use."""
     if "default" not in (databases or []):
         return []
     try:

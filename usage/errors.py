@@ -1,11 +1,11 @@
-"""Errors of the read model. The docstring of a class is the message when none is given."""
+"""Errors of the read model. The docstring of a class is its default message."""
 
 import inspect
 from typing import Any
 
 
 class UsageError(Exception):
-    """The usage read model could not do what was asked."""
+    """An error of the usage read model."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or inspect.cleandoc(type(self).__doc__ or "").replace("\n", " "))
@@ -21,7 +21,7 @@ class TotalsNotFilledError(UsageError):
 
 
 class StaleTotalsError(UsageError):
-    """The totals are older than the question allows. Ask again after the next refresh, allow older
+    """The totals are older than max_staleness allows. Ask again after the next refresh, allow older
     totals, or name subscriptions (subscription_id, external_id) for a live answer."""
 
 
@@ -34,7 +34,7 @@ class RecordsDroppedError(UsageError):
 
 
 class SettingChangedError(UsageError):
-    """A setting differs from what this database was made with."""
+    """A setting differs from the value with which this database was made."""
 
 
 class TimeZoneChangedError(SettingChangedError):
@@ -42,11 +42,11 @@ class TimeZoneChangedError(SettingChangedError):
 
 
 class TimeZoneMisreadError(UsageError):
-    """PostgreSQL reads another clock in USAGE_TIME_ZONE than the zone of that name has."""
+    """PostgreSQL's offsets in USAGE_TIME_ZONE differ from those of the IANA zone of that name."""
 
 
 class EncodingError(UsageError):
-    """The database has another encoding than UTF8, and can't hold every name."""
+    """The encoding of the database is not UTF8, so it can't store every name."""
 
 
 class NoTimeLimitError(UsageError):
@@ -54,7 +54,7 @@ class NoTimeLimitError(UsageError):
 
 
 class LateKeysChangedError(SettingChangedError):
-    """USAGE_LATE_KEYS differs from how this database captures late keys."""
+    """USAGE_LATE_KEYS differs from the late keys mode of this database."""
 
 
 class UnknownSubscriptionError(UsageError):
@@ -62,7 +62,7 @@ class UnknownSubscriptionError(UsageError):
 
 
 class AmbiguousSubscriptionError(UsageError):
-    """More than one subscription goes by that name. Name it by its id or its external_id."""
+    """Several subscriptions match that name. Name one by its id or its external_id."""
 
 
 class RefreshRunningError(UsageError):
@@ -81,7 +81,7 @@ class IndexesHeldError(UsageError):
 
 
 class RefreshInProgressError(UsageError):
-    """A refresh is queued or running. `run` is the one."""
+    """A refresh is queued or running: the run in the attribute `run`."""
 
     def __init__(self, run: Any) -> None:
         super().__init__(f"Refresh {run.pk} is {run.status} already. Wait for it to end.")
@@ -89,8 +89,8 @@ class RefreshInProgressError(UsageError):
 
 
 class BrokerAwayError(UsageError):
-    """The broker cannot be reached, so no worker can be told. Check REDIS_URL and that its server
-    runs."""
+    """The broker cannot be reached, so no worker gets the message. Check REDIS_URL and that its
+    server runs."""
 
 
 class RefreshFailedError(UsageError):
@@ -110,11 +110,11 @@ class MisplacedTotalsError(UsageError):
 
 
 class SearchPathError(UsageError):
-    """Triggers on the raw records write to another schema than the one these tables are in."""
+    """Triggers on the raw tables write to a schema that is not the schema of these tables."""
 
 
 class DaysWithoutRecordsError(UsageError):
-    """Sealed days have totals and no raw record. Opened again, they would lose their totals."""
+    """Sealed days have totals but no raw records. Reopening them would remove their totals."""
 
 
 class TooManyRemovalsError(UsageError):
@@ -130,7 +130,7 @@ class ImportFileError(UsageError):
 
 
 class ExportError(UsageError):
-    """The rows cannot be given whole."""
+    """The export cannot contain all rows."""
 
 
 class TokenError(UsageError):

@@ -28,7 +28,7 @@ app.conf.update(
     task_serializer="json",
     accept_content=["json"],
     task_ignore_result=True,
-    # A refresh that waits behind another would only be skipped: take one message at a time.
+    # A worker reserves one message at a time: a refresh that waits behind another would be skipped.
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
@@ -42,14 +42,14 @@ _database = ""
 @celeryd_init.connect
 @beat_init.connect
 def know_the_database(**_kwargs: object) -> None:
-    """Before the worker listens to a queue, and before beat sends."""
+    """Read the key of the database before the worker listens to a queue, and before beat sends."""
     global _database
     _database = use_own_queue(app)
 
 
 @before_task_publish.connect
 def name_the_database(*, headers: dict[str, object], **_kwargs: object) -> None:
-    """Messages of beat and of the worker itself; a process of the web names its own."""
+    """Add the key to messages of beat and of the worker; a web process sets its own key."""
     from usage.services.identity import HEADER
 
     headers.setdefault(HEADER, _database)
@@ -57,12 +57,12 @@ def name_the_database(*, headers: dict[str, object], **_kwargs: object) -> None:
 
 @setup_logging.connect
 def leave_the_log_to_django(**_kwargs: object) -> None:
-    """Celery sets up a log of its own only where nobody listens to this signal."""
+    """Listen to this signal and do nothing: only without a listener Celery sets up its own log."""
 
 
 @task_prerun.connect
 def name_the_task(*, task_id: str, task: Task, **_kwargs: object) -> None:
-    """Every line of a task says which one it is."""
+    """Add the task to every line that it logs."""
     clear_contextvars()
     bind_contextvars(task_id=task_id, task=task.name)
 
@@ -81,5 +81,5 @@ def refuse_other_settings(**_kwargs: object) -> None:
     try:
         refuse_other_settings()
     except SettingChangedError as error:
-        # Celery logs an exception of a signal handler and starts all the same.
+        # After another exception in a signal handler Celery would log it and start.
         raise SystemExit(str(error)) from error

@@ -1,7 +1,8 @@
-"""Messages of one database stay with it: a queue of its own, and its key in each message.
+"""Tasks that run only for the database that sent them.
 
-Two databases may share a broker. The key of a message is that of the database that the sender was
-connected to; a worker refuses a message whose key is not that of its own database now.
+Two databases may share a broker, so each database has its own queue, and each message has the key
+of the database that its sender was connected to. A worker refuses a message with another key than
+that of the database it is connected to now.
 """
 
 import logging
@@ -19,7 +20,7 @@ class DatabaseTask(Task):
     abstract = True
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Raises Reject, which drops the message, when it is of another database."""
+        """Raise Reject, which drops the message, if it is from another database."""
         from usage.services import identity
 
         if self.request.is_eager:
@@ -39,9 +40,9 @@ class DatabaseTask(Task):
 
 
 def use_own_queue(app: "Celery[Any]") -> str:
-    """Let the worker or beat use the queue of its database; returns the key of the database.
+    """Set the queue of the worker or beat to that of its database; return the database's key.
 
-    Waits while the database is away or not migrated: without it nothing could be done.
+    Waits while the database is away or not migrated, since neither can work without it.
     """
     from usage.services import identity
 

@@ -1,4 +1,4 @@
-"""What beat sends, and when. Times are UTC."""
+"""The schedule of beat. Times are UTC."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from django.conf import settings
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
-    """The schedule from the settings.
+    """Return the schedule from the settings.
 
-    A message expires after one interval, so that a worker that was away does not come back to a
-    queue of refreshes.
+    A refresh message expires after one interval, so that a worker that was away does not find a
+    queue of old refreshes.
     """
     return {
         "refresh": {

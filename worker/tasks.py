@@ -24,14 +24,13 @@ RETRY_WHILE_REFRESHING = shared_task(
 
 @shared_task
 def refresh() -> str:
-    """Refresh the totals; returns how the run ended."""
+    """Refresh the totals; return the status of the run."""
     return refresh_totals(trigger=RefreshRun.Trigger.SCHEDULE).status
 
 
 @shared_task
 def refresh_requested(run_id: int) -> str | None:
-    """Refresh the totals for a run that was asked for; returns how it ended, None when it had
-    ended before."""
+    """Refresh the totals for a queued run; return its status, or None if it had ended before."""
     run = run_requested(run_id)
     return run.status if run else None
 
@@ -44,19 +43,19 @@ def clear_sessions() -> None:
 
 @RETRY_WHILE_REFRESHING
 def maintain_partitions() -> list[str]:
-    """Make the partitions ahead; returns the days that got one."""
+    """Make the partitions ahead; return the days that got a partition."""
     return [day.isoformat() for day in partitions.maintain_partitions()]
 
 
 @RETRY_WHILE_REFRESHING
 def prune() -> list[str]:
-    """Drop what retention no longer keeps; returns the partitions dropped."""
+    """Drop raw records beyond retention; return the dropped partitions."""
     return retention.prune().partitions_dropped
 
 
 @RETRY_WHILE_REFRESHING
 def audit() -> int:
-    """Compare a sample of subscriptions with their raw records; returns how many keys differ."""
+    """Compare a sample of subscriptions with their raw records; return how many keys differ."""
     report = verify(sample=AUDITED_SUBSCRIPTIONS)
     differing = report.differing + report.periods_differing
     if differing:
@@ -66,11 +65,11 @@ def audit() -> int:
 
 @shared_task(autoretry_for=(IndexesHeldError,), default_retry_delay=600, max_retries=5)
 def rebuild_indexes() -> list[str]:
-    """Build indexes anew whose pages are half empty; returns their names."""
+    """Rebuild indexes whose pages are half empty; return their names."""
     return indexes.rebuild_loose()
 
 
 @worker_ready.connect
 def make_first_partitions(**_kwargs: object) -> None:
-    """A new deployment doesn't wait until midnight for its partitions."""
+    """Make partitions at once: a new deployment must not wait until midnight for them."""
     maintain_partitions.apply_async(expires=3600)

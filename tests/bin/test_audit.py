@@ -1,4 +1,4 @@
-"""The audit of the pinned packages: by the real pip-audit, against a database of our own."""
+"""The audit of the pinned packages: the real pip-audit with a database of the test."""
 
 import json
 import re
@@ -17,12 +17,12 @@ from bin.lock import pins
 
 
 class Advisories(BaseHTTPRequestHandler):
-    """Answers as OSV does: whatever is asked about, gunicorn alone is vulnerable."""
+    """A service with the API of OSV, in which only gunicorn is vulnerable."""
 
     def do_POST(self) -> None:
-        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         found: dict[str, Any] = {}
-        if question["package"]["name"] == "gunicorn":
+        if query["package"]["name"] == "gunicorn":
             event = [{"introduced": "0"}, {"fixed": "99.1"}]
             package = {"name": "gunicorn", "ecosystem": "PyPI"}
             affected = [{"package": package, "ranges": [{"type": "ECOSYSTEM", "events": event}]}]
@@ -31,15 +31,15 @@ class Advisories(BaseHTTPRequestHandler):
                     {"id": "OF-A-TEST-1", "modified": "2026-01-01T00:00:00Z", "affected": affected}
                 ]
             }
-        answer = json.dumps(found).encode()
+        body = json.dumps(found).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the test says what is wrong."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -57,21 +57,21 @@ def options(address: str, cache: Path) -> list[str]:
 
 
 def test_a_known_vulnerability_fails_the_check(advisories: str, tmp_path: Path) -> None:
-    """Fails when the answer of pip-audit isn't read."""
+    """Fails when the output of pip-audit is ignored."""
     made = audit.audit(options(advisories, tmp_path))
     assert not made.is_well
     assert "gunicorn" in made.text
-    assert made.text.endswith("OF-A-TEST-1, mended in 99.1")
+    assert made.text.endswith("OF-A-TEST-1, fixed in 99.1")
 
 
 def test_every_locked_package_is_audited(advisories: str, tmp_path: Path) -> None:
     locked = pins(audit.ROOT / "requirements-dev.lock")
-    # Lines for other systems and older versions of Python are left out.
+    # pip-audit skips lines for other systems and older versions of Python.
     assert len(locked) - 6 <= audit.audit(options(advisories, tmp_path)).audited <= len(locked)
 
 
 def test_an_audit_that_could_not_be_made_says_so_and_fails_nothing(tmp_path: Path) -> None:
-    """Fails when silence is taken for a clean audit."""
+    """Fails when an unreachable database passes as a clean audit."""
     made = audit.audit(options(f"http://127.0.0.1:{free_port()}/", tmp_path))
     assert made.is_well
     assert made.audited == 0
@@ -102,7 +102,7 @@ def test_the_record_says_when_the_last_audit_was(
     assert audit.main([*options(advisories, tmp_path), "--record"], record) == 1
     [*_, row] = record.read_text().splitlines()
     today = datetime.now(UTC).date()
-    assert re.fullmatch(rf"\| {today} \| \d+ \| gunicorn \S+: OF-A-TEST-1, mended in 99.1 \|", row)
+    assert re.fullmatch(rf"\| {today} \| \d+ \| gunicorn \S+: OF-A-TEST-1, fixed in 99.1 \|", row)
     capsys.readouterr()
     assert audit.main(away, record) == 0
     assert f"The last audit was on {today}, see" in capsys.readouterr().out

@@ -19,12 +19,12 @@ from bin.spawn import Account, LauncherError, command_of
 
 @pytest.fixture
 def server(place: Path) -> Iterator[Callable[[], PostgreSQL]]:
-    """Makes servers over the same data; those still running are ended with the test."""
+    """A function that makes servers with the same data directory; the test stops them."""
     made: list[PostgreSQL] = []
 
     def make() -> PostgreSQL:
         one = PostgreSQL(place, place / "postgresql.log", thrown_away=True)
-        # What a killed server has committed must be there for the next one.
+        # The next server must find every commit of a killed one.
         one.settings = {**one.settings, "synchronous_commit": "on"}
         made.append(one)
         return one
@@ -34,7 +34,7 @@ def server(place: Path) -> Iterator[Callable[[], PostgreSQL]]:
         one.stop()
 
 
-def ask(server: PostgreSQL, query: str) -> object:
+def fetch_value(server: PostgreSQL, query: str) -> object:
     with closing(psycopg2.connect(server.url())) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(query)
@@ -48,7 +48,7 @@ def process_of(server: PostgreSQL) -> "subprocess.Popen[bytes]":
 
 
 def remember(server: PostgreSQL) -> None:
-    ask(server, "CREATE TABLE kept AS SELECT 42 AS number")
+    fetch_value(server, "CREATE TABLE kept AS SELECT 42 AS number")
 
 
 def test_application_role_makes_databases_and_is_no_superuser(
@@ -56,22 +56,24 @@ def test_application_role_makes_databases_and_is_no_superuser(
 ) -> None:
     started = server()
     started.start()
-    assert ask(started, "SHOW is_superuser") == "off"
-    assert ask(started, "SELECT rolcreatedb AND rolcreaterole FROM pg_roles WHERE rolname='usage'")
-    assert ask(started, "SHOW server_encoding") == "UTF8"
-    assert ask(started, "SELECT upper('straße ä') = 'STRASSE Ä' OR upper('ä') = 'Ä'")
+    assert fetch_value(started, "SHOW is_superuser") == "off"
+    assert fetch_value(
+        started, "SELECT rolcreatedb AND rolcreaterole FROM pg_roles WHERE rolname='usage'"
+    )
+    assert fetch_value(started, "SHOW server_encoding") == "UTF8"
+    assert fetch_value(started, "SELECT upper('straße ä') = 'STRASSE Ä' OR upper('ä') = 'Ä'")
 
 
 def test_only_a_private_socket_takes_connections(server: Callable[[], PostgreSQL]) -> None:
     started = server()
     started.start()
-    assert ask(started, "SHOW listen_addresses") == ""
+    assert fetch_value(started, "SHOW listen_addresses") == ""
     assert stat.S_IMODE(started.socket.stat().st_mode) == 0o700
 
 
 @pytest.fixture
 def nobody() -> Account:
-    """The account that services without one of their own share."""
+    """The account that services share if they have none of their own."""
     if os.geteuid() != 0:
         pytest.skip("only root starts servers as another account")
     found = pwd.getpwnam("nobody")
@@ -94,7 +96,7 @@ def test_the_server_of_root_shares_its_account_with_no_other_program(
 def test_data_of_nobody_gets_an_account_of_its_own(
     server: Callable[[], PostgreSQL], nobody: Account, tmp_path: Path
 ) -> None:
-    """As an earlier version left it."""
+    """An earlier version ran the server as nobody."""
     first = server()
     first.start()
     remember(first)
@@ -105,7 +107,7 @@ def test_data_of_nobody_gets_an_account_of_its_own(
     places.hand_over(first.data, nobody)
     second = server()
     second.start()
-    assert ask(second, "SELECT number FROM kept") == 42
+    assert fetch_value(second, "SELECT number FROM kept") == 42
     owners = {path.lstat().st_uid for path in (second.data, *second.data.rglob("*"))}
     assert owners == {pwd.getpwnam(places.ACCOUNT).pw_uid}
     assert elsewhere.stat().st_uid == 0
@@ -132,7 +134,7 @@ def test_stopped_server_leaves_nothing_and_keeps_the_data(
     assert not (first.data / "postmaster.pid").exists()
     second = server()
     second.start()
-    assert ask(second, "SELECT number FROM kept") == 42
+    assert fetch_value(second, "SELECT number FROM kept") == 42
 
 
 def test_starts_again_after_it_was_killed(server: Callable[[], PostgreSQL]) -> None:
@@ -143,7 +145,7 @@ def test_starts_again_after_it_was_killed(server: Callable[[], PostgreSQL]) -> N
     process_of(started).wait()
     assert not started.alive()
     started.start()
-    assert ask(started, "SELECT number FROM kept") == 42
+    assert fetch_value(started, "SELECT number FROM kept") == 42
 
 
 def test_ends_the_server_that_an_earlier_run_left_running(
@@ -153,12 +155,12 @@ def test_ends_the_server_that_an_earlier_run_left_running(
     orphan.start()
     remember(orphan)
     process = process_of(orphan)
-    orphan.process = None  # as a supervisor that was killed forgets it
+    orphan.process = None  # a killed supervisor loses it
     second = server()
     second.start()
     assert process.wait(1) == 0
     assert process_of(second).pid != process.pid
-    assert ask(second, "SELECT number FROM kept") == 42
+    assert fetch_value(second, "SELECT number FROM kept") == 42
 
 
 def test_lock_file_with_the_id_of_another_program_does_not_keep_it_from_starting(
@@ -169,11 +171,11 @@ def test_lock_file_with_the_id_of_another_program_does_not_keep_it_from_starting
     lock = first.data / "postmaster.pid"
     process_of(first).kill()
     process_of(first).wait()
-    # The test itself has this id, and lives on.
+    # The test itself has this process id.
     lock.write_text("\n".join([str(os.getpid()), *lock.read_text().split("\n")[1:]]))
     second = server()
     second.start()
-    assert ask(second, "SELECT 1") == 1
+    assert fetch_value(second, "SELECT 1") == 1
 
 
 def test_half_made_data_is_replaced(server: Callable[[], PostgreSQL], place: Path) -> None:
@@ -181,7 +183,7 @@ def test_half_made_data_is_replaced(server: Callable[[], PostgreSQL], place: Pat
     draft = places.give(place / "postgres.new", started.account)
     (draft / "PG_VERSION").write_text("1\n")
     started.start()
-    assert ask(started, "SELECT 1") == 1
+    assert fetch_value(started, "SELECT 1") == 1
     assert not draft.exists()
 
 
@@ -200,7 +202,7 @@ def test_long_path_gets_a_short_socket_directory(place: Path) -> None:
     server = PostgreSQL(deep, deep / "postgresql.log", thrown_away=True)
     try:
         server.start()
-        assert ask(server, "SELECT 1") == 1
+        assert fetch_value(server, "SELECT 1") == 1
         assert places.fits_socket(server.socket)
         assert (deep / "socket").readlink() == server.socket
         short = server.socket
@@ -228,7 +230,7 @@ def test_unreadable_environment_is_copied(
     assert server.programs.is_relative_to(place)
     try:
         server.start()
-        assert ask(server, "SELECT 1") == 1
+        assert fetch_value(server, "SELECT 1") == 1
     finally:
         server.stop()
 

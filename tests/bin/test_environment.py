@@ -14,7 +14,7 @@ LOCK = "requirements-dev.lock"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A small tree with our scripts and no requirements."""
+    """A small tree with the scripts of bin/ and no requirements."""
     shutil.copytree(ROOT / "bin", tmp_path / "tree" / "bin")
     for name in ("requirements.txt", "requirements.lock", "requirements-dev.txt", LOCK):
         (tmp_path / "tree" / name).write_text("# nothing\n")
@@ -22,7 +22,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def wheel(place: Path, name: str) -> Path:
-    """A package without content."""
+    """Write a package without content and return its path."""
     path = place / f"{name}-1.0-py3-none-any.whl"
     information = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as file:
@@ -42,7 +42,7 @@ def program(path: Path, text: str) -> None:
 
 
 def start(tree: Path, path: str) -> "subprocess.CompletedProcess[str]":
-    """Run what bin/serve and bin/test begin with, with a PATH that holds only what is given."""
+    """Run the first step of bin/serve and bin/test with this PATH alone."""
     return subprocess.run(
         ["/bin/sh", "-c", f'. "{tree}/bin/environment.sh"', f"{tree}/bin/serve"],
         env={"PATH": path},
@@ -52,7 +52,7 @@ def start(tree: Path, path: str) -> "subprocess.CompletedProcess[str]":
 
 
 def tools(tmp_path: Path) -> Path:
-    """A PATH without any Python."""
+    """Make a PATH without Python and return its directory."""
     made = tmp_path / "tools"
     made.mkdir()
     for name in ("dirname", "sh"):
@@ -65,15 +65,15 @@ def tools(tmp_path: Path) -> Path:
 def test_older_python_is_named(tree: Path, tmp_path: Path) -> None:
     path = tools(tmp_path)
     program(path / "python3", "echo old 3.10.4")
-    answer = start(tree, str(path))
-    assert answer.returncode == 1
-    assert "needs Python 3.11 or newer; python3 is 3.10.4." in answer.stderr
+    done = start(tree, str(path))
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer; python3 is 3.10.4." in done.stderr
 
 
 def test_missing_python_is_named(tree: Path, tmp_path: Path) -> None:
-    answer = start(tree, str(tools(tmp_path)))
-    assert answer.returncode == 1
-    assert "no python3 was found" in answer.stderr
+    done = start(tree, str(tools(tmp_path)))
+    assert done.returncode == 1
+    assert "no python3 was found" in done.stderr
 
 
 def test_missing_venv_is_named(tree: Path, tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_missing_venv_is_named(tree: Path, tmp_path: Path) -> None:
         path / "python3",
         f'case $2 in *ensurepip*) exit 1 ;; *) echo "{path}/python3" ;; esac',
     )
-    answer = start(tree, str(path))
-    assert answer.returncode == 1
-    assert "has no venv or no pip" in answer.stderr
-    assert "python3-venv" in answer.stderr
+    done = start(tree, str(path))
+    assert done.returncode == 1
+    assert "has no venv or no pip" in done.stderr
+    assert "python3-venv" in done.stderr
 
 
 def test_newer_python_beside_an_older_one_replaces_an_environment_without_python(
@@ -96,8 +96,8 @@ def test_newer_python_beside_an_older_one_replaces_an_environment_without_python
     path = tools(tmp_path)
     program(path / "python3", "echo old 3.9.2")
     program(path / "python3.12", f'exec "{sys.executable}" "$@"')
-    answer = start(tree, str(path))
-    assert answer.returncode == 0, answer.stderr
+    done = start(tree, str(path))
+    assert done.returncode == 0, done.stderr
     python = tree / ".venv" / "bin" / "python"
     assert subprocess.run([python, "-m", "pip", "--version"]).returncode == 0
 
@@ -128,7 +128,7 @@ def test_environment_is_made_once_and_again_when_it_must(tree: Path) -> None:
 
 
 def test_a_package_that_is_not_what_the_lock_file_names_is_not_installed(tree: Path) -> None:
-    """A file that the index serves in place of the one that was looked up."""
+    """Fails when pip installs a file of the index that differs from the locked one."""
     package = wheel(tree, "guest")
     for digest, code in [("0" * 64, 1), (hashlib.sha256(package.read_bytes()).hexdigest(), 0)]:
         (tree / LOCK).write_text(f"guest==1.0 --hash=sha256:{digest}\n")

@@ -1,4 +1,4 @@
-"""Secrets of bin/serve, which stay from one run to the next."""
+"""Secrets of bin/serve, which later runs keep."""
 
 import stat
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""bin/serve for real: each test goes on where the one before it left off."""
+"""bin/serve with real servers: each test continues from the state of the one before."""
 
 import json
 import os
@@ -22,7 +22,7 @@ UP = "Ctrl-C stops everything."
 
 
 class Serving:
-    """Runs of bin/serve over the same .local, and what they print."""
+    """Runs of bin/serve with the same .local, and their output."""
 
     def __init__(self, local: Path, environment: dict[str, str], port: int) -> None:
         self.local = local
@@ -55,7 +55,7 @@ class Serving:
         return self.output.read_text()
 
     def line(self, program: str) -> str:
-        """The command that was printed for this program, with the line that continues it."""
+        """Return the printed command of this program, with its continuation line."""
         found = re.search(rf"^  (\S*{program}.*\\\n.*)$", self.said(), re.MULTILINE)
         assert found, self.said()
         return found.group(1)
@@ -64,13 +64,13 @@ class Serving:
         return (self.local / "demo_token").read_text().strip()
 
     def pid(self, word: str) -> int:
-        """The process in the record whose command line has this word."""
+        """Return the process id in the record whose command line has this word."""
         recorded = json.loads((self.local / "processes.json").read_text())
         (found,) = [entry["pid"] for entry in recorded if word in entry["command"]]
         return int(found)
 
     def pids(self) -> list[int]:
-        """Every process that these runs started and that still runs, children included."""
+        """Return the ids of all running processes of these runs, children included."""
         run = [self.run.pid] if self.run else []
         commands = [spawn.command_of(pid) for pid in run]
         record = self.local / "processes.json"
@@ -89,7 +89,7 @@ class Serving:
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, f"the condition is false after {seconds} s"
         time.sleep(0.1)
 
 
@@ -106,7 +106,7 @@ def records(serving: Serving) -> str:
 
 @pytest.fixture(scope="module")
 def serving(open_directory: Path, own_servers: dict[str, str]) -> Iterator[Serving]:
-    """A running bin/serve whose first port is taken; its first start was killed half-way."""
+    """A running bin/serve whose first port is taken; the first run was killed during its start."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -133,9 +133,9 @@ def test_kill_while_the_sample_was_loaded_is_mended_by_the_next_start(serving: S
 def test_printed_curl_line_answers(serving: Serving) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
-    answer = json.loads(shell(f"{serving.line('curl')} --silent"))
-    assert answer["as_of"]
-    assert answer["currency"] == "USD"
+    response = json.loads(shell(f"{serving.line('curl')} --silent"))
+    assert response["as_of"]
+    assert response["currency"] == "USD"
 
 
 def test_printed_psql_line_answers(serving: Serving) -> None:
@@ -152,13 +152,13 @@ def test_printed_status_line_answers(serving: Serving) -> None:
 
 def test_analyst_reads_nothing_but_totals(serving: Serving) -> None:
     forbidden = re.sub(r"-c '.*'", "-c 'SELECT * FROM usage_datausagerecord'", serving.line("psql"))
-    answer = subprocess.run(["/bin/sh", "-c", forbidden], capture_output=True, text=True)
-    assert "permission denied" in answer.stderr
+    done = subprocess.run(["/bin/sh", "-c", forbidden], capture_output=True, text=True)
+    assert "permission denied" in done.stderr
 
 
 def test_analyst_has_a_time_limit(serving: Serving) -> None:
-    asked = re.sub(r"-c '.*'", "-At -c 'SHOW statement_timeout'", serving.line("psql"))
-    assert shell(asked) == "1min\n"
+    command = re.sub(r"-c '.*'", "-At -c 'SHOW statement_timeout'", serving.line("psql"))
+    assert shell(command) == "1min\n"
 
 
 def test_taken_port_was_stepped_over(serving: Serving) -> None:
@@ -194,7 +194,7 @@ def test_the_secret_key_passes_the_check_for_deployment(serving: Serving) -> Non
         capture_output=True,
         text=True,
     )
-    assert "security.W008" in checked.stderr, "it serves plain http"
+    assert "security.W008" in checked.stderr, "bin/serve uses plain http"
     assert "security.W009" not in checked.stderr
 
 
@@ -234,7 +234,7 @@ def test_killed_worker_is_started_again(serving: Serving) -> None:
 
 def test_killed_supervisor_takes_everything_with_it(serving: Serving) -> None:
     if sys.platform != "linux":
-        pytest.skip("only Linux tells a child of the death of its parent")
+        pytest.skip("only Linux signals a child when its parent dies")
     assert serving.run is not None
     serving.run.kill()
     serving.run.wait()
@@ -260,14 +260,14 @@ def test_starts_again_after_everything_was_killed(serving: Serving) -> None:
 
 
 def test_everything_the_readme_shows_runs(serving: Serving) -> None:
-    """Every line of README.md that is typed, in its order and in one shell, and all its SQL.
+    """Run every command of README.md and docs/commands.md in one shell, and all SQL there.
 
-    Fails when an option, a parameter, a relation or a column is named there that isn't so.
+    Fails when a page names an option, parameter, relation or column that does not exist.
     """
-    text = (ROOT / "README.md").read_text()
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/commands.md"))
     commands = re.findall(r"^    \$ (.*)$", text, re.MULTILINE)
     queries = re.findall(r"^    SELECT (?:.|\n)*?;$", text, re.MULTILINE)
-    assert len(commands) == text.count("$ ") >= 5
+    assert len(commands) == text.count("$ ") >= 8
     assert len(queries) == text.count("SELECT") - text.count("SELECT * FROM") >= 1
     if shutil.which("curl") is None:
         commands = [command for command in commands if not command.startswith("curl")]
@@ -293,13 +293,14 @@ def test_everything_the_readme_shows_runs(serving: Serving) -> None:
     assert done.returncode == 0, done.stdout
     assert "0 added, 88,394 already known" in done.stdout
     assert '"exceeded":[' in done.stdout
+    assert "totals        as of" in done.stdout
     assert (tree / "november.csv").read_text().startswith("subscription_id,")
     for query in queries:
         psql, _, _ = serving.line("psql").partition("-c '")
         assert re.search(r"\(\d+ rows?\)", shell(f'{psql} -c "{" ".join(query.split())}"'))
 
 
-def test_stops_cleanly_when_told(serving: Serving) -> None:
+def test_interrupt_stops_everything(serving: Serving) -> None:
     assert serving.run is not None
     worker = serving.pid("worker")
     serving.run.send_signal(signal.SIGINT)

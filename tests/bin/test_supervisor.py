@@ -31,7 +31,7 @@ def process(tmp_path: Path, command: list[str]) -> Process:
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
+        assert time.monotonic() < deadline, f"the condition is false after {seconds} s"
         time.sleep(0.05)
 
 
@@ -75,17 +75,17 @@ def test_process_that_dies_again_and_again_stops_everything_and_shows_its_log(
 
 
 def test_stop_ends_also_the_children_of_a_process(tmp_path: Path) -> None:
-    told = tmp_path / "child"
+    pid_file = tmp_path / "child"
     parent = (
         "import subprocess, sys, pathlib, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"pathlib.Path({str(told)!r}).write_text(str(child.pid) + '.')\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + '.')\n"
         "time.sleep(600)"
     )
     watched = Supervisor(tmp_path / "processes.json")
     watched.start(process(tmp_path, [sys.executable, "-c", parent]))
-    wait_until(lambda: told.exists() and told.read_text().endswith("."))
-    child = int(told.read_text().rstrip("."))
+    wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
+    child = int(pid_file.read_text().rstrip("."))
     watched.stop()
     wait_until(lambda: not spawn.command_of(child))
 
@@ -96,7 +96,7 @@ def test_leftovers_of_a_killed_run_are_ended_and_nothing_else(tmp_path: Path) ->
     stranger = subprocess.Popen([*SLEEP, "a stranger"])
     try:
         record = tmp_path / "processes.json"
-        # The stranger has the number of a process of ours that ended long ago.
+        # The stranger has the process id of a recorded process that ended long ago.
         entries = [
             {"pid": orphan.pid, "command": recorded},
             {"pid": stranger.pid, "command": [*SLEEP, str(tmp_path), "another"]},
@@ -111,20 +111,20 @@ def test_leftovers_of_a_killed_run_are_ended_and_nothing_else(tmp_path: Path) ->
             left.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of the death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child then")
 def test_process_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
-    told = tmp_path / "child"
+    pid_file = tmp_path / "child"
     program = (
         "import signal, sys, time, pathlib\n"
         "from bin import spawn\n"
         f"child = spawn.spawn({SLEEP!r}, directory=pathlib.Path('/'))\n"
-        f"pathlib.Path({str(told)!r}).write_text(str(child.pid) + '.')\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + '.')\n"
         "time.sleep(600)"
     )
     root = Path(__file__).resolve().parents[2]
     parent = subprocess.Popen([sys.executable, "-c", program], cwd=root)
-    wait_until(lambda: told.exists() and told.read_text().endswith("."))
-    child = int(told.read_text().rstrip("."))
+    wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
+    child = int(pid_file.read_text().rstrip("."))
     assert spawn.command_of(child)
     parent.kill()
     parent.wait()

@@ -1,4 +1,4 @@
-"""The web server as it runs: what its processes count together, and what they log."""
+"""The running web server: request counts over all its processes, and its log."""
 
 import os
 import signal
@@ -21,17 +21,17 @@ def server(state: None, tmp_path: Path) -> Iterator[Server]:
     assert list(tmp_path.glob("usage-metrics-*")) == [], "the counts are removed at the end"
 
 
-def test_every_process_tells_what_all_of_them_counted(server: Server) -> None:
-    """Also those that have ended: a counter that goes back is a fault to Prometheus."""
+def test_every_process_reports_the_count_of_all(server: Server) -> None:
+    """Fails when the counts of ended processes are lost: counters of Prometheus must not fall."""
     for _ in range(40):
         assert server.get("/health/live")[0] == 200
     assert {server.live_requests() for _ in range(10)} == {40}
     server.process.send_signal(signal.SIGHUP)
-    wait_until(server.was_renewed, seconds=60, what="the processes to be replaced")
+    wait_until(server.was_renewed, seconds=60, what="new processes to replace the old ones")
     for _ in range(20):
         assert server.get("/health/live")[0] == 200
     assert {server.live_requests() for _ in range(10)} == {60}
-    # While they are replaced old and new ones count at once, each in its own file.
+    # During the change old and new processes count at the same time, each in its own file.
     counters = list(server.place.glob("usage-metrics-*/counter_*.db"))
     assert len(counters) <= 2 * gunicorn.workers
 
@@ -60,7 +60,7 @@ def test_each_line_of_the_log_is_an_object_and_names_its_request(server: Server)
 
 @pytest.mark.parametrize("path", ["/health/live", "/metrics", "/api/v1/subscriptions/"])
 def test_a_header_cannot_replace_the_path(server: Server, path: str) -> None:
-    """The names of CGI as they are, which a proxy may pass on."""
+    """Fails when the server uses these CGI variables of a client, which a proxy may pass on."""
     for name in ["SCRIPT_NAME", "PATH_INFO"]:
         for value in ["/metrics", "/nothing", "x"]:
             assert server.get(path, **{name: value})[0] == server.get(path)[0]
@@ -69,7 +69,8 @@ def test_a_header_cannot_replace_the_path(server: Server, path: str) -> None:
 
 
 def test_a_line_outside_a_request_names_none(server: Server) -> None:
-    """Every thread has served a request before it meets one that it cannot read."""
+    """Fails when a thread keeps the id of its last request: each one serves a good request before
+    an invalid one."""
     for number in range(16 * gunicorn.workers * gunicorn.threads):
         server.get("/nothing/", **{"X-Request-ID": f"request-{number}"})
         assert ask(f"http://127.0.0.1:{server.port}", b"GET nonsense\r\n\r\n").status == 400

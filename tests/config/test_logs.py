@@ -1,4 +1,4 @@
-"""A log that a machine reads, with the names of what went on and without what signs anybody in."""
+"""The log: JSON lines with the ids of requests and runs, and without secrets."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ PASSWORD = 'p%s w"ord/with:everything'
 
 @pytest.fixture(autouse=True)
 def nothing_bound() -> None:
-    """A request of a test before leaves its name bound."""
+    """Clear the request id that an earlier test left."""
     clear_contextvars()
 
 
 def line(message: str, *arguments: Any, secrets: list[str] | None = None, **rest: Any) -> str:
-    """What the formatter makes of one record."""
+    """Return the line that the formatter writes for a record."""
     record = logging.LogRecord("a.logger", logging.WARNING, __file__, 1, message, arguments, None)
     record.__dict__.update(rest)
     return logs.formatter(is_readable=False, secrets=secrets or []).format(record)
@@ -119,7 +119,7 @@ def test_password_of_an_address_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "is_kept"),
+    ("request_id", "is_kept"),
     [
         ("0aF-_.z", True),
         ("x" * 64, True),
@@ -130,10 +130,11 @@ def test_password_of_an_address_is_found() -> None:
         ("ä", False),
     ],
 )
-def test_request_id_is_the_callers_when_it_is_sane(given: str, is_kept: bool) -> None:
-    answered = Client().get("/health/live", headers={"X-Request-ID": given})["X-Request-ID"]
-    assert (answered == given) is is_kept
-    assert len(answered) in {32, len(given)}
+def test_a_valid_request_id_of_the_client_is_kept(request_id: str, is_kept: bool) -> None:
+    response = Client().get("/health/live", headers={"X-Request-ID": request_id})
+    returned = response["X-Request-ID"]
+    assert (returned == request_id) is is_kept
+    assert len(returned) in {32, len(request_id)}
 
 
 def test_two_requests_have_two_names() -> None:

@@ -1,4 +1,4 @@
-"""Nothing that signs anybody in reaches a log, whatever goes wrong in a running installation."""
+"""No password, key or session id reaches a log, also when parts of an installation fail."""
 
 import http.client
 import secrets
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    """With a password in each address; its own server asks for none and takes it all the same."""
+    """An installation with a password in each address; its PostgreSQL server accepts any."""
     with installed() as made:
         yield made
 
 
-def answered(port: int, path: str, body: str | None = None, **headers: str) -> int:
-    """The status of an answer; 0 when there is none."""
+def status(port: int, path: str, body: str | None = None, **headers: str) -> int:
+    """Return the status of the response, 0 if there is none."""
     form = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
     connection = http.client.HTTPConnection(ADDRESS, port, timeout=60)
     try:
@@ -39,7 +39,7 @@ def answered(port: int, path: str, body: str | None = None, **headers: str) -> i
 
 
 def test_no_secret_is_logged_when_everything_fails(installation: Installation) -> None:
-    """Web, worker, beat and commands, with 500s, without the database and without the broker.
+    """Run web, worker, beat and commands with errors, without the broker and without the database.
 
     Fails when config/logs.py hides one secret less, or a command prints an address.
     """
@@ -55,8 +55,8 @@ def test_no_secret_is_logged_when_everything_fails(installation: Installation) -
         *("createsuperuser", "--noinput", "--username", "somebody", "--email", "s@example.org"),
         DJANGO_SUPERUSER_PASSWORD=of_person,
     )
-    told = installation.manage("make_token", "somebody", "--name", "t", "--scope", "usage:read")
-    key = next(word for word in told.split() if word.startswith("usage_"))
+    output = installation.manage("make_token", "somebody", "--name", "t", "--scope", "usage:read")
+    key = next(word for word in output.split() if word.startswith("usage_"))
     said: list[str] = []
 
     def command(*arguments: str) -> int:
@@ -76,18 +76,18 @@ def test_no_secret_is_logged_when_everything_fails(installation: Installation) -
     installation.start(processes.beat(str(installation.place / "beat")), "beat.log")
     _, web = installation.start_web()
     port = int(web.rpartition(":")[2])
-    wait_until(lambda: answered(port, "/health/live") == 200, seconds=120, what="the web server")
+    wait_until(lambda: status(port, "/health/live") == 200, seconds=120, what="the web server")
 
     def everything() -> set[int]:
         login = urlencode({"username": "somebody", "password": of_person})
         return {
-            answered(port, "/api/v1/subscriptions/", Authorization=f"Token {key}"),
-            answered(port, "/api/v1/subscriptions/", Authorization=f"Token {key}x"),
-            answered(port, f"/api/v1/subscriptions/?token={key}&password={of_person}"),
-            answered(port, "/metrics", Authorization=f"Bearer {metrics}"),
-            answered(port, "/metrics", Authorization=f"Bearer {metrics}x"),
-            answered(port, f"/{key}", Cookie=f"sessionid={key}"),
-            answered(port, "/login/", login),
+            status(port, "/api/v1/subscriptions/", Authorization=f"Token {key}"),
+            status(port, "/api/v1/subscriptions/", Authorization=f"Token {key}x"),
+            status(port, f"/api/v1/subscriptions/?token={key}&password={of_person}"),
+            status(port, "/metrics", Authorization=f"Bearer {metrics}"),
+            status(port, "/metrics", Authorization=f"Bearer {metrics}x"),
+            status(port, f"/{key}", Cookie=f"sessionid={key}"),
+            status(port, "/login/", login),
         }
 
     assert {200, 401, 404} <= everything()

@@ -1,4 +1,4 @@
-"""What production refuses to be without."""
+"""Security settings of production: start, https, headers of responses, and failed logins."""
 
 import secrets
 import subprocess
@@ -75,14 +75,14 @@ def test_the_web_process_refuses_to_start(name: str, value: str) -> None:
 
 @pytest.mark.django_db
 def test_http_is_sent_on_to_https_and_cookies_go_by_https_alone() -> None:
-    asked = run(
+    done = run(
         *("-c", ASK, "http://usage.example/login/", "https://usage.example/login/"),
         DATABASE_URL=database_url(),
         DJANGO_SETTINGS_MODULE="config.settings",
         **PRODUCTION,
     )
-    assert asked.returncode == 0, asked.stderr
-    assert asked.stdout.splitlines() == [
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
         "308 https://usage.example/login/",
         "no HSTS",
         "200 ",
@@ -175,7 +175,7 @@ def test_tries_during_the_wait_neither_lengthen_it_nor_fill_the_database() -> No
 
 
 @pytest.mark.django_db
-def test_who_is_stopped_is_told_for_how_long() -> None:
+def test_a_refused_login_names_the_wait() -> None:
     for _ in range(10):
         sign_in("wrong")
     response = Client().post(

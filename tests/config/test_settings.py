@@ -1,4 +1,4 @@
-"""Settings come from the environment, and a bad one stops the start with its name."""
+"""Settings come from the environment, and an invalid one stops the start with its name."""
 
 import os
 import runpy
@@ -20,7 +20,7 @@ NEEDED = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Production with only what must be set, to be changed by the test."""
+    """The environment of production with the required variables alone; the test changes it."""
     for name in os.environ:
         if name.startswith(("DJANGO_", "USAGE_")):
             monkeypatch.delenv(name)
@@ -153,9 +153,9 @@ def test_window_shorter_than_raw_records_are_kept_is_refused(
 
 
 @pytest.mark.parametrize("name", NEEDED)
-def test_what_must_be_set_is_asked_for(environment: pytest.MonkeyPatch, name: str) -> None:
+def test_a_missing_variable_is_named(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.delenv(name)
-    with pytest.raises(ImproperlyConfigured, match=f"{name} is not set.*README"):
+    with pytest.raises(ImproperlyConfigured, match=f"{name} is not set.*docs/settings.md"):
         read_settings()
 
 

@@ -1,4 +1,4 @@
-"""Nobody fills a disk: a file that is sent is kept nowhere."""
+"""Uploads cannot fill a disk: no file of a request is stored."""
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -6,14 +6,12 @@ from django.test import Client
 
 
 @pytest.mark.django_db
-def test_a_file_that_is_sent_is_kept_nowhere() -> None:
-    """Django writes one of 2.5 MB and more into the directory of temporary files, for whoever
-    sends it, before anybody has signed in.
-
-    Fails when settings name a handler of uploads.
+def test_an_uploaded_file_is_not_stored() -> None:
+    """Fails when settings have an upload handler: Django then writes a file of 2.5 MB or more to
+    the temporary directory, also for a client that is not signed in.
     """
     file = SimpleUploadedFile("f", b"x" * 3_000_000)
-    answer = Client(enforce_csrf_checks=True).post("/login/", {"username": "u", "file": file})
-    assert answer.status_code == 403
-    assert answer.wsgi_request.POST["username"] == "u"
-    assert answer.wsgi_request.FILES == {}
+    response = Client(enforce_csrf_checks=True).post("/login/", {"username": "u", "file": file})
+    assert response.status_code == 403
+    assert response.wsgi_request.POST["username"] == "u"
+    assert response.wsgi_request.FILES == {}

@@ -1,4 +1,4 @@
-"""The web process: what it asks of the database, and how many connections it may hold."""
+"""The web process: its statements and its connections to the database."""
 
 from math import prod
 
@@ -10,10 +10,10 @@ from bin.server_settings import LASTING
 from config import gunicorn
 from tests.factories import make_key
 from tests.processes import database_url, run
-from tests.usage.api.asking import LISTS
+from tests.usage.api.api_requests import LISTS
 
-# Besides the web server: the worker's two processes, beat, a command, an analyst or two, and what
-# the server keeps for its superuser.
+# Connections besides the web server's: the worker's two processes, beat, a command, an analyst or
+# two, and those that PostgreSQL reserves for superusers.
 OTHERS = 20
 
 ASK = """
@@ -51,10 +51,10 @@ print(len(statements))
 def test_a_request_on_a_kept_connection_takes_two_statements(
     state: None, path: str, query: str
 ) -> None:
-    """The looks at a connection that Django may take beside its cursors are counted as well."""
+    """Django's health checks of the connection are counted too."""
     user = get_user_model().objects.create_user("client")
-    asked = run("-c", ASK, path, query, f"Token {make_key(user)}", DATABASE_URL=database_url())
-    assert asked.stdout.split("\n") == ["200 OK", "200 OK", "200 OK", "4", ""]
+    done = run("-c", ASK, path, query, f"Token {make_key(user)}", DATABASE_URL=database_url())
+    assert done.stdout.split("\n") == ["200 OK", "200 OK", "200 OK", "4", ""]
 
 
 def test_every_thread_finds_a_connection_on_the_largest_machine() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures of the faults: how often to try, and servers of their own to break."""
+"""Fixtures of the faults: the number of trials, and servers that a test may break."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -11,14 +11,14 @@ from tests.faults.installation import Installation, installed
 from tests.faults.trials import Trials
 
 FULL = os.environ.get("USAGE_FAULT_TRIALS") == "full"
-# Each row ends by itself before that; the soak takes an hour.
+# Timeouts by row. Each row ends earlier by itself; the soak takes an hour.
 MINUTES = {16: 65, 18: 35}
 ROW = pytest.StashKey[Trials]()
 
 
 @pytest.fixture(scope="module")
 def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
-    """How often this row is tried; with --faults its line in the table is written at the end."""
+    """Yield the trials of this row; with --faults write its line of the table at the end."""
     counted = Trials(row_of(request.path), full=FULL)
     request.node.stash[ROW] = counted
     yield counted
@@ -28,7 +28,7 @@ def trials(request: pytest.FixtureRequest) -> Iterator[Trials]:
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    """A migrated database and a broker on servers that the test may break."""
+    """Yield a migrated database and a broker, on servers that the test may break."""
     with installed() as made:
         yield made
 
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note a failure of a row for its line in the table."""
+    """Count a failure of a row for its line in the table."""
     report = yield
     module = item.getparent(pytest.Module)
     if report.failed and module is not None and ROW in module.stash:

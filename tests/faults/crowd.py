@@ -1,4 +1,4 @@
-"""Clients that take all they can and give nothing: hundreds of connections from one thread."""
+"""Slow and greedy clients: hundreds of connections from one thread."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Crowd:
-    """So many of each kind at once until the end; who is cut off comes again.
+    """A number of clients of each kind, until the end. A client that is cut off reconnects.
 
-    `counts` says how often each kind was cut off or answered.
+    `counts` has the number of times that each kind was cut off or got a response.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Crowd:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        # The loop alone would not keep them.
+        # The loop has only weak references to tasks.
         tasks = [
             self._loop.create_task(self._again_and_again(kind, getattr(self, kind)))
             for kind, number in self.kinds.items()
@@ -80,7 +80,7 @@ class Crowd:
             writer.transport.abort()
 
     async def silent(self) -> str:
-        """Connects and never says a word, not even of TLS."""
+        """Connect and send nothing, not even a TLS handshake."""
         reader, writer = await asyncio.open_connection(ADDRESS, self.port)
         try:
             await reader.read(1)
@@ -89,7 +89,7 @@ class Crowd:
         return "cut off"
 
     async def idle(self) -> str:
-        """Asks once and keeps the connection."""
+        """Send one request and keep the connection open."""
         async with self._connected() as (reader, writer):
             writer.write(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await reader.readuntil(b"\r\n\r\n")
@@ -98,11 +98,11 @@ class Crowd:
         return "cut off"
 
     async def slow_header(self) -> str:
-        """A byte of a header a second."""
+        """Send one byte of a header each second."""
         return await self._trickle(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 
     async def slow_body(self) -> str:
-        """A byte of a body a second."""
+        """Send one byte of a body each second."""
         return await self._trickle(
             b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\nusername="
@@ -111,15 +111,15 @@ class Crowd:
     async def _trickle(self, beginning: bytes) -> str:
         async with self._connected() as (reader, writer):
             writer.write(beginning)
-            answer = answer_to(reader.read(1))
-            while not (answer.done() or writer.transport.is_closing()):
+            response = in_background(reader.read(1))
+            while not (response.done() or writer.transport.is_closing()):
                 writer.write(b"a")
                 await writer.drain()
-                await asyncio.wait([answer], timeout=1)
-            return "answered" if answer.done() and answer.result() else "cut off"
+                await asyncio.wait([response], timeout=1)
+            return "answered" if response.done() and response.result() else "cut off"
 
     async def upload(self) -> str:
-        """A file of 100 MB for the page that takes the shortest form."""
+        """Send a file of 100 MB to the login page."""
         head = (
             b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data;"
             b" boundary=b\r\nContent-Length: %d\r\n\r\n--b\r\nContent-Disposition: form-data;"
@@ -128,7 +128,7 @@ class Crowd:
         return await self._flood(head, lambda chunk: chunk)
 
     async def chunked(self) -> str:
-        """A form of 100 MB that doesn't say so beforehand."""
+        """Send a form of 100 MB without Content-Length."""
         head = (
             b"POST /login/ HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
@@ -138,26 +138,26 @@ class Crowd:
     async def _flood(self, head: bytes, framed: Callable[[bytes], bytes]) -> str:
         async with self._connected() as (reader, writer):
             writer.write(head)
-            answer = answer_to(reader.read(12))
+            response = in_background(reader.read(12))
             for _ in range(MANY // len(CHUNK)):
-                if answer.done() or writer.transport.is_closing():
+                if response.done() or writer.transport.is_closing():
                     break
                 writer.write(framed(CHUNK))
                 await writer.drain()
-            found = await asyncio.wait_for(answer, 60)
+            found = await asyncio.wait_for(response, 60)
             await asyncio.sleep(1)
             return found[-3:].decode() if found else "cut off"
 
     async def csv(self) -> str:
-        """Every day there can be as one file, taken a little at a time."""
+        """Read all days as one CSV, slowly."""
         return await self._sip(f"/api/v1/usage/daily/?format=csv&{EVERYTHING}")
 
     async def page(self) -> str:
-        """The largest page, taken a little at a time."""
+        """Read the largest page, slowly."""
         return await self._sip(f"/api/v1/usage/daily/?page_size=1000&{EVERYTHING}")
 
     async def huge_page(self) -> str:
-        """A page of a million rows."""
+        """Request a page of a million rows."""
         return await self._sip(f"/api/v1/usage/daily/?page_size=1000000&{EVERYTHING}")
 
     async def _sip(self, path: str) -> str:
@@ -172,8 +172,8 @@ class Crowd:
             return line[9:12].decode()
 
 
-def answer_to(reading: Coroutine[Any, Any, bytes]) -> "asyncio.Task[bytes]":
-    """What comes back meanwhile; who is cut off while it sends doesn't look at it any more."""
-    answer = asyncio.ensure_future(reading)
-    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return answer
+def in_background(reading: Coroutine[Any, Any, bytes]) -> "asyncio.Task[bytes]":
+    """Read in the background. If nobody awaits the task, its error is not reported."""
+    task = asyncio.ensure_future(reading)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task

@@ -1,5 +1,5 @@
-"""An import in a process of its own that is forked ready to begin, so that a kill meets the import
-and not the start of Python.
+"""Imports in forked processes that have loaded Python and Django already, so that a kill hits the
+import and not the start of the process.
 """
 
 import os
@@ -10,7 +10,7 @@ BATCH_LINES = 1_000
 
 
 def import_in_small_batches(path: str) -> None:
-    """Runs manage.py import_usage, which commits every thousand lines and not every 50,000."""
+    """Run manage.py import_usage with a commit every thousand lines, not every 50,000."""
     from django.core.management import call_command
 
     from usage.services import imports
@@ -20,7 +20,7 @@ def import_in_small_batches(path: str) -> None:
 
 
 def start_import(path: str) -> BaseProcess:
-    """Start the import; the first call makes the process that the others are forked from."""
+    """Start the import. The first call also starts the process from which all are forked."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.faults.import_process"])
     process = context.Process(target=import_in_small_batches, args=[path], daemon=True)

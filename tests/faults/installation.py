@@ -1,4 +1,4 @@
-"""A whole installation to break: servers and processes of its own, as in production."""
+"""A whole installation that a test may break, with its own servers and processes."""
 
 import os
 import secrets
@@ -26,7 +26,7 @@ POLITELY = ((signal.SIGTERM, 20.0),)
 
 @contextmanager
 def installed(settings: Mapping[str, str] | None = None) -> "Iterator[Installation]":
-    """An installation in a place of its own, gone at the end."""
+    """Yield an installation in a new directory; remove it at the end."""
     place = places.passing_place(places.server_account())
     try:
         with Installation(place, settings) as made:
@@ -36,10 +36,10 @@ def installed(settings: Mapping[str, str] | None = None) -> "Iterator[Installati
 
 
 class Installation:
-    """A PostgreSQL that keeps what it acknowledged, a Valkey, and what is started beside them.
+    """A durable PostgreSQL, a Valkey, and the processes of the project that a test starts.
 
-    `settings` go to the PostgreSQL server, `environment` to every process of the project. Whatever
-    was started is ended at the end.
+    The PostgreSQL server gets `settings`, every process of the project `environment`. All of them
+    are ended at the end.
     """
 
     def __init__(self, place: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -84,7 +84,7 @@ class Installation:
         self.database.stop()
 
     def manage(self, *arguments: str, exits: int = 0, **environment: str) -> str:
-        """What a command of manage.py prints; fails with its errors when it exits otherwise."""
+        """Run a command of manage.py and return its output; fail on another exit code."""
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -100,7 +100,7 @@ class Installation:
     def start(
         self, command: Sequence[str], log: str, **environment: str
     ) -> subprocess.Popen[bytes]:
-        """Start a command of bin/processes.py; what it prints goes to the log in `place`."""
+        """Start a command of bin/processes.py, with its output in the log in `place`."""
         with (self.place / log).open("ab") as output:
             process = spawn.spawn(
                 processes.under(sys.executable, command),
@@ -112,19 +112,19 @@ class Installation:
         return process
 
     def start_web(self, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
-        """Gunicorn at a free port, and its address; it may need seconds to answer."""
+        """Start gunicorn at a free port and return its address; it may need seconds to respond."""
         address = f"{ADDRESS}:{free_port(8800)}"
         return self.start(processes.web(address), "web.log", **environment), f"http://{address}"
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:
-        """End a process that was started here, also one that is stopped or frozen."""
+        """End a process that was started here, also a frozen one."""
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
         spawn.end(process, *POLITELY)
 
     @contextmanager
     def session(self, **overrides: Any) -> Iterator[Connection]:
-        """A session of the application's role, in autocommit."""
+        """Yield a session of the application's role, in autocommit."""
         named: dict[str, Any] = {"user": "usage", "dbname": "usage", **overrides}
         session = psycopg2.connect(
             **named, host=str(self.database.socket), port=PORT, connect_timeout=5

@@ -1,4 +1,4 @@
-"""Who refreshes at this moment, how to end it, and whether the totals went on afterwards."""
+"""Helpers that find the session of a refresh, kill processes, and check that refreshes resume."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ HOLDER = """
         relation = 'usage_refresh_lock'::regclass
         AND mode = 'ShareUpdateExclusiveLock'
         AND granted
-        -- Who makes or drops a partition or closes days has the same lock.
+        -- A session that makes or drops partitions or closes days has the same lock.
         AND pid NOT IN (
             SELECT pid
             FROM pg_locks
@@ -47,7 +47,7 @@ class Holder:
 
 
 def holder(session: Connection, *, after: float = 0.0) -> Holder | None:
-    """Who has refreshed for so many seconds and still does; None when nobody."""
+    """Return the session that holds the lock now and still does after `after` seconds, or None."""
     found = [Holder(*row) for row in ask(session, HOLDER)]
     if not found or not after:
         return found[0] if found else None
@@ -56,7 +56,7 @@ def holder(session: Connection, *, after: float = 0.0) -> Holder | None:
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that came from it, itself first."""
+    """Return a process and all its descendants, itself first."""
     with contextlib.suppress(OSError):
         tasks = Path(f"/proc/{pid}/task").iterdir()
         children = [int(each) for task in tasks for each in (task / "children").read_text().split()]
@@ -65,14 +65,14 @@ def family(pid: int) -> list[int]:
 
 
 def send(number: signal.Signals, pids: list[int]) -> None:
-    """Send a signal to processes, in this order; one that has ended is left out."""
+    """Send a signal to processes, in this order; skip those that have ended."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def wait_for_refresh(session: Connection, *, seconds: float = 60) -> None:
-    """Return once a refresh is in the totals that began after now."""
+    """Return once the totals are from a refresh that began after this call."""
     began = time.time()
 
     def is_newer() -> bool:
@@ -83,7 +83,7 @@ def wait_for_refresh(session: Connection, *, seconds: float = 60) -> None:
 
 
 def assert_becomes_exact(session: Connection) -> None:
-    """Without writers, totals of days whose raw records are kept come to equal a GROUP BY."""
+    """Assert that, without writers, totals of kept days equal a GROUP BY within a minute."""
     query = partial(ask, session)
     ((kept_from,),) = ask(session, "SELECT raw_kept_from FROM usage_state")
     since = kept_from or date.min

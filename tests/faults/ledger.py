@@ -1,7 +1,7 @@
-"""A ledger of what was written: after n transactions each total of a subscription is known.
+"""A ledger of transactions: after n of them, each total of a subscription is known.
 
-Each transaction changes sealed and open days, both types and the months above them, and adds,
-deletes and moves records. So who sees parts of two states finds totals that belong to no n.
+Each transaction changes sealed and open days, both types and their months, and adds, deletes and
+moves records. So a reader that sees a mixture of two states finds totals that match no n.
 """
 
 import time
@@ -55,17 +55,17 @@ TRANSACTION = [
 
 @dataclass(frozen=True)
 class Days:
-    """Days before today, by what happens to them; all of them have records from the beginning."""
+    """Numbers of days before today, by their fate; all days have records from the beginning."""
 
     today: date
-    # Their raw records may be dropped while it goes on.
+    # A test may drop the raw records of these days.
     old: int = 0
-    # They may be sealed while it goes on; the three days before them are sealed at first.
+    # A test may seal these days; the three days before them are sealed at the beginning.
     to_seal: int = 0
 
     @property
     def late(self) -> date:
-        """Sealed at first; three days in a row."""
+        """Return the first of three consecutive days that are sealed at the beginning."""
         return self.today - timedelta(self.to_seal + 4)
 
     @property
@@ -81,18 +81,18 @@ class Ledger:
         self.days = days
         self.ids = [FIRST_ID + number for number in range(subscriptions)]
         self.late, self.replaced = days.late, days.late + timedelta(1)
-        # Where the record that moves is after an even and an odd number of transactions.
+        # The days of the moving record after an even and an odd number of transactions.
         self.moves = (days.late + timedelta(2), days.today - timedelta(1))
         self.begun: Counter[int] = Counter()
         self._acknowledged: dict[int, list[float]] = {id_: [] for id_ in self.ids}
 
     def make(self, session: Connection) -> None:
-        """Write what is there before the first transaction."""
+        """Write the records that exist before the first transaction."""
         parameters = {"first": FIRST_ID, "count": len(self.ids), "days": self.days.all}
         ask(session, BASE, {**parameters, "even": self.moves[0]})
 
     def write(self, session: Connection, id_: int) -> None:
-        """Carry out the next transaction; when the session is lost, settle() must be called."""
+        """Run the next transaction. If the session is lost, call settle()."""
         n = len(self._acknowledged[id_]) + 1
         self.begun[id_] = n
         values = {
@@ -111,7 +111,7 @@ class Ledger:
         self._acknowledged[id_].append(time.time())
 
     def settle(self, session: Connection, id_: int) -> None:
-        """Find out, in a new session, whether the transaction that was under way is there."""
+        """Find out, in a new session, whether the interrupted transaction was committed."""
         ((there,),) = ask(
             session,
             "SELECT count(*) - 1 FROM usage_datausagerecord WHERE subscription_id = %s"
@@ -126,12 +126,12 @@ class Ledger:
             self._acknowledged[id_].append(time.time())
 
     def acknowledged(self, id_: int, by: datetime | None = None) -> int:
-        """How many transactions had been acknowledged, at a moment or until now."""
+        """Return the number of acknowledged transactions, at a moment or now."""
         moments = self._acknowledged[id_]
         return len(moments) if by is None else bisect_right(moments, by.timestamp())
 
     def daily(self, n: int) -> Totals:
-        """The totals of each day and type after n transactions, of any subscription."""
+        """Return the totals of a subscription by day and type after n transactions."""
         totals: Totals = {(day, "data"): (Decimal(1), 1, 1) for day in self.days.all}
         whole = n * (n + 1) // 2
         totals[self.late, "data"] = (1 + Decimal(whole) / 100, 1 + whole, 1 + n)
@@ -142,7 +142,7 @@ class Ledger:
         return totals
 
     def number(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """How many transactions these daily totals of a subscription hold; they hold them whole.
+        """Return the n whose totals these daily totals of a subscription are; fail if none matches.
 
         A row is day, usage type, price, usage and number of records.
         """
@@ -159,7 +159,7 @@ class Ledger:
 
 
 def periods_of(daily: Totals) -> Totals:
-    """What daily totals add up to by month and over all days."""
+    """Return the sums of daily totals by month and over all days."""
     sums: Totals = {}
     for (day, usage_type), addends in daily.items():
         for period in (ALL_DAYS, day.replace(day=1)):

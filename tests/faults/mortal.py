@@ -1,7 +1,7 @@
-"""Refreshes that die behind a step, each in a process of its own.
+"""Refreshes that are killed after a step, each in a process of its own.
 
-main() takes lines of JSON: today, the step to die behind (None: none) and how. It answers each with
-the exit status of the process, negative when a signal killed it.
+main() reads lines of JSON: today, the step after which to kill (None: none) and how. For each line
+it prints the exit status of the process, negative after a signal.
 """
 
 import json
@@ -28,7 +28,7 @@ PROCESS, BACKEND = "its process", "its backend"
 
 def main() -> None:
     for line in sys.stdin:
-        # Without a session: each child makes its own.
+        # The parent has no session, so each child opens its own.
         if (pid := os.fork()) == 0:
             os._exit(run(**json.loads(line)))
         _, status = os.waitpid(pid, 0)
@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def run(today: str, step: str | None, how: str) -> int:
-    """Refresh, and die behind the step; one that had no day to seal goes on."""
+    """Refresh, and kill the refresh after the step, except if it sealed no day in "day sealed"."""
 
-    def die(answer: Any) -> None:
-        if step == "day sealed" and not answer:
+    def die(result: Any) -> None:
+        if step == "day sealed" and not result:
             return
         if how == PROCESS:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -56,6 +56,6 @@ def run(today: str, step: str | None, how: str) -> int:
         try:
             ended = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
         except (RefreshFailedError, Error):
-            # Behind the commit there is no refresh any more that could fail.
+            # After the commit another error than RefreshFailedError may come.
             return FAILED
     return SKIPPED if ended.status == RefreshRun.Status.SKIPPED else 0

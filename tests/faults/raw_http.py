@@ -1,4 +1,4 @@
-"""HTTP by hand: requests of any bytes, which no client library would send."""
+"""HTTP requests of any bytes, which a client library would refuse to send."""
 
 import socket
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back; `status` is 0 where the server closed the connection without an answer."""
+class Response:
+    """A response; `status` is 0 if the server closed the connection without one."""
 
     status: int
     content_type: str = ""
     body: bytes = b""
 
 
-def ask(url: str, request: bytes) -> Answer:
-    """Send these bytes and nothing after them."""
+def ask(url: str, request: bytes) -> Response:
+    """Send these bytes, close the sending side, and return the response."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout=SECONDS) as connection:
         try:
             connection.sendall(request)
-            # So that it doesn't wait for the rest of a request that has no end.
+            # Otherwise the server would wait for the rest of an incomplete request.
             connection.shutdown(socket.SHUT_WR)
             method = "HEAD" if request.startswith(b"HEAD ") else "GET"
             with HTTPResponse(connection, method=method) as response:
                 response.begin()
                 kind = response.getheader("Content-Type") or ""
-                return Answer(response.status, kind, response.read())
+                return Response(response.status, kind, response.read())
         except (HTTPException, ConnectionError):
-            return Answer(0)
+            return Response(0)
 
 
 def written(method: str, target: str, headers: list[tuple[str, str]]) -> bytes:
-    """A request; each character of its target and headers is one byte."""
+    """Return the bytes of a request; each character of target and headers becomes one byte."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

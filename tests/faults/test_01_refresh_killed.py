@@ -1,4 +1,4 @@
-"""Refreshes killed at random moments, by their backend or their worker, while others read."""
+"""Refreshes killed at random moments, by their backend or their worker, beside readers."""
 
 import random
 import subprocess
@@ -20,18 +20,18 @@ HOW = [BACKEND, PROCESSES, BACKEND, WORKER, BACKEND, PROCESSES, BACKEND, PROCESS
 
 
 class Worker:
-    """A worker; each that follows one keeps fewer days open, down to two, and so seals one."""
+    """A worker. Each replacement keeps one open day less, down to two, so it seals a day."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation, self._open_days = installation, DAYS_TO_SEAL + 2
         self._process = self._start()
 
     def kill_processes(self) -> None:
-        """Kill those that do the work; the worker starts others."""
+        """Kill the pool processes; the worker starts new ones."""
         send(SIGKILL, family(self._process.pid)[1:])
 
     def replace(self) -> None:
-        """Kill all of it and start another."""
+        """Kill the whole worker and start another."""
         send(SIGKILL, family(self._process.pid))
         self._process.wait()
         self._open_days = max(self._open_days - 1, 2)
@@ -50,7 +50,7 @@ def test_a_refresh_killed_at_any_moment_disturbs_no_reader_and_the_next_one_conv
     transaction than that of the view."""
     chance = random.Random()
     ledger = Ledger(Days(datetime.now(UTC).date(), to_seal=DAYS_TO_SEAL))
-    # A refresh lasts so long that its moments are many.
+    # With this many records a refresh is long enough for a kill at many different moments.
     installation.manage(
         "generate_usage", "--subscriptions", "2000", "--days", "3", "--records", "30000"
     )

@@ -1,4 +1,4 @@
-"""Refreshes killed behind every step: old totals until the commit, then new ones."""
+"""Refreshes killed after every step: old totals until the commit, then new ones."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ Refresh = Callable[..., int]
 
 @contextmanager
 def refreshes(installation: Installation) -> Iterator[Refresh]:
-    """Runs a refresh in a process of its own, on a day, up to a step; its exit status."""
+    """Yield a function that runs a refresh in a process of its own and returns its exit status."""
     with (installation.place / "mortal.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "shell", "-v", "0", "-c", MORTAL],
@@ -58,7 +58,7 @@ def refreshes(installation: Installation) -> Iterator[Refresh]:
 
 
 def published(session: Connection) -> tuple[Rows, Rows, Rows]:
-    """All that readers see, of one moment."""
+    """Return everything that readers see, at one snapshot."""
     ask(session, "BEGIN ISOLATION LEVEL REPEATABLE READ")
     try:
         return (
@@ -71,19 +71,20 @@ def published(session: Connection) -> tuple[Rows, Rows, Rows]:
 
 
 def killed(session: Connection, refresh: Callable[[], int], status: int) -> tuple[Rows, Rows, Rows]:
-    """What readers saw before the refresh that was killed: one may find no day to seal and end."""
+    """Refresh until one is killed; return what readers saw before it. Earlier refreshes may end
+    without the step, if they find no day to seal."""
     for _ in range(100):
         before = published(session)
         if refresh() == status:
             return before
-    raise AssertionError("no refresh came to the step")
+    raise AssertionError("no refresh reached the step")
 
 
-def test_a_refresh_killed_behind_any_step_shows_the_old_totals_until_its_commit(
+def test_a_refresh_killed_after_any_step_shows_the_old_totals_until_its_commit(
     installation: Installation, trials: Trials
 ) -> None:
-    """Fails when a step before the commit commits something that readers see, and when what the
-    commit brought is lost with the process."""
+    """Fails when a step before the commit commits something that readers see, or when committed
+    totals are lost with the process."""
     most = TIMES * len(STEPS)
     today = date(2026, 3, 2)
     ledger = Ledger(Days(today, to_seal=most if trials.full else 2 * len(STEPS)), subscriptions=4)
@@ -103,7 +104,7 @@ def test_a_refresh_killed_behind_any_step_shows_the_old_totals_until_its_commit(
                 step = steps[number % len(steps)]
                 how = (PROCESS, BACKEND)[number // len(steps) % 2]
                 began = time.time()
-                # A run that loses its session behind its commit has brought its totals.
+                # A run that loses its session after its commit still succeeds.
                 ends = 0 if (step, how) == (COMMITTED, BACKEND) else KILLED[how]
                 before = killed(session, partial(refresh, day, step, how), ends)
                 after = published(session)

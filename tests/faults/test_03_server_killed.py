@@ -1,4 +1,4 @@
-"""PostgreSQL killed with all its processes while it refreshes, imports, prunes and seals."""
+"""PostgreSQL killed with all its processes during refreshes, imports, prunes and seals."""
 
 import random
 import subprocess
@@ -26,7 +26,7 @@ AT_WORK = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'job' AND sta
 
 @dataclass(frozen=True)
 class Job:
-    """A command of manage.py, and what a query answers at least once it was carried out."""
+    """A command of manage.py, with a query whose result is at least `least` once it is done."""
 
     arguments: tuple[str, ...]
     query: str
@@ -34,7 +34,7 @@ class Job:
 
 
 class Jobs:
-    """Each is begun, killed with the server, and repeated as it stands until it is done."""
+    """Jobs that are started, killed with the server, and repeated until they are done."""
 
     def __init__(self, installation: Installation, ledger: Ledger, lines: int) -> None:
         self._installation, self._ledger, self.lines = installation, ledger, lines
@@ -43,27 +43,27 @@ class Jobs:
         self.process: subprocess.Popen[bytes] | None = None
 
     def seal(self) -> Job:
-        """Seals a day more, down to two open ones."""
+        """Return a job that seals one more day, down to two open days."""
         self._open_days = max(self._open_days - 1, 2)
         sealed_before = self._ledger.days.today - timedelta(self._open_days - 1)
         return Job(("refresh_usage",), "SELECT sealed_before FROM usage_state", sealed_before)
 
     def retention(self) -> Job:
-        """Drops the records of a day more, but of none that the writers need."""
+        """Return a job that drops the records of one more day, unless the writers need that day."""
         today, late = self._ledger.days.today, self._ledger.days.late
         self._kept_days = max(self._kept_days - 1, (today - late).days + 1)
         kept_from = today - timedelta(self._kept_days - 1)
         return Job(("prune_usage",), "SELECT raw_kept_from FROM usage_state", kept_from)
 
     def imports(self) -> Job:
-        """Imports another file, of a sealed day."""
+        """Return a job that imports another file, of a sealed day."""
         path = self._installation.place / f"{self.records}.csv"
         write_records(path, *self._lines_of(self._ledger.late))
         self.records += self.lines
         return Job(("import_usage", str(path)), IMPORTED, self.records)
 
     def start(self, job: Job) -> "subprocess.Popen[bytes]":
-        """Begin a job, or go on with it."""
+        """Start a job, or start it again."""
         return self._installation.start(
             ("python", "manage.py", *job.arguments),
             "jobs.log",
@@ -73,9 +73,9 @@ class Jobs:
         )
 
     def is_at_work(self, session: Connection, job: Job | None, after: float) -> bool:
-        """Whether a job, or without one a refresh, has been at work for so many seconds.
+        """Return whether a job, or a refresh without a job, has run for `after` seconds.
 
-        One that ended is begun again: a refresh that was on kept it from its work.
+        A job that ended is started again: a refresh held the lock that it needs.
         """
         if job is None:
             return holder(session, after=after) is not None
@@ -87,11 +87,11 @@ class Jobs:
         return True
 
     def is_done(self, session: Connection, job: Job) -> bool:
-        """Repeat the job, which may have to be again."""
+        """Repeat the job; return whether it is done or must be repeated again."""
         if self.start(job).wait(120) != 0:
             return False
-        ((answer,),) = ask(session, job.query)  # none before the first day is sealed or dropped
-        return answer is not None and bool(answer >= job.least)  # a midnight may have come
+        ((value,),) = ask(session, job.query)  # None before the first day is sealed or dropped
+        return value is not None and bool(value >= job.least)  # greater after a midnight
 
     def _lines_of(self, day: date) -> list[str]:
         first = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -103,7 +103,7 @@ class Jobs:
 
 
 def make_partitions(installation: Installation, days: list[date]) -> None:
-    """A partition for each day, as an import of such days makes them."""
+    """Make a partition for each day, by an import of such days."""
     lines = [f"data,first,{day}T00:00:00Z,0,0,{day}" for day in days]
     installation.manage("import_usage", str(write_records(installation.place / "days", *lines)))
 
@@ -111,8 +111,8 @@ def make_partitions(installation: Installation, days: list[date]) -> None:
 def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once(
     installation: Installation, trials: Trials
 ) -> None:
-    """Fails when the totals are kept in unlogged tables, when a commit is answered before it is
-    in the log, and when an import that is repeated counts a record again."""
+    """Fails when the totals are in unlogged tables, when the server acknowledges a commit before it
+    is in the log, or when a repeated import counts a record twice."""
     chance = random.Random()
     ledger = Ledger(Days(datetime.now(UTC).date(), old=OLD, to_seal=TO_SEAL))
     jobs = Jobs(installation, ledger, lines=120_000 if trials.full else 60_000)
@@ -122,7 +122,7 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
         "seals": jobs.seal,
         "prunes": jobs.retention,
     }
-    # A refresh, a seal and the one of a prune last so long that a kill falls into them.
+    # With this many records a kill hits a refresh, a seal, and the refresh of a prune.
     installation.manage(
         "generate_usage", "--subscriptions", "2000", "--days", "3", "--records", "30000"
     )
@@ -133,7 +133,7 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
     _, address = installation.start_web()
     with installation.session() as session:
         ledger.make(session)
-        # Time enough between two refreshes for the jobs, which wait for none.
+        # The jobs do not wait for a refresh, so they need some time between two of them.
         settings = {"USAGE_OPEN_DAYS": str(TO_SEAL + 2), "USAGE_REFRESH_SECONDS": "3"}
         installation.start(processes.worker(), "celery.log", **settings)
         beat = installation.start(
@@ -161,7 +161,7 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
             with installation.session() as session:
                 wait_for_refresh(session)
                 if job:
-                    # A job waits for no refresh: with none it needn't be repeated often.
+                    # A refresh makes a job fail, so beat pauses until the job is done.
                     send(SIGSTOP, [beat.pid])
                     wait_until(partial(jobs.is_done, session, job), seconds=240, what=what)
                     send(SIGCONT, [beat.pid])
@@ -173,7 +173,7 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
 
 
 def crash(installation: Installation) -> None:
-    """End the server as a power switch would end it, but for what the kernel still writes."""
+    """End the server like a power cut, except that the kernel still writes its cache to disk."""
     process = installation.database.process
     assert process is not None
     send(SIGKILL, family(process.pid))

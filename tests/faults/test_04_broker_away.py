@@ -1,4 +1,4 @@
-"""Valkey stopped and started empty: reads go on, refreshes resume, messages don't pile up."""
+"""Valkey stopped and started empty: reads go on, refreshes resume, and no messages pile up."""
 
 import json
 import time
@@ -19,13 +19,13 @@ from tests.faults.trials import Trials
 QUEUES = "usage-????????????????"
 # How long Valkey is away, and the interval of refreshes.
 FULL, SHORT = (20.0, 15), (5.0, 2)
-# What beyond its interval the refresh itself may take on a busy machine.
+# The time that the refresh itself may take on a busy machine, beyond its interval.
 GRACE_SECONDS = 5
 RUNS = "SELECT count(*) FROM usage_refreshrun WHERE started_at > %s"
 
 
 class Reader:
-    """Asks the web server again and again: an answer is 200 and says as of when it is."""
+    """A client that sends the same request again and again; each response must be 200."""
 
     def __init__(self, address: str, key: str, trials: Trials) -> None:
         self._request = urllib.request.Request(  # noqa: S310 - our own server
@@ -36,17 +36,17 @@ class Reader:
         self.slowest = 0.0
 
     def age(self) -> float:
-        """The age of the totals in seconds, by what the answer says."""
+        """Send the request and return the age of the totals in seconds, from as_of."""
         began = time.monotonic()
         with urllib.request.urlopen(self._request, timeout=20) as response:  # noqa: S310
-            answer = json.load(response)
+            body = json.load(response)
         self.slowest = max(self.slowest, time.monotonic() - began)
         self._trials.count("reads")
-        assert answer["results"]
-        return (datetime.now(UTC) - datetime.fromisoformat(answer["as_of"])).total_seconds()
+        assert body["results"]
+        return (datetime.now(UTC) - datetime.fromisoformat(body["as_of"])).total_seconds()
 
-    def ask_until(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
-        """Ask until the condition holds; not one answer fails meanwhile."""
+    def read_until(self, condition: Callable[[], object], *, seconds: float, what: str) -> None:
+        """Send requests until the condition holds; each must succeed."""
 
         def holds() -> object:
             self.age()
@@ -54,7 +54,7 @@ class Reader:
 
         wait_until(holds, seconds=seconds, what=what)
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         try:
             self.age()
         except OSError:
@@ -63,7 +63,7 @@ class Reader:
 
 
 def messages(broker: redis.Redis) -> int:
-    """Refreshes that wait for a worker, and those that one has taken and not done."""
+    """Return the number of messages that wait for a worker or are not acknowledged yet."""
     queues: Any = broker.keys(QUEUES)
     counts: list[Any] = [*map(broker.llen, queues), broker.hlen("unacked")]
     return sum(counts)
@@ -87,10 +87,10 @@ def now(session: Connection) -> datetime:
 def test_reads_go_on_without_a_broker_and_refreshes_resume_when_it_is_back(
     installation: Installation, trials: Trials
 ) -> None:
-    """Web, worker and beat as in production. While Valkey is away the age that answers tell grows;
-    once it is back a refresh comes within an interval, and none of those that were missed.
+    """Web, worker and beat run as in production. While Valkey is away, the age of the totals grows.
+    Once it is back, a refresh runs within an interval, and missed refreshes don't run.
 
-    Fails when an answer fails without the broker, and when a worker gives up without it.
+    Fails when a request fails without the broker, or when a worker gives up without it.
     """
     away_seconds, interval = FULL if trials.full else SHORT
     installation.environment["USAGE_REFRESH_SECONDS"] = str(interval)
@@ -105,7 +105,7 @@ def test_reads_go_on_without_a_broker_and_refreshes_resume_when_it_is_back(
     installation.start(processes.worker(), "celery.log")
     installation.start(processes.beat(str(installation.place / "beat")), "celery.log")
     reader = Reader(address, key.strip(), trials)
-    wait_until(reader.answers, seconds=60, what="the web server")
+    wait_until(reader.responds, seconds=60, what="the web server")
     longest = 0.0
     with installation.session() as session, redis.Redis.from_url(installation.broker.url) as broker:
         began = now(session)
@@ -113,17 +113,17 @@ def test_reads_go_on_without_a_broker_and_refreshes_resume_when_it_is_back(
         for _ in trials.of("outages", short=1, full=20):
             installation.broker.stop()
             away = time.monotonic()
-            reader.ask_until(
+            reader.read_until(
                 partial(has_passed, away + away_seconds),
                 seconds=away_seconds + 60,
                 what="the end of the outage",
             )
-            # A refresh that a worker had taken before may have come a moment after.
+            # A worker may have had a message already, and refreshed a moment after the stop.
             status = json.loads(installation.manage("usage_status", "--json"))
             assert min(reader.age(), status["age_seconds"]) > away_seconds / 2
             installation.broker.start()
             back, back_at = now(session), time.monotonic()
-            reader.ask_until(
+            reader.read_until(
                 partial(successes, session, back),
                 seconds=90,
                 what="a refresh once the broker is back",
@@ -139,10 +139,10 @@ def test_reads_go_on_without_a_broker_and_refreshes_resume_when_it_is_back(
                 most = max(most, messages(broker))
                 return successes(session, since) >= 2
 
-            reader.ask_until(next_refresh, seconds=interval + 90, what="the next refresh")
+            reader.read_until(next_refresh, seconds=interval + 90, what="the next refresh")
             ((runs,),) = ask(session, RUNS, [back])
             intervals = (now(session) - back).total_seconds() / interval
-            assert runs <= intervals + 2, "refreshes that were missed came afterwards"
+            assert runs <= intervals + 2, "missed refreshes ran later"
             assert most <= 3, "messages piled up"
         wait_until(lambda: messages(broker) == 0, seconds=60, what="an empty queue")
     trials.count("seconds until refreshes resumed at most", round(longest))

@@ -21,12 +21,10 @@ WRITE = """
 def test_two_beats_and_four_workers_refresh_one_at_a_time(
     installation: Installation, trials: Trials
 ) -> None:
-    """Two refreshes at once would both write the row of state, and one of them would fail.
-
-    Fails when the refresh doesn't take its lock.
-    """
+    """Fails when a refresh does not take its lock: two at once would write the row of state, and
+    one of them would fail."""
     seconds = trials.seconds(short=15, full=600)
-    # A refresh lasts so long that the next message comes while it is on.
+    # With this many records the next message comes while a refresh is running.
     installation.manage(
         "generate_usage", "--subscriptions", "10000", "--days", "2", "--records", "200000"
     )

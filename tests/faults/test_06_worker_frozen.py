@@ -1,4 +1,4 @@
-"""A worker frozen while it refreshes: others skip, the age shows, and all recovers."""
+"""A worker frozen in a refresh: others skip, the age is visible, and refreshes resume."""
 
 import json
 import subprocess
@@ -30,21 +30,22 @@ RED = {"ready": False, "database": True, "totals_populated": True, "totals_age":
 
 
 class Workers:
-    """Two workers, known to the server by their names."""
+    """Two workers; the application_name of their sessions is the name of the worker."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._processes = {name: self._start(name) for name in ("first", "second")}
 
     def freeze_refresher(self, session: Connection) -> Holder:
-        """Stop the worker that refreshes, in the middle of it."""
+        """Freeze the worker that refreshes, in the middle of the refresh."""
 
         def frozen() -> Holder | None:
             found = holder(session)
             if found is None or found.name not in self._processes:
                 return None
             send(SIGSTOP, family(self._processes[found.name].pid))
-            # What it had sent before may end the refresh: the server does it all the same.
+            # The server still executes statements that the worker sent before, which may end the
+            # refresh.
             if found == holder(session, after=0.5):
                 return found
             self.thaw(found.name)
@@ -54,7 +55,7 @@ class Workers:
         return caught
 
     def thaw(self, name: str) -> None:
-        """Let a worker go on."""
+        """Resume a worker."""
         send(SIGCONT, family(self._processes[name].pid))
 
     def replace(self, name: str) -> None:
@@ -70,15 +71,15 @@ class Workers:
 
 
 def ready(address: str) -> dict[str, bool]:
-    """What the web server says of itself: each check, and `ready`."""
+    """Return each check of /health/ready, and `ready`."""
     try:
         with urllib.request.urlopen(f"{address}/health/ready", timeout=10) as response:  # noqa: S310
-            answer = json.load(response)
+            body = json.load(response)
     except urllib.error.HTTPError as error:
-        answer = json.load(error)
+        body = json.load(error)
     except OSError:
         return {}
-    return {"ready": answer["ready"]} | {each["name"]: each["ok"] for each in answer["checks"]}
+    return {"ready": body["ready"]} | {each["name"]: each["ok"] for each in body["checks"]}
 
 
 def two_skipped(session: Connection, since: datetime) -> bool:
@@ -90,13 +91,13 @@ def two_skipped(session: Connection, since: datetime) -> bool:
     return int(number) >= 2
 
 
-def test_a_worker_frozen_in_a_refresh_keeps_readers_their_totals_and_shows_until_it_goes_on(
+def test_while_a_worker_is_frozen_in_a_refresh_reads_go_on_and_readiness_fails(
     installation: Installation, trials: Trials
 ) -> None:
-    """Fails when who doesn't get the lock of the refresh waits for it, and when the age of the
-    totals makes nothing red."""
+    """Fails when another refresh waits for the lock, or when readiness ignores the age of the
+    totals."""
     ledger = Ledger(Days(datetime.now(UTC).date(), to_seal=2))
-    # A refresh lasts so long that it can be stopped within.
+    # With this many records a refresh is long enough to freeze it.
     installation.manage(
         "generate_usage", "--subscriptions", "2000", "--days", "3", "--records", "30000"
     )

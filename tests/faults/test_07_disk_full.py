@@ -1,4 +1,4 @@
-"""A disk that is full: for the temporary tables of a refresh, and for the write-ahead log."""
+"""A full disk: of the temporary tables of a refresh, and of the write-ahead log."""
 
 import json
 import shutil
@@ -25,14 +25,14 @@ from tests.faults.trials import Trials
 
 FAILED = "SELECT error FROM usage_refreshrun WHERE status = 'failed' AND started_at > %s LIMIT 1"
 FULL = "No space left on device"
-# Into the log alone, and not more than the small disk holds.
+# This writes to the log alone, less than the small disk holds.
 LOG_MUCH = "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000000))"
 LOG_MEGABYTES = 256
 
 
 @contextmanager
 def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A file system of its own size over a directory; skips where nobody may mount one."""
+    """Mount a small file system over a directory; skip the test without the right to mount."""
     account = places.server_account()
     if account is None:
         pytest.skip("Only root may mount a small file system to fill.")
@@ -47,7 +47,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
 
 
 def resize(path: Path, size: str) -> None:
-    """Give the file system another size, once what is in it fits."""
+    """Change the size of the file system, once its content fits."""
 
     def is_resized() -> bool:
         return _mount("-o", f"remount,size={size}", str(path)).returncode == 0
@@ -62,7 +62,7 @@ def _mount(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def start(installation: Installation, session: Connection, ledger: Ledger) -> None:
-    """A worker and beat over so many totals that they fill a small disk."""
+    """Start a worker and beat, with enough totals to fill a small disk."""
     installation.manage(
         "generate_usage", "--subscriptions", "2000", "--days", "3", "--records", "30000"
     )
@@ -74,7 +74,7 @@ def start(installation: Installation, session: Connection, ledger: Ledger) -> No
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory for servers, removed at the end."""
+    """Yield a directory for servers; remove it at the end."""
     made = places.passing_place(places.server_account())
     yield made
     shutil.rmtree(made, ignore_errors=True)
@@ -83,8 +83,8 @@ def place() -> Iterator[Path]:
 def test_a_refresh_without_room_for_its_temporary_tables_says_so_and_the_next_one_goes_on(
     place: Path, trials: Trials
 ) -> None:
-    """Fails when a full disk is told as any other error, and when a refresh that failed leaves
-    something behind."""
+    """Fails when the error does not name the full disk, or when a failed refresh leaves something
+    behind."""
     ledger = Ledger(Days(datetime.now(UTC).date(), to_seal=2))
     with (
         small_disk(place / "temporary", "64m") as disk,
@@ -117,7 +117,7 @@ def test_a_refresh_without_room_for_its_temporary_tables_says_so_and_the_next_on
 def test_a_server_without_room_for_its_log_comes_back_whole_once_there_is_room(
     place: Path, trials: Trials
 ) -> None:
-    """Fails when a commit is answered before it is in the log."""
+    """Fails when the server acknowledges a commit before it is in the log."""
     ledger = Ledger(Days(datetime.now(UTC).date(), to_seal=2))
     with Installation(place, {"min_wal_size": "32MB"}) as installation, ExitStack() as stack:
         database = installation.database
@@ -157,7 +157,7 @@ def move_log(data: Path, kept: Path, stack: ExitStack) -> Path:
 
 
 def fill(path: Path) -> None:
-    """Leave no byte of a small disk to others."""
+    """Fill a small disk completely."""
     with path.open("wb", buffering=0) as filler, suppress(OSError):
         for _ in range(16 * LOG_MEGABYTES):
             filler.write(bytes(65_536))
@@ -171,7 +171,7 @@ def write_until_refused(database: PostgreSQL) -> None:
 
 
 def has_ended(database: PostgreSQL) -> bool:
-    """Whether the server ended, or came back by itself: one of them happens."""
+    """Return True if the server ended, False if it recovered by itself; wait for either."""
 
     def outcome() -> str:
         if not database.alive():

@@ -27,14 +27,14 @@ KILLED, BESIDE_ANOTHER, TWO_AT_ONCE = range(3)
 def forked_imports(
     only_default_partitions: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Imports go to the test database; what they reject would stand in tmp_path."""
+    """Let imports use the test database, and write files of rejected lines to tmp_path."""
     monkeypatch.setenv("DATABASE_URL", database_url())
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
 
 
 def write_usage(path: Path, number: int) -> Rows:
-    """A file whose records no other one has, and the daily totals they add up to."""
+    """Write a file with records that no other file has; return their daily totals."""
     chance = random.Random(number)
     first = datetime(2026, 11, 1, tzinfo=UTC)
     totals: dict[tuple[str, date, str], list[Any]] = {}
@@ -56,7 +56,7 @@ def published() -> Rows:
 
 
 def importers() -> int:
-    """Sessions at work for an import; the server may go on with what it got from a killed one."""
+    """Return the number of sessions of imports; the server may still execute a killed one's."""
     ((count,),) = run_sql(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -72,11 +72,11 @@ def ended(process: BaseProcess) -> int:
 
 @pytest.mark.usefixtures("forked_imports")
 def test_killed_and_repeated_imports_give_exact_totals(trials: Trials, tmp_path: Path) -> None:
-    """A third of the imports is killed and repeated, a third is killed while another process
-    imports the same file, and a third are two processes that both go on to the end.
+    """A third of the imports is killed and repeated. A third is killed while another process
+    imports the same file. In the last third two processes import the same file to the end.
 
-    Every import commits 15 times. Fails when a line is another record the second time, or a batch
-    that was cut off leaves a part of it.
+    Every import commits 15 times. Fails when a repeated line becomes another record, or when an
+    interrupted batch leaves some of its records.
     """
     chance = random.Random(trials.full)
     path = tmp_path / "usage.csv"
@@ -110,7 +110,7 @@ def test_killed_and_repeated_imports_give_exact_totals(trials: Trials, tmp_path:
 
 
 def count_kill(process: BaseProcess, trials: Trials) -> None:
-    """Note where the kill met the import, which tells whether it was tried at all moments."""
+    """Count the moment of the kill, which shows whether the trials cover all moments."""
     killed = ended(process) != 0
     written = stored_count()
     assert written % BATCH_LINES == 0

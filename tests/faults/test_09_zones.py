@@ -1,4 +1,4 @@
-"""Every zone where its clocks change: no day is lost or doubled."""
+"""Every time zone at its clock changes: no day is lost or doubled."""
 
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -22,17 +22,16 @@ from tests.zones import cut_days_in
 Manage = Callable[..., str]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# PostgreSQL takes these names for abbreviations, which know no summer time: migrate refuses them.
+# PostgreSQL reads these names as abbreviations without summer time, so migrate refuses them.
 ABBREVIATIONS = {"CET", "EET", "MET", "WET"}
 
-# Of each moment its day, whether a search by the bounds of that day finds it, and what the server
-# believes the clock to be ahead of UTC.
+# For each moment: its day, whether the bounds of that day include it, and the server's offset.
 DAYS_OF = """
     SELECT
         usage_day(moment),
         moment >= usage_day_start(usage_day(moment)) AND moment < usage_day_end(usage_day(moment)),
         moment AT TIME ZONE %(zone)s - moment AT TIME ZONE 'UTC'
-    FROM unnest(%(ticks)s::bigint[]) WITH ORDINALITY AS given (tick, place)
+    FROM unnest(%(ticks)s::bigint[]) WITH ORDINALITY AS input (tick, place)
     CROSS JOIN LATERAL (
         SELECT timestamptz 'epoch' + tick * interval '1 microsecond' AS moment
     ) AS moments
@@ -43,7 +42,7 @@ BOUNDS_OF = """
         usage_day_start(day),
         usage_day_end(day),
         usage_day_start(day + 1)
-    FROM unnest(%s::date[]) WITH ORDINALITY AS given (day, place)
+    FROM unnest(%s::date[]) WITH ORDINALITY AS input (day, place)
     ORDER BY place
 """
 TOTALS = """
@@ -60,27 +59,27 @@ LEAVES = """
 
 
 def known_zones() -> tuple[list[str], list[str]]:
-    """The zones that a deployment may choose, and those that migrate refuses."""
+    """Return the zones that a deployment may choose, and those that migrate refuses."""
     by_server = {name for (name,) in run_sql("SELECT name FROM pg_timezone_names")}
     by_python = zoneinfo.available_timezones()
     return sorted((by_python & by_server) - ABBREVIATIONS), sorted(by_python - by_server)
 
 
 def faults_of(clock: Clock, days: list[date], trials: Trials) -> Iterator[str]:
-    """What is wrong with the moments and the bounds of these days, as far as the server's zone data
-    and ours tell the same of them."""
+    """Yield the faults of the moments and bounds of these days, except days on which the zone data
+    of the server and of Python differ."""
     moments = sorted({moment for day in days for moment in clock.moments(day)})
     ticks = [(moment - EPOCH) // TICK for moment in moments]
-    told_differently = set()
-    answers = run_sql(DAYS_OF, {"zone": clock.name, "ticks": ticks})
-    for moment, (day, is_found, offset) in zip(moments, answers, strict=True):
+    differing = set()
+    rows = run_sql(DAYS_OF, {"zone": clock.name, "ticks": ticks})
+    for moment, (day, is_found, offset) in zip(moments, rows, strict=True):
         if offset != clock.offset(moment):
-            told_differently |= {clock.day(moment) + shift * DAY for shift in (-1, 0, 1)}
+            differing |= {clock.day(moment) + shift * DAY for shift in (-1, 0, 1)}
         elif day != clock.day(moment):
             yield f"{clock.name}: {moment} is of {day}, not of {clock.day(moment)}"
         elif not is_found:
             yield f"{clock.name}: {moment} lies outside the bounds of {day}"
-    alike = [day for day in days if day not in told_differently]
+    alike = [day for day in days if day not in differing]
     for day, bounds in zip(alike, run_sql(BOUNDS_OF, [alike]), strict=True):
         yield from wrong_bounds(clock, day, *bounds)
     trials.count("days", len(alike))
@@ -94,11 +93,11 @@ def wrong_bounds(
     spans = clock.spans(day)
     if spans and start != spans[0][0]:
         yield f"{clock.name}: {day} begins at {start}, not at {spans[0][0]}"
-    # Bounds may be too wide, since usage_day() decides, but only by what clocks went back.
+    # Bounds may be too wide, since usage_day() decides, but at most by a clock change.
     if spans and not spans[-1][1] <= end <= spans[-1][1] + timedelta(hours=3):
         yield f"{clock.name}: {day} ends at {end}, not at {spans[-1][1]}"
     if not spans and start < end:
-        yield f"{clock.name}: {day}, which no clock showed, has hours"
+        yield f"{clock.name}: {day}, which the zone skipped, has hours"
     if start > next_start:
         yield f"{clock.name}: the partitions of {day} and of the next day overlap"
 
@@ -107,10 +106,9 @@ def wrong_bounds(
 def test_no_day_of_any_zone_is_lost_or_doubled(trials: Trials) -> None:
     """usage_day() and the bounds of days agree with Python's zoneinfo to the microsecond.
 
-    Both read the zone data that their machine has, and releases differ. Where that makes a day
-    another one, PostgreSQL itself names another offset at its moments: such days are counted apart
-    and must be few. Fails when a day begins at day::timestamp AT TIME ZONE zone, the second of two
-    midnights, or ends a day after it began.
+    PostgreSQL and Python may have different releases of the zone data. A day on which their offsets
+    differ is counted apart; such days must be few. Fails when a day begins at
+    day::timestamp AT TIME ZONE zone, the second of two midnights, or ends 24 hours after its start.
     """
     zones, unknown = known_zones()
     assert len(zones) > 400, unknown
@@ -125,8 +123,8 @@ def test_no_day_of_any_zone_is_lost_or_doubled(trials: Trials) -> None:
     assert trials.counts["days of other zone data"] < trials.counts["days"] / 50
 
 
-# A year in each: midnight comes twice or never, a day begins twice, clocks change by half an hour
-# or three, for Ramadan, a day is left out, and one zone whose clocks never change.
+# A zone and a year for each case: midnight comes twice or never, a day begins twice, clocks change
+# by half an hour, by three hours, or for Ramadan, the zone skips a day, or its clocks never change.
 REBUILT = [
     ("America/St_Johns", 2010),
     ("Pacific/Apia", 2011),
@@ -142,7 +140,7 @@ REBUILT = [
 
 
 def write_usage(path: Path, clock: Clock) -> tuple[int, Rows]:
-    """Records at the moments of the days tried; how many, and by type what they add up to."""
+    """Write records at the moments of the days to try; return their number and their totals."""
     totals: dict[tuple[date, str], list[Any]] = {}
     moments = sorted({moment for day in clock.days_to_try() for moment in clock.moments(day)})
     lines = []
@@ -159,9 +157,9 @@ def write_usage(path: Path, clock: Clock) -> tuple[int, Rows]:
 def test_totals_of_whole_years_of_a_zone_are_sealed_and_rebuilt(
     trials: Trials, tmp_path: Path
 ) -> None:
-    """By the commands of an operator, in a database whose days are cut in the zone.
+    """An operator's commands seal and rebuild the days, in a database that cuts days in the zone.
 
-    Fails when the bounds of a day leave out what comes before its second midnight.
+    Fails when the bounds of a day leave out records before its second midnight.
     """
     for number in trials.of("zones rebuilt", short=1, full=len(REBUILT)):
         name, year = REBUILT[number]
@@ -183,7 +181,7 @@ def test_totals_of_whole_years_of_a_zone_are_sealed_and_rebuilt(
 
                 wait_until(seal_ends, seconds=60, what="the seal")
                 assert ask(session, TOTALS) == expected
-                # Triggers don't see what is written to a partition.
+                # Triggers don't see writes to a partition itself.
                 for (leaf,) in ask(session, LEAVES):
                     ask(session, f"UPDATE {leaf} SET price = price + 1")
                 assert ask(session, TOTALS) == expected
@@ -199,7 +197,7 @@ def test_totals_of_whole_years_of_a_zone_are_sealed_and_rebuilt(
 
 
 def manage_in_zone(database: str, zone: str, *arguments: str) -> str:
-    """What a command prints in a database whose days are cut in the zone."""
+    """Run a command on a database that cuts days in the zone; return its output."""
     done = run(
         "manage.py",
         *arguments,

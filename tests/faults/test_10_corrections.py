@@ -1,4 +1,4 @@
-"""A million records late, updated, deleted and moved, with refreshes between."""
+"""A million late, updated, deleted and moved records, with refreshes between."""
 
 import random
 from collections import Counter
@@ -21,7 +21,7 @@ SUBSCRIPTIONS = 300
 FIRST_DAY, TODAY = date(2026, 11, 1), date(2026, 11, 30)
 DAYS = (TODAY - FIRST_DAY).days + 1
 
-# Of any time on these days; the last two are open.
+# Records at any time on these days; the last two days are open.
 INSERT = """
     INSERT INTO {table} (subscription_id, usage_date, price, {quantity})
     SELECT
@@ -57,14 +57,14 @@ KINDS = {
 def month(
     only_default_partitions: None, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A month of partitions, of which 28 days can be sealed; nothing in them."""
+    """Make empty partitions of a month, of which 28 days can be sealed."""
     settings.USAGE_OPEN_DAYS = 2
     monkeypatch.setattr(clock, "today", lambda: TODAY)
     make_partitions(FIRST_DAY + timedelta(number) for number in range(DAYS))
 
 
 def write(session: Connection, chance: random.Random, most: int) -> Counter[str]:
-    """A transaction of some random writes; how many records each kind of it touched."""
+    """Run some random writes; return the number of records that each kind touched."""
     touched: Counter[str] = Counter()
     with session.cursor() as cursor:
         for _ in range(chance.randint(1, 4)):
@@ -90,11 +90,11 @@ def write(session: Connection, chance: random.Random, most: int) -> Counter[str]
 
 
 @pytest.mark.usefixtures("month")
-def test_totals_are_exact_after_one_refresh_whatever_was_corrected(trials: Trials) -> None:
-    """The totals are compared after every refresh and not only after the last.
+def test_totals_are_exact_after_one_refresh_after_any_correction(trials: Trials) -> None:
+    """The totals are compared after every refresh.
 
-    Fails when an UPDATE logs only the new keys or only the old ones, and when totals of months
-    keep what left a key.
+    Fails when an UPDATE logs only the new keys or only the old ones, or when totals of months
+    keep records that have left a key.
     """
     seed = 10
     chance = random.Random(seed)

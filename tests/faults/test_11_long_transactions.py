@@ -1,4 +1,4 @@
-"""A reader, a writer and a forgotten prepared transaction, open for an hour of a fast clock."""
+"""A reader, a writer and a forgotten prepared transaction, open for an hour on a fast clock."""
 
 import random
 import time
@@ -30,7 +30,7 @@ INSERT = """
 
 
 class FastClock:
-    """It is half past eleven when it is set; then an hour passes in so many seconds."""
+    """A clock that starts at half past eleven at night; an hour takes `seconds` seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds_of_an_hour = seconds
@@ -48,7 +48,7 @@ class FastClock:
         return self.now().date()
 
     def minutes(self) -> Iterator[datetime]:
-        """About every minute of the hour; a slow machine sees fewer, but always the last."""
+        """Yield about every minute of the hour; fewer on a slow machine, but always the last."""
         end = self.first + 2 * HALF_AN_HOUR
         while (now := self.now()) < end:
             yield now
@@ -60,7 +60,7 @@ class FastClock:
 def fast_clock(
     state: None, trials: Trials, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> FastClock:
-    """What says today to the services; the day before yesterday is the first to be sealed."""
+    """Set the clock of the services. The first day to seal is the day before yesterday."""
     if run_sql("SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("the server allows no prepared transactions")
     settings.USAGE_OPEN_DAYS = 2
@@ -70,14 +70,14 @@ def fast_clock(
 
 
 def fences() -> list[str]:
-    """Whom usage_status says that a fence waits for."""
-    said = StringIO()
-    call_command("usage_status", stdout=said)
-    return [line for line in said.getvalue().splitlines() if line.startswith("fence")]
+    """Return the lines of usage_status about transactions that a fence waits for."""
+    output = StringIO()
+    call_command("usage_status", stdout=output)
+    return [line for line in output.getvalue().splitlines() if line.startswith("fence")]
 
 
 def are_named(*processes: Connection | str) -> list[bool]:
-    """Which of these sessions and prepared transactions usage_status names."""
+    """Return, for each of these sessions and prepared transactions, if usage_status names it."""
     lines = fences()
     wanted = [
         f"prepared transaction '{process}'"
@@ -89,7 +89,7 @@ def are_named(*processes: Connection | str) -> list[bool]:
 
 
 class Reader:
-    """Looks at one snapshot for the whole hour."""
+    """A reader that keeps one snapshot for the whole hour."""
 
     def __init__(self, session: Connection) -> None:
         self.session = session
@@ -105,7 +105,7 @@ class Reader:
 
 @contextmanager
 def forgotten(day: date) -> Iterator[None]:
-    """A prepared transaction that wrote to the day, rolled back unless it was ended."""
+    """Prepare a transaction that wrote to the day; roll it back at the end if it still exists."""
     with second_session(autocommit=True) as session:
         ask(session, "BEGIN")
         ask(session, INSERT, [3, day])
@@ -122,7 +122,7 @@ def sealed_before() -> date | None:
 
 
 def pass_an_hour(fast: FastClock, reader: Reader, writer: Connection, young: Connection) -> int:
-    """Refresh every minute, over midnight; how many refreshes saw the day wait."""
+    """Refresh every minute, past midnight; return how many refreshes left the day announced."""
     day = fast.today() - DAY
     refreshes = 0
     for minute in fast.minutes():
@@ -136,7 +136,7 @@ def pass_an_hour(fast: FastClock, reader: Reader, writer: Connection, young: Con
             continue
         refreshes += 1
         if refreshes == 1:
-            # It began after the fence, so its trigger logs what it writes.
+            # This writer begins after the fence, so triggers log its writes.
             ask(young, "BEGIN")
             ask(young, INSERT, [4, day])
         assert are_named(writer, FORGOTTEN) == [True, True]
@@ -144,14 +144,15 @@ def pass_an_hour(fast: FastClock, reader: Reader, writer: Connection, young: Con
     return refreshes
 
 
-def test_a_seal_waits_only_for_what_could_still_write(
+def test_a_seal_waits_only_for_transactions_that_could_still_write(
     fast_clock: FastClock, trials: Trials
 ) -> None:
-    """While it waits, refreshes are exact. The writer and the prepared transaction end in either
-    order and either way; the day is sealed although the reader and a later writer stay open.
+    """While a seal waits, refreshes are exact. The writer and the prepared transaction end in
+    either order, by commit or rollback. Then the day is sealed, although the reader and a later
+    writer stay open.
 
-    Fails when a seal doesn't wait for its fence, when it waits for every open transaction, and
-    when usage_status looks for blockers among sessions alone.
+    Fails when a seal does not wait for its fence, when it waits for every open transaction, or
+    when usage_status names only sessions and no prepared transactions.
     """
     chance = random.Random(11)
     for number in trials.of("hours", short=1, full=10):

@@ -1,4 +1,4 @@
-"""Requests that the description makes up, and bytes that nobody would send, at every endpoint."""
+"""Requests generated from the OpenAPI description, and requests of random bytes, to every path."""
 
 import json
 import random
@@ -18,7 +18,7 @@ from schemathesis import Case, GenerationMode
 
 from tests.connections import wait_until
 from tests.faults.installation import Installation, installed
-from tests.faults.raw_http import Answer, ask, written
+from tests.faults.raw_http import Response, ask, written
 from tests.faults.trials import Trials
 from tests.usage.api.test_any_input import NAMES
 from tests.usage.api.test_conformance import described
@@ -51,8 +51,8 @@ WORDS = [
 ]
 
 
-# Not now, and what the web server doesn't know: a transfer coding, a version of HTTP.
-SAID_OF_THE_REQUEST = {501, 503, 505}
+# 501: unknown transfer coding. 503: busy. 505: unknown version of HTTP.
+ALLOWED_ERRORS = {501, 503, 505}
 
 
 ONE_ROUND = hypothesis_settings(
@@ -61,7 +61,7 @@ ONE_ROUND = hypothesis_settings(
 
 
 class Web:
-    """A running web process, and a key that may ask everything."""
+    """A running web server, and the key of a token with all scopes."""
 
     def __init__(self, installation: Installation) -> None:
         self.log = installation.place / "web.log"
@@ -79,14 +79,14 @@ class Web:
         ]
         wait_until(lambda: self.get("/health/live").status == 200, seconds=60, what="the web")
 
-    def get(self, target: str) -> Answer:
+    def get(self, target: str) -> Response:
         try:
             return ask(self.url, written("GET", target, self.head))
         except ConnectionRefusedError:
-            return Answer(0)
+            return Response(0)
 
     def failures(self) -> list[str]:
-        """What it logged of its own faults. Another host, or a 503, is none."""
+        """Return the errors that it logged, except a refused host and a 503."""
         lines = self.log.read_text(errors="replace").splitlines()
         return [
             line
@@ -103,33 +103,36 @@ def web() -> Iterator[Web]:
         yield Web(installation)
 
 
-def test_what_the_description_makes_up(web: Web, trials: Trials) -> None:
-    """Fails when an answer is not as described, a fault of the server among them."""
+def test_requests_from_the_description(web: Web, trials: Trials) -> None:
+    """Fails when a response is not in the description, for example a 500."""
     keys = {"Authorization": f"Token {web.key}"}
 
-    def ask_and_compare(case: Case) -> None:
+    def send_and_compare(case: Case) -> None:
         case.call_and_validate(base_url=web.url, headers=keys)
         trials.count("requests from the description")
 
     operations: list[Any] = [found.ok() for found in described().get_all_operations()]  # type: ignore[union-attr]
     for number in trials.of("rounds", short=1, full=60, minutes=5):
         for operation, mode in product(operations, GenerationMode):
-            # Where there is no parameter, nothing can be wrong with one.
+            # An operation without parameters has no invalid requests.
             with suppress(Unsatisfiable):
                 seed(number)(
-                    ONE_ROUND(given(operation.as_strategy(generation_mode=mode))(ask_and_compare))
+                    ONE_ROUND(given(operation.as_strategy(generation_mode=mode))(send_and_compare))
                 )()
     assert web.failures() == []
 
 
 def noise(chance: random.Random, most: int = 40) -> str:
-    """Bytes, one a character, that end neither a header nor a request line."""
+    """Return random bytes as characters, without line ends, which would end a header."""
     found = chance.randbytes(chance.randrange(most)).decode("latin-1")
     return found.replace("\r", "").replace("\n", "")
 
 
-def questions(web: Web, chance: random.Random) -> Iterator[tuple[str, str, bytes]]:
-    """Methods, paths and requests, for ever: likely ones, then some bytes of them changed."""
+def random_requests(web: Web, chance: random.Random) -> Iterator[tuple[str, str, bytes]]:
+    """Yield method, path and bytes of requests without end, some of them with changed bytes.
+
+    The path is empty if the response can't be compared with the description.
+    """
     while True:
         method = chance.choice(["GET"] * 8 + [name.upper() for name in METHODS])
         path = chance.choice(sorted(ALL))
@@ -155,11 +158,11 @@ def questions(web: Web, chance: random.Random) -> Iterator[tuple[str, str, bytes
 
 
 def checks() -> dict[tuple[str, str, str], Callable[[Any], None]]:
-    """What the body of each described answer must be, by path, method and status."""
+    """Return a validator of the body of each described response, by path, method and status."""
     found = {}
     for (path, method), operation in OPERATIONS.items():
-        for status, answer in operation["responses"].items():
-            content = resolved(answer).get("content", {}).get("application/json")
+        for status, response in operation["responses"].items():
+            content = resolved(response).get("content", {}).get("application/json")
             if content is not None:
                 schema = {**content["schema"], "components": SCHEMA["components"]}
                 check = jsonschema.Draft202012Validator(schema).validate
@@ -170,24 +173,24 @@ def checks() -> dict[tuple[str, str, str], Callable[[Any], None]]:
 CHECKS = checks()
 
 
-def test_bytes_that_nobody_would_send(web: Web, trials: Trials) -> None:
-    """Fails when the server answers 500, breaks, or answers what the description doesn't have."""
+def test_requests_of_random_bytes(web: Web, trials: Trials) -> None:
+    """Fails when the server responds 500, breaks, or sends a response that is not described."""
 
-    def try_one(asked: tuple[str, str, bytes]) -> None:
-        method, path, request = asked
-        answer = ask(web.url, request)
-        assert answer.status < 500 or answer.status in SAID_OF_THE_REQUEST, (request, answer)
-        check = CHECKS.get((path, method, str(answer.status)))
-        if check is not None and answer.content_type.startswith("application/json"):
-            check(json.loads(answer.body))
+    def try_one(parts: tuple[str, str, bytes]) -> None:
+        method, path, request = parts
+        response = ask(web.url, request)
+        assert response.status < 500 or response.status in ALLOWED_ERRORS, (request, response)
+        check = CHECKS.get((path, method, str(response.status)))
+        if check is not None and response.content_type.startswith("application/json"):
+            check(json.loads(response.body))
             trials.count("of them answered as described")
         trials.count("requests of any bytes")
 
     chance = random.Random(12)
-    asked = questions(web, chance)
+    requests = random_requests(web, chance)
     with ThreadPoolExecutor(4) as threads:
         for _ in trials.of("batches of 500", short=1, full=200, minutes=12):
-            some = list(islice(asked, 500 if trials.full else 150))
+            some = list(islice(requests, 500 if trials.full else 150))
             for _ in threads.map(try_one, some):
                 pass
     assert web.get("/health/live").status == 200

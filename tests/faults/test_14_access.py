@@ -1,4 +1,4 @@
-"""Every token and every person at every endpoint, every role at every relation: nothing leaks."""
+"""Every token and every person on every endpoint, every role on every relation: nothing leaks."""
 
 import json
 import re
@@ -16,15 +16,15 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import data_record, make_key, make_subscription, refresh_totals, voice_record
 from tests.faults.access import (
     Caller,
-    Question,
-    questions,
+    Request,
+    requests,
     scope_sets,
     with_session,
     with_token,
 )
 from tests.faults.trials import Trials
 from tests.logins import django_as, login_in
-from tests.usage.api.asking import cursor_of
+from tests.usage.api.api_requests import cursor_of
 from tests.usage.api.test_permissions import ALL
 from tests.usage.test_roles import (
     CALLABLE,
@@ -39,11 +39,11 @@ from tests.usage.test_roles import (
 )
 from usage.models import AccessToken, RefreshRun, Scope, Subscription
 
-# In the short form nobody asks one question in so many.
+# In the short form a caller without rights sends one request in so many.
 FEW = 12
 ANNAS = frozenset({1, 3})
-# Differs in each answer.
-PASSING = re.compile(
+# Parts that differ in each response.
+VARYING = re.compile(
     rb'(?<="as_of":)"[^"]*"|(?<=name="csrfmiddlewaretoken" value=)"[^"]*"|\d+ seconds old'
     rb"|\d\d:\d\d:\d\d UTC"
 )
@@ -51,8 +51,10 @@ PASSING = re.compile(
 
 @pytest.fixture
 def world(state: None) -> dict[str, User]:
-    """Subscriptions 1 and 3 are anna's, 2 is bob's, 4 nobody's, each with usage of both types;
-    carl owns none."""
+    """Store usage of both types of subscriptions 1 and 3 (anna's), 2 (bob's) and 4 (nobody's).
+
+    carl owns none. Return the users by name.
+    """
     users = {name: User.objects.create_user(name) for name in ("anna", "bob", "carl", "gone")}
     users["staff"] = User.objects.create_user("staff", is_staff=True)
     users["superuser"] = User.objects.create_superuser("superuser")
@@ -67,7 +69,7 @@ def world(state: None) -> dict[str, User]:
 
 
 def alter_what_is_not_annas() -> None:
-    """Another world, which looks the same to whoever may see anna's subscriptions alone."""
+    """Change usage and subscriptions that a caller with anna's subscriptions must not see."""
     Subscription.objects.filter(pk=4).update(external_id="line four")
     bobs = Subscription.objects.get(pk=2)
     Subscription.objects.filter(pk=2).update(external_id="line two")
@@ -78,7 +80,7 @@ def alter_what_is_not_annas() -> None:
 
 
 def callers(users: dict[str, User], *, with_tokens: list[str]) -> Iterator[Caller]:
-    """Everybody who could ask; the first two see everything. These users have every token."""
+    """Yield every caller; the first two see everything. `with_tokens` users get every token."""
     reader = make_key(users["carl"], Scope.READ)
     yield with_token("reader", f"Token {reader}", ("usage:read",), frozenset())
     for name in ("superuser", "staff"):
@@ -88,14 +90,14 @@ def callers(users: dict[str, User], *, with_tokens: list[str]) -> Iterator[Calle
     for name in with_tokens:
         owns = ANNAS if name == "anna" else frozenset[int]()
         for scopes in scope_sets():
-            told = f"{name} {' '.join(scopes)}"
-            yield with_token(told, f"Token {make_key(users[name], *scopes)}", scopes, owns)
+            label = f"{name} {' '.join(scopes)}"
+            yield with_token(label, f"Token {make_key(users[name], *scopes)}", scopes, owns)
             for ended in ("expires_at", "revoked_at"):
                 key = make_key(users[name], *scopes)
                 AccessToken.objects.filter(pk=AccessToken.objects.latest("pk").pk).update(
                     **{ended: Now()}
                 )
-                yield with_token(f"{told} {ended}", f"Token {key}", ("none",), frozenset())
+                yield with_token(f"{label} {ended}", f"Token {key}", ("none",), frozenset())
     for scopes in scope_sets():
         key = make_key(users["gone"], *scopes)
         yield with_token(f"gone {' '.join(scopes)}", f"Token {key}", ("none",), frozenset())
@@ -114,7 +116,7 @@ def callers(users: dict[str, User], *, with_tokens: list[str]) -> Iterator[Calle
         f"{reader}",
     ):
         yield with_token(key[:12] or "nobody", key, ("none",), frozenset())
-    # What a token says goes before the session that comes with it.
+    # If a request has a token and a session, the API uses the token.
     own = make_key(users["anna"], Scope.READ_OWN)
     for name, key, columns in (
         ("staff with anna's token", own, ("usage:read:own",)),
@@ -126,8 +128,8 @@ def callers(users: dict[str, User], *, with_tokens: list[str]) -> Iterator[Calle
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back, but for what differs each time; of a page what is below its head."""
+class Response:
+    """A response without the parts that differ each time; of a page, the part below its header."""
 
     status: int
     outcome: str
@@ -135,16 +137,16 @@ class Answer:
     tag: str | None
 
 
-def asked(caller: Caller, question: Question) -> Answer:
-    send = getattr(caller.client, question.method)
-    response = send(question.path, headers=question.headers)
-    text = PASSING.sub(b"0", response.getvalue())
+def send(caller: Caller, request: Request) -> Response:
+    method = getattr(caller.client, request.method)
+    response = method(request.path, headers=request.headers)
+    text = VARYING.sub(b"0", response.getvalue())
     outcome = "answered"
     if response.status_code == 401 or "/login/?next=" in response.get("Location", ""):
         outcome = "none"
     elif response.status_code == 403:
         outcome = "no"
-    return Answer(
+    return Response(
         response.status_code,
         outcome,
         text.partition(b'<main id="main"')[2] or text,
@@ -152,97 +154,99 @@ def asked(caller: Caller, question: Question) -> Answer:
     )
 
 
-def own_part(question: Question, everything: Any, owns: frozenset[int]) -> Any:
-    """What is left of an answer about everybody, of one page, for who owns these."""
-    if "usage/records" in question.path:
-        named = question.path.partition("subscription_id=")[2].partition("&")[0]
+def own_part(request: Request, everything: Any, owns: frozenset[int]) -> Any:
+    """Return the rows of a response about everybody that the owner of these may see."""
+    if "usage/records" in request.path:
+        named = request.path.partition("subscription_id=")[2].partition("&")[0]
         return everything if named.isdigit() and int(named) in owns else everything[:0]
-    if "format=csv" in question.path:
+    if "format=csv" in request.path:
         return [line for line in everything if int(line.partition(b",")[0]) in owns]
     return [row for row in everything if row["subscription_id"] in owns]
 
 
-def rows_in(question: Question, answer: Answer) -> Any:
-    """The rows of an answer of the API: of JSON or of a CSV, whose header isn't one."""
-    if "format=csv" in question.path:
-        return answer.body.splitlines()[1:]
-    return json.loads(answer.body)["results"]
+def rows_in(request: Request, response: Response) -> Any:
+    """Return the rows of a response of the API, from JSON or from a CSV without its header."""
+    if "format=csv" in request.path:
+        return response.body.splitlines()[1:]
+    return json.loads(response.body)["results"]
 
 
-def see(caller: Caller, question: Question, got: Answer, everything: Answer) -> None:
-    """Fail unless the answer is what the table says; `everything` is what the reader of all got."""
-    expected, told = caller.expected(question), (caller.name, question, got)
-    assert got.outcome == (expected if expected in {"none", "no"} else "answered"), told
+def assert_expected(
+    caller: Caller, request: Request, response: Response, everything: Response
+) -> None:
+    """Compare a response with the table; `everything` is the response to a reader of all usage."""
+    expected, details = caller.expected(request), (caller.name, request, response)
+    assert response.outcome == (expected if expected in {"none", "no"} else "answered"), details
     if expected == "all":
-        assert (got.status, got.body) == (everything.status, everything.body), told
-    if expected != "own" or question.row != "usage":
+        assert (response.status, response.body) == (everything.status, everything.body), details
+    if expected != "own" or request.row != "usage":
         return
-    assert got.tag is None, told
-    if "cursor=" in question.path:
-        assert got.status == 400, told
+    assert response.tag is None, details
+    if "cursor=" in request.path:
+        assert response.status == 400, details
         return
-    assert got.status == (200 if everything.status == 304 else everything.status), told
-    is_one_page = "page_size=1" in question.path and "format=csv" not in question.path
-    if got.status == 200 == everything.status and question.method == "get" and not is_one_page:
-        mine = own_part(question, rows_in(question, everything), caller.owns)
-        assert rows_in(question, got) == mine, told
+    assert response.status == (200 if everything.status == 304 else everything.status), details
+    is_one_page = "page_size=1" in request.path and "format=csv" not in request.path
+    if response.status == 200 == everything.status and request.method == "get" and not is_one_page:
+        own = own_part(request, rows_in(request, everything), caller.owns)
+        assert rows_in(request, response) == own, details
 
 
 def cursor_after(caller: Caller, path: str) -> str:
-    """The place in a list after the first row that the caller sees."""
+    """Return the cursor after the first page that the caller sees."""
     return cursor_of(caller.client.get(path).json())
 
 
-def test_everybody_is_answered_what_the_table_says_and_nothing_of_others(
+def test_responses_follow_the_table_and_have_nothing_of_others(
     world: dict[str, User], trials: Trials
 ) -> None:
-    """Who may see one user's subscriptions gets the same bytes whatever the others use.
+    """A caller with one user's subscriptions gets the same bytes after others' usage changed.
 
-    Fails when an endpoint takes another scope, when one question isn't narrowed to the owner, when
-    an owner is answered with a tag, or when a page looks a foreign subscription up.
+    Fails when an endpoint accepts another scope, when a query is not filtered by the owner, when
+    an owner's response has an ETag, or when a page looks up a subscription of somebody else.
     """
     run = RefreshRun.objects.latest("pk").pk
     users = ["anna", "carl", "staff"] if trials.full else ["anna"]
     everybody = list(callers(world, with_tokens=users))
     reader, superuser = everybody[:2]
-    every_question = list(questions(run, cursor_of=lambda path: cursor_after(reader, path)))
-    plain = [question for question in every_question if question.is_plain]
+    every_request = list(requests(run, cursor_of=lambda path: cursor_after(reader, path)))
+    plain = [request for request in every_request if request.is_plain]
     chosen = []
     for number, caller in enumerate(everybody):
-        asks = plain if caller.is_nobody or not trials.full else every_question
+        possible = plain if caller.is_nobody or not trials.full else every_request
         step = FEW if caller.is_nobody and not trials.full else 1
-        chosen += [(caller, question) for question in asks[number % step :: step]]
-    seen: dict[tuple[Caller, Question], Answer] = {}
-    references: dict[Question, Answer] = {}
+        chosen += [(caller, request) for request in possible[number % step :: step]]
+    seen: dict[tuple[Caller, Request], Response] = {}
+    references: dict[Request, Response] = {}
     differing = 0
     with login_in("usage_web") as login:
         with django_as(login):
-            for caller, question in chosen:
-                who = reader if question.row == "usage" else superuser
-                if question not in references:
-                    references[question] = asked(who, question)
-                got = asked(caller, question)
-                see(caller, question, got, references[question])
+            for caller, request in chosen:
+                who = reader if request.row == "usage" else superuser
+                if request not in references:
+                    references[request] = send(who, request)
+                response = send(caller, request)
+                assert_expected(caller, request, response, references[request])
                 trials.count("pairs of caller and question")
-                if caller.expected(question) == "own":
-                    seen[caller, question] = got
+                if caller.expected(request) == "own":
+                    seen[caller, request] = response
         alter_what_is_not_annas()
         with django_as(login):
-            changed = {question for question in references if question.row in {"usage", "page"}}
-            for question in list(changed):
-                who = reader if question.row == "usage" else superuser
-                if asked(who, question).body == references[question].body:
-                    changed.remove(question)
-            for (caller, question), before in seen.items():
-                assert asked(caller, question) == before, (caller.name, question)
+            changed = {request for request in references if request.row in {"usage", "page"}}
+            for request in list(changed):
+                who = reader if request.row == "usage" else superuser
+                if send(who, request).body == references[request].body:
+                    changed.remove(request)
+            for (caller, request), before in seen.items():
+                assert send(caller, request) == before, (caller.name, request)
                 trials.count("asked again after others' usage changed")
-                differing += question in changed
+                differing += request in changed
     assert differing > len(seen) / 10
     trials.count("of which answers about everybody changed", differing)
 
 
 def group(path: str) -> str | None:
-    """The row of the table that a path of the project belongs to, or how else it is open."""
+    """Return the row of the table for a path, or another reason why it is open; None if unknown."""
     for pattern, row in (
         (r"/api/v1/(usage/[\w-]+|subscriptions)(/|\.csv)", "usage"),
         (r"/api/v1/refreshes/(1/)?", "refreshes"),
@@ -260,7 +264,7 @@ def group(path: str) -> str | None:
 
 
 def test_every_path_is_in_the_table() -> None:
-    """Fails when an endpoint is added of which nobody has decided who is answered."""
+    """Fails when a new endpoint has no row in the table."""
     assert [path for path in ALL if group(path) is None] == []
 
 
@@ -291,10 +295,10 @@ SELECT
 """
 
 
-def test_every_role_may_do_what_the_table_says(state: None, trials: Trials) -> None:
-    """Each role, several at once and none, by every relation, sequence, function and privilege.
+def test_every_role_has_the_privileges_of_the_table(state: None, trials: Trials) -> None:
+    """No role, each role and each combination, on every relation, sequence and function.
 
-    Fails when a grant is added or lost, or when PUBLIC may do something.
+    Fails when a grant is added or lost, or when PUBLIC has a privilege.
     """
     refresh_totals()
     for size in range(len(ROLES) + 1):
@@ -307,12 +311,12 @@ def test_every_role_may_do_what_the_table_says(state: None, trials: Trials) -> N
                 for role in roles:
                     run_sql(f"GRANT {role} TO {name}")
                 with second_session(user=name) as session:
-                    see_privileges(session, roles, trials)
+                    assert_privileges(session, roles, trials)
             finally:
                 run_sql(f"DROP ROLE {name}")
 
 
-def see_privileges(session: Any, roles: tuple[str, ...], trials: Trials) -> None:
+def assert_privileges(session: Any, roles: tuple[str, ...], trials: Trials) -> None:
     version = ask(session, "SHOW server_version_num")[0][0]
     tried = ["SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
     if int(version) >= 170000:

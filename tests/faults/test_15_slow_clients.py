@@ -1,4 +1,4 @@
-"""Slow and greedy clients: others are served, and memory stays bounded."""
+"""Slow and greedy clients: other clients are served, and memory stays bounded."""
 
 import http.client
 import ssl
@@ -24,14 +24,14 @@ PATHS = (
     "/api/v1/usage/totals/?subscription_id=7",
     "/api/v1/usage/daily/?subscription_id=7&live=true",
 )
-# As docker-compose.yml limits them.
+# The limits in docker-compose.yml.
 WEB_BYTES, PROXY_BYTES = 768 * 2**20, 256 * 2**20
 GREEDY = {"csv": 12, "page": 12, "huge_page": 4, "upload": 2, "chunked": 2}
 SLOW = {"silent": 200, "idle": 300, "slow_header": 40, "slow_body": 20}
 
 
 class Polite:
-    """Clients that ask something small four times a second and wait at most `patience` seconds."""
+    """Clients that send small requests, four a second, with a timeout of `patience` seconds."""
 
     def __init__(
         self, port: int, key: str, trust: ssl.SSLContext | None, patience: float = 30
@@ -67,7 +67,7 @@ class Polite:
             connection.close()
 
     def run(self, seconds: float) -> None:
-        """Two at a time, for so long."""
+        """Run two clients at a time for `seconds`."""
         deadline = time.monotonic() + seconds
 
         def one(first: int) -> None:
@@ -84,12 +84,12 @@ class Polite:
             thread.join()
 
     def slowest(self, share: float) -> int:
-        """Milliseconds that this share of the answers took at most."""
+        """Return the milliseconds within which this share of the responses came."""
         return round(1000 * sorted(self.seconds)[int(share * (len(self.seconds) - 1))])
 
 
 class Memory:
-    """The most that a process and its children had in memory, looked at twice a second."""
+    """The peak memory of a process and its children, sampled twice a second."""
 
     def __init__(self, process_id: int) -> None:
         self.most = 0
@@ -116,7 +116,7 @@ def family(process_id: int) -> list[int]:
 
 
 def proportional_bytes(process_id: int) -> int:
-    """Memory of a process, with its share of what it shares with others."""
+    """Return the proportional set size of a process."""
     try:
         lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -126,7 +126,7 @@ def proportional_bytes(process_id: int) -> int:
 
 @pytest.fixture
 def key(installation: Installation) -> str:
-    """A token that reads everything; there is usage of 2,000 subscriptions and ten days."""
+    """Return the key of a token that reads everything: ten days of 2,000 subscriptions."""
     installation.manage(
         *("generate_usage", "--subscriptions", "2000", "--days", "10", "--records", "60000")
     )
@@ -135,8 +135,8 @@ def key(installation: Installation) -> str:
         *("createsuperuser", "--noinput", "--username", "reader", "--email", "r@example.org"),
         DJANGO_SUPERUSER_PASSWORD="only-for-this-test",
     )
-    told = installation.manage("make_token", "reader", "--name", "r", "--scope", "usage:read")
-    return next(word for word in told.split() if word.startswith("usage_"))
+    output = installation.manage("make_token", "reader", "--name", "r", "--scope", "usage:read")
+    return next(word for word in output.split() if word.startswith("usage_"))
 
 
 def served(port: int, key: str, trust: ssl.SSLContext | None) -> bool:
@@ -148,18 +148,18 @@ def served(port: int, key: str, trust: ssl.SSLContext | None) -> bool:
 def test_others_are_served_behind_the_proxy_and_after_slow_ones_without_it(
     installation: Installation, key: str, trials: Trials
 ) -> None:
-    """Nobody who asks politely is refused or left waiting behind the proxy. To gunicorn alone each
-    slow client is a thread taken, which is why it stands behind a proxy.
+    """Behind the proxy every polite request succeeds in time. In gunicorn alone each slow client
+    occupies a thread, so it must run behind a proxy.
 
-    Fails when the proxy passes on what it has of a request or of a body, or waits for ever; when a
-    download or an upload keeps every thread of gunicorn or fills the memory; when the threads of
-    slow clients stay taken after these have left.
+    Fails when the proxy passes on an incomplete request, or waits forever; when a download or an
+    upload occupies every thread of gunicorn or fills the memory; when the threads of slow clients
+    stay occupied after these have left.
     """
-    see_the_proxy(installation, key, trials)
-    see_gunicorn_alone(installation, key, trials)
+    run_behind_the_proxy(installation, key, trials)
+    run_without_a_proxy(installation, key, trials)
 
 
-def see_the_proxy(installation: Installation, key: str, trials: Trials) -> None:
+def run_behind_the_proxy(installation: Installation, key: str, trials: Trials) -> None:
     web, address = installation.start_web(DJANGO_PROXIES="1")
     proxy = Proxy(installation.place, address)
     installation.started.append(proxy.process)
@@ -186,12 +186,12 @@ def see_the_proxy(installation: Installation, key: str, trials: Trials) -> None:
     assert crowd.counts["huge_page 400"]
     assert not {"page 400", "csv 400", "upload 200"} & crowd.counts.keys()
     if trials.full:
-        # A request that is taken whole before it is passed on may come as slowly as it likes.
+        # The proxy reads a whole body before it passes it on, so a slow body is not cut off.
         held = {"slow_body"}
         assert {f"{kind} cut off" for kind in SLOW.keys() - held} <= crowd.counts.keys()
 
 
-def see_gunicorn_alone(installation: Installation, key: str, trials: Trials) -> None:
+def run_without_a_proxy(installation: Installation, key: str, trials: Trials) -> None:
     web, address = installation.start_web()
     port = int(address.rpartition(":")[2])
     wait_until(lambda: served(port, key, None), seconds=60, what="the web server")
@@ -199,7 +199,7 @@ def see_gunicorn_alone(installation: Installation, key: str, trials: Trials) -> 
     with Memory(web.pid) as memory:
         with Crowd(port, key, trust=None, kinds={"csv": 12, "huge_page": 4, "upload": 2}):
             polite.run(trials.seconds(short=3, full=120))
-        # Four threads in each of two processes: eight clients take them all.
+        # Two processes with four threads each: eight slow clients occupy all threads.
         kept_out = Polite(port, key, None, patience=2)
         with Crowd(port, key, trust=None, kinds=SLOW):
             kept_out.run(trials.seconds(short=3, full=60))

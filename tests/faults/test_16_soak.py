@@ -1,4 +1,4 @@
-"""An hour of everything: what grows levels off, and nothing leaks."""
+"""An hour of writers, readers and services: sizes level off, and nothing leaks."""
 
 import json
 import os
@@ -39,7 +39,7 @@ from usage.services.tokens import make_token
 SUBSCRIPTIONS = 2_000
 WRITERS = 3
 READERS = 3
-# Totals of a year, as a deployment has them: the month that changes is one of thirteen.
+# A year of totals, as in a deployment: only one of thirteen months changes.
 HISTORY = """
     INSERT INTO usage_daily_sealed
     SELECT
@@ -50,7 +50,7 @@ HISTORY = """
         unnest(ARRAY['data', 'voice']) AS types (usage_type)
     ORDER BY day, subscription, usage_type
 """
-# Records of the day for any subscription, one in twenty up to four days late; then a correction.
+# Records of the day for any subscription, one in twenty up to three days late; then a correction.
 WRITE = """
     INSERT INTO {table} (subscription_id, usage_date, price, {quantity})
     SELECT
@@ -82,9 +82,9 @@ SIZES = """
 """
 # Runs are kept for ninety days.
 GROWING = {"usage_refreshrun"}
-# A relation this small is as large as its pages and indexes begin.
+# Below this size the first pages of a relation and its indexes are most of it.
 SMALL_BYTES = 1_000_000
-QUESTIONS = [
+REQUESTS = [
     "/api/v1/usage/over-limit/?price_limit=1",
     "/api/v1/usage/totals/?subscription_id=7",
     "/api/v1/usage/totals/?subscription_id=8&live=true",
@@ -93,7 +93,7 @@ QUESTIONS = [
 
 
 class Size(NamedTuple):
-    """What a relation has on disk, and of how many rows."""
+    """The size on disk and the number of rows of a relation."""
 
     bytes: int
     rows: int
@@ -114,11 +114,11 @@ class Soak(Load):
         self.held: list[dict[str, int]] = []
 
     def first_day(self) -> date:
-        """The oldest whose totals are kept."""
+        """Return the first day whose totals are kept."""
         return self.today() - timedelta(self.days_of_totals - 1)
 
     def fill(self) -> None:
-        """What a deployment has whose raw records of earlier days are long gone."""
+        """Fill the database like a deployment whose old raw records are dropped."""
         for number in range(1, SUBSCRIPTIONS + 1):
             make_subscription(id=number)
         make_partitions([self.today()])
@@ -150,7 +150,7 @@ class Soak(Load):
                 self.stop.wait(0.5)
 
     def compare(self, _state: UsageState, run: RefreshRun) -> None:
-        """Totals of kept days are exact at the snapshot of the refresh."""
+        """Assert that totals of kept days are exact at the snapshot of the refresh."""
         self.assert_exact()
         self.count("published totals compared")
 
@@ -160,7 +160,7 @@ class Soak(Load):
         assert totals_of(kept) == from_day(plain_totals(), since)
 
     def rebuild_indexes(self) -> None:
-        """Once a day, as beat does."""
+        """Rebuild indexes once a day, as beat does."""
         while self.go_on():
             self.stop.wait(self.seconds_a_day)
             try:
@@ -168,13 +168,13 @@ class Soak(Load):
             except IndexesHeldError:
                 self.count("builds of indexes held up")
 
-    def ask_over_http(self, port: int, key: str, seed: int) -> None:
+    def read_over_http(self, port: int, key: str, seed: int) -> None:
         chance = random.Random(seed)
         with closing(HTTPConnection(ADDRESS, port, timeout=30)) as client:
             while self.go_on():
                 began = time.monotonic()
                 client.request(
-                    "GET", chance.choice(QUESTIONS), headers={"Authorization": f"Token {key}"}
+                    "GET", chance.choice(REQUESTS), headers={"Authorization": f"Token {key}"}
                 )
                 response = client.getresponse()
                 body = response.read()
@@ -185,7 +185,7 @@ class Soak(Load):
                 self.stop.wait(0.1)
 
     def watch(self, web: int) -> None:
-        """Sizes of relations, and what the web, this process and the database hold, each day."""
+        """Sample each day: sizes of relations, open files of web and tests, database sessions."""
         while self.go_on():
             self.sizes.append(sizes())
             self.held.append(held(web))
@@ -199,7 +199,7 @@ def soak(
     settings: LazySettings,
     only_default_partitions: None,
 ) -> Soak:
-    """A day passes in a minute; raw records are kept for five of them, totals for a year."""
+    """Return a load with a day a minute, raw records kept for five days, totals for a year."""
     settings.USAGE_OPEN_DAYS = 2
     settings.USAGE_RAW_RETENTION_DAYS = 5
     settings.USAGE_TOTALS_RETENTION_DAYS = days = 365 if trials.full else 15
@@ -220,16 +220,16 @@ def soak(
 def test_sizes_level_off_and_nothing_leaks(
     trials: Trials, soak: Soak, broker: redis.Redis, tmp_path: Path
 ) -> None:
-    """Fails when the refresh doesn't vacuum the open view, when days of totals are never dropped,
-    and when a thread of the web keeps a connection for each request."""
+    """Fails when the refresh does not vacuum the open view, when old totals are never deleted, or
+    when a thread of the web server keeps a connection for each request."""
     user = get_user_model().objects.create_user("reader")
     _, key = make_token(user=user, name="soak", scopes=[Scope.READ])
     port = free_port(8900)
     with started(processes.web(f"{ADDRESS}:{port}"), broker, tmp_path / "web.log") as web:
-        wait_until(lambda: answers(port), seconds=60, what="the web to answer")
+        wait_until(lambda: responds(port), seconds=60, what="the web server to respond")
         soak.run(
             *(partial(soak.write_steadily, number) for number in range(WRITERS)),
-            *(partial(soak.ask_over_http, port, key, number) for number in range(READERS)),
+            *(partial(soak.read_over_http, port, key, number) for number in range(READERS)),
             soak.refresh,
             soak.pass_days,
             soak.rebuild_indexes,
@@ -244,7 +244,7 @@ def test_sizes_level_off_and_nothing_leaks(
     ((oldest,),) = run_sql("SELECT min(day) FROM usage_daily_sealed")
     assert oldest >= soak.first_day()
     assert run_sql("SELECT count(*) FROM pg_prepared_xacts") == [(0,)]
-    wait_until(lambda: locks_of_others() == 0, what="every lock to be given back")
+    wait_until(lambda: locks_of_others() == 0, what="every lock to be released")
     for what, number in soak.counts.items():
         trials.count(what, number)
     assert soak.counts["days sealed"] > 0
@@ -255,10 +255,10 @@ def test_sizes_level_off_and_nothing_leaks(
 
 
 def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> None:
-    """No relation is larger than 1.5 times a fresh build of the most rows it had of late, nor
-    grows in the second half.
+    """Assert that no relation is larger than 1.5 times a fresh build of its recent maximum of rows,
+    and that none grows in the second half.
 
-    Days are sealed and dropped by turns, so the rows come and go, and the pages stay for the next.
+    Seals and deletions alternate, so rows come and go, and later rows reuse their pages.
     """
     half = len(over_time) // 2
     end = sizes()
@@ -280,7 +280,7 @@ def assert_sizes_level_off(trials: Trials, over_time: list[dict[str, Size]]) -> 
 
 
 def note_drift(trials: Trials, latencies: list[tuple[float, float]]) -> None:
-    """p99 of the second and of the last sixth: a figure, since the machine is shared."""
+    """Note p99 of the second and of the last sixth. It is no assertion: the machine is shared."""
     sixth = latencies[-1][0] / 6
     parts = [
         [took for began, took in latencies if first * sixth <= began < (first + 1) * sixth]
@@ -291,7 +291,7 @@ def note_drift(trials: Trials, latencies: list[tuple[float, float]]) -> None:
 
 
 def assert_nothing_leaks(over_time: list[dict[str, int]]) -> None:
-    """In the last quarter no more is held than in the second, up to what comes and goes."""
+    """Assert that the last quarter holds at most two more than the second quarter."""
     quarter = len(over_time) // 4
     for what in over_time[0]:
         early = max(held[what] for held in over_time[quarter : 2 * quarter])
@@ -300,7 +300,7 @@ def assert_nothing_leaks(over_time: list[dict[str, int]]) -> None:
 
 
 def held(pid: int) -> dict[str, int]:
-    """Open files of a process and its children, of this process, and sessions of the database."""
+    """Return open files of a process and its children, of this process, and database sessions."""
     everyone = [pid, *children(pid)]
     ((sessions,),) = run_sql(
         "SELECT count(*) FROM pg_stat_activity"
@@ -341,7 +341,7 @@ def locks_of_others() -> int:
     return int(locks)
 
 
-def answers(port: int) -> bool:
+def responds(port: int) -> bool:
     try:
         with closing(HTTPConnection(ADDRESS, port, timeout=5)) as client:
             client.request("GET", "/health/live")

@@ -1,4 +1,4 @@
-"""Migrations up and down with data and readers going on, and dumps restored elsewhere."""
+"""Migrations up and down with data and readers, and dumps restored on another server."""
 
 import os
 import shutil
@@ -21,8 +21,8 @@ from tests.exact import Rows, plain_totals, totals_of
 from tests.faults.installation import Installation, installed
 from tests.faults.trials import Trials
 
-LIVED = "lived"
-# Four days in three months, records of today and, in a partition of its own, of days to come.
+WITH_HISTORY = "with_history"
+# Data and voice records of today and of the days before.
 WRITE = """
     INSERT INTO usage_subscription (external_id)
     SELECT 'line ' || number FROM generate_series(1, 30) AS numbers (number);
@@ -48,7 +48,7 @@ NEWEST, FIRST_WITH_TOTALS, FIRST_WITH_SEALS = STATES[-1], "0002", "0004"
 
 
 class Readers:
-    """Sessions of the application that read the totals without a pause, through what happens."""
+    """Sessions of the application that read the totals all the time during a migration."""
 
     def __init__(self, installation: Installation, database: str) -> None:
         self.reads = 0
@@ -83,7 +83,7 @@ class Readers:
 
 
 class Databases:
-    """The databases of one server, each brought to one state of the migrations."""
+    """The databases of one server, each at one state of the migrations."""
 
     def __init__(self, installation: Installation, trials: Trials) -> None:
         self.installation, self.trials = installation, trials
@@ -96,21 +96,21 @@ class Databases:
         return self.installation.manage(*arguments, DATABASE_URL=self.address(database))
 
     @contextmanager
-    def asked(self, database: str) -> Iterator[Callable[[str], Rows]]:
+    def queries(self, database: str) -> Iterator[Callable[[str], Rows]]:
         with self.installation.session(dbname=database) as session:
             yield partial(ask, session)
 
     def make(self, database: str, template: str = "template0") -> None:
-        with self.asked("postgres") as query:
+        with self.queries("postgres") as query:
             query(f"CREATE DATABASE {database} TEMPLATE {template}")
 
     def drop(self, database: str) -> None:
-        with self.asked("postgres") as query:
+        with self.queries("postgres") as query:
             query(f"DROP DATABASE {database} WITH (FORCE)")
 
     def migrate(self, database: str, state: str) -> None:
-        """To this state while others read, who see the same totals all the while."""
-        with self.asked(database) as query:
+        """Migrate to this state; meanwhile readers must see the same totals."""
+        with self.queries(database) as query:
             has_totals = query("SELECT to_regclass('usage_daily') IS NOT NULL") == [(True,)]
         if not has_totals or state < FIRST_WITH_TOTALS:
             self.manage(database, "migrate", "usage", state)
@@ -122,7 +122,7 @@ class Databases:
 
     def assert_exact_after_refresh(self, database: str) -> None:
         self.manage(database, "refresh_usage")
-        with self.asked(database) as query:
+        with self.queries(database) as query:
             expected = plain_totals(query)
             assert totals_of("usage_daily", query) == expected
             assert totals_of("usage_daily_live", query) == expected
@@ -130,7 +130,7 @@ class Databases:
 
 
 def chosen(what: str, states: list[str], trials: Trials) -> Iterator[str]:
-    """Each state; in the short form one in the middle."""
+    """Yield each state; in the short form only one in the middle."""
     middle = states[len(states) // 2 :][:1]
     those = states if trials.full else middle
     for number in trials.of(what, short=1, full=len(states), minutes=8):
@@ -138,16 +138,15 @@ def chosen(what: str, states: list[str], trials: Trials) -> Iterator[str]:
 
 
 def test_every_state_goes_up_with_its_data(databases: Databases, trials: Trials) -> None:
-    """A database that a release made, filled as that release did, comes to the newest state.
+    """A database of each state, filled by the means of that state, migrates to the newest.
 
-    Fails when a migration empties or fills the view anew differently, or stops readers with an
-    error.
+    Fails when a migration empties the view, fills it with other totals, or makes a reader fail.
     """
     for state in chosen("states that went up", STATES, trials):
         database = f"made_{state[:4]}"
         databases.make(database)
         databases.manage(database, "migrate", "usage", state)
-        with databases.asked(database) as query:
+        with databases.queries(database) as query:
             query(WRITE)
             if state >= FIRST_WITH_TOTALS:
                 query("REFRESH MATERIALIZED VIEW usage_daily_open")
@@ -155,7 +154,7 @@ def test_every_state_goes_up_with_its_data(databases: Databases, trials: Trials)
                 assert before == plain_totals(query) != []
         databases.migrate(database, NEWEST)
         if state >= FIRST_WITH_TOTALS:
-            with databases.asked(database) as query:
+            with databases.queries(database) as query:
                 assert totals_of("usage_daily", query) == before
         databases.manage(database, "migrate")
         databases.assert_exact_after_refresh(database)
@@ -164,80 +163,82 @@ def test_every_state_goes_up_with_its_data(databases: Databases, trials: Trials)
 
 @pytest.fixture(scope="module")
 def databases(trials: Trials) -> Iterator[Databases]:
-    """Those of a server of this row."""
+    """Yield the databases of a new server."""
     with installed() as installation:
         yield Databases(installation, trials)
 
 
 @pytest.fixture(scope="module")
-def lived(databases: Databases) -> Databases:
-    """A database of the newest state with sealed days, of which some were computed again."""
-    databases.make(LIVED)
-    databases.manage(LIVED, "migrate")
-    with databases.asked(LIVED) as query:
+def with_history(databases: Databases) -> Databases:
+    """Make a database of the newest state with sealed days, some of them repaired."""
+    databases.make(WITH_HISTORY)
+    databases.manage(WITH_HISTORY, "migrate")
+    with databases.queries(WITH_HISTORY) as query:
         query(WRITE)
 
     def is_sealed() -> bool:
-        databases.manage(LIVED, "refresh_usage")
-        with databases.asked(LIVED) as query:
+        databases.manage(WITH_HISTORY, "refresh_usage")
+        with databases.queries(WITH_HISTORY) as query:
             return query("SELECT count(*) > 0 FROM usage_daily_sealed") == [(True,)]
 
     wait_until(is_sealed, seconds=120, what="days to be sealed")
-    with databases.asked(LIVED) as query:
+    with databases.queries(WITH_HISTORY) as query:
         query(LATE)
         assert query("SELECT count(*) > 0 FROM usage_late_key") == [(True,)]
-    databases.assert_exact_after_refresh(LIVED)
+    databases.assert_exact_after_refresh(WITH_HISTORY)
     return databases
 
 
-def test_every_state_is_gone_back_to_and_left_again(lived: Databases, trials: Trials) -> None:
-    """Sealed totals stay what they are, and what is written at the older state is not lost.
+def test_every_state_can_be_migrated_back_to_and_forward_again(
+    with_history: Databases, trials: Trials
+) -> None:
+    """Sealed totals stay the same, and records written at the older state are not lost.
 
-    Fails when going back or forth loses sealed totals or the log of late keys.
+    Fails when a migration in either direction loses sealed totals or late keys.
     """
     for state in chosen("states gone back to and left again", STATES[:-1], trials):
         database = f"back_{state[:4]}"
-        lived.make(database, LIVED)
-        with lived.asked(database) as query:
+        with_history.make(database, WITH_HISTORY)
+        with with_history.queries(database) as query:
             before = totals_of("usage_daily", query)
         for target in (state, NEWEST):
-            lived.migrate(database, target)
+            with_history.migrate(database, target)
             if target >= FIRST_WITH_TOTALS:
-                with lived.asked(database) as query:
+                with with_history.queries(database) as query:
                     assert totals_of("usage_daily", query) == before
-        lived.manage(database, "migrate", "usage", state)
-        with lived.asked(database) as query:
+        with_history.manage(database, "migrate", "usage", state)
+        with with_history.queries(database) as query:
             query(LATE)
-        lived.manage(database, "migrate")
-        lived.assert_exact_after_refresh(database)
-        lived.drop(database)
+        with_history.manage(database, "migrate")
+        with_history.assert_exact_after_refresh(database)
+        with_history.drop(database)
 
 
-def test_going_back_refuses_to_lose_totals_without_raw_records(lived: Databases) -> None:
-    """Fails when the totals of dropped days vanish with the table they are kept in."""
-    lived.make("closed", LIVED)
-    with lived.asked("closed") as query:
-        # Days of which nothing is left but their totals.
+def test_going_back_refuses_to_lose_totals_without_raw_records(with_history: Databases) -> None:
+    """Fails when a migration back drops the table with the totals of dropped days."""
+    with_history.make("closed", WITH_HISTORY)
+    with with_history.queries("closed") as query:
+        # Now the raw records of some sealed days count as dropped.
         query("UPDATE usage_state SET raw_kept_from = current_date - 5")
         before = totals_of("usage_daily", query)
         with pytest.raises(AssertionError, match="going back would lose their totals"):
-            lived.manage("closed", "migrate", "usage", "0003")
+            with_history.manage("closed", "migrate", "usage", "0003")
         assert totals_of("usage_daily", query) == before
         assert query("SELECT count(*) > 0 FROM usage_daily_sealed") == [(True,)]
 
 
 def test_a_dump_restored_elsewhere_gives_the_same_totals(
-    lived: Databases, trials: Trials, tmp_path: Path
+    with_history: Databases, trials: Trials, tmp_path: Path
 ) -> None:
-    """As docs/operations.md says it, on another server, with changes that no refresh had seen.
+    """Restores as docs/operations.md says, on another server, with changes after the last refresh.
 
-    Fails when what a refresh needs is no part of the dump, or when the fence of another server is
-    trusted.
+    Fails when the dump lacks something that a refresh needs, or when a refresh trusts the fence of
+    another server.
     """
-    source = lived.installation.database
+    source = with_history.installation.database
     program(source, "pg_dump")
-    lived.make("dumped", LIVED)
-    with lived.asked("dumped") as query:
+    with_history.make("dumped", WITH_HISTORY)
+    with with_history.queries("dumped") as query:
         query(LATE)
         published, exact = totals_of("usage_daily", query), plain_totals(query)
         assert published != exact
@@ -248,7 +249,7 @@ def test_a_dump_restored_elsewhere_gives_the_same_totals(
         roles, dump = tmp_path / "roles.sql", tmp_path / "usage.dump"
         run(source, "pg_dumpall", "--roles-only", "--file", roles)
         run(source, "pg_dump", "--format=custom", "--file", dump, "dumped")
-        # Some of the roles are there already.
+        # Some of the roles exist already, so errors are ignored.
         run(other, "psql", "--quiet", "--file", roles, "usage")
         run(other, "createdb", "--owner=usage", "restored")
         run(
@@ -265,14 +266,14 @@ def test_a_dump_restored_elsewhere_gives_the_same_totals(
         ) as session:
             session.autocommit = True
             query = partial(ask, session)
-            # The view is filled anew at the end of a restore, from the records of the open days.
+            # At its end the restore fills the view from the records of the open days.
             ((sealed_before,),) = query("SELECT sealed_before FROM usage_state")
             sealed = [row for row in published if row[1] < sealed_before]
             restored = totals_of("usage_daily", query)
             assert [row for row in restored if row[1] < sealed_before] == sealed != []
             address = f"{other.url().rpartition('/')[0]}/restored"
             for command in (["refresh_usage"], ["check", "--database", "default"]):
-                lived.installation.manage(*command, DATABASE_URL=address)
+                with_history.installation.manage(*command, DATABASE_URL=address)
             assert totals_of("usage_daily", query) == exact
             assert totals_of("usage_daily_live", query) == exact
         session.close()
@@ -283,7 +284,7 @@ def test_a_dump_restored_elsewhere_gives_the_same_totals(
 
 
 def program(server: PostgreSQL, name: str) -> Path:
-    """A client of the same version as the server."""
+    """Return the path of a client program of the same version as the server."""
     found = server.programs / name
     if not found.exists():
         pytest.skip(f"there is no {found}: PostgreSQL's clients of this version aren't installed")

@@ -1,6 +1,6 @@
-"""Raw tables that are reloaded and locked while refreshes, seals, prunes and rebuilds go on.
+"""Raw tables that are reloaded and locked beside refreshes, seals, prunes and rebuilds.
 
-Fails when a savepoint stays open behind a try to lock the raw tables, and when a MERGE that moves a
+Fails when a savepoint stays open after a try to lock the raw tables, or when a MERGE that moves a
 record to another partition logs no late key.
 """
 
@@ -27,7 +27,7 @@ from usage.services.refresh import refresh
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 TABLES = [(DATA,), (VOICE,), (DATA, VOICE)]
 
-# Days are closed whose records are not dropped yet: nobody may bring those back.
+# True while closed days still have records: a reload could not insert these again.
 IS_CLOSING = """
     SELECT
         date '1999-12-31' + closed.last_value::integer
@@ -39,12 +39,12 @@ IS_CLOSING = """
 class LockedTables(Load):
     """A load whose raw tables are locked again and again, each time for 0 to 3 seconds."""
 
-    # A lock on both tables and a writer that wants one after the other can wait in a circle.
+    # A lock on both tables and a writer that locks one after the other can deadlock.
     ordinary_errors = (errors.DeadlockDetected,)
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds, seconds_a_day=3)
-        # A reload takes away what lies on closed days: no day may be closed meanwhile.
+        # A reload deletes records and inserts them again, so no day may be closed meanwhile.
         self.closing = threading.Lock()
 
     def lock_tables(self, seed: int) -> None:
@@ -141,8 +141,8 @@ class LockedTables(Load):
                 break
 
     def _count_held_off(self, work: Callable[[], None]) -> None:
-        """A refresh waits five seconds for a table that stays locked, and gives way to one by hand
-        that wrote the view after its snapshot; the next one goes on."""
+        """Run work, and count a refresh that fails since a table stayed locked for five seconds, or
+        since a refresh by hand wrote the view after its snapshot. The next one succeeds."""
         try:
             work()
         except (RefreshFailedError, RawTableLockedError) as error:
@@ -151,7 +151,7 @@ class LockedTables(Load):
             self.count("refreshes held off")
 
 
-@pytest.mark.one_server("no record comes late there")
+@pytest.mark.one_server("no record is late there")
 @pytest.mark.usefixtures("only_default_partitions")
 def test_totals_stay_exact_while_raw_tables_are_locked_and_reloaded(
     trials: Trials, settings: LazySettings, monkeypatch: pytest.MonkeyPatch

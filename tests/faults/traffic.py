@@ -1,4 +1,4 @@
-"""Writers and readers of a ledger, each with a session of its own, while something is broken."""
+"""Writers and readers of a ledger, each with its own session, while a test breaks something."""
 
 import json
 import random
@@ -32,18 +32,18 @@ LIVE = """
     SELECT day, usage_type, total_price, total_usage, record_count
     FROM usage_daily_live WHERE subscription_id = %(id)s
 """
-# Less than the interval of a refresh, and a load that leaves the machine to what is tested.
+# Shorter than the interval of a refresh, and long enough to leave the machine time for the rest.
 PAUSE_SECONDS = 0.02
 WRITERS, READERS = 2, 6
 
 
 class Traffic:
-    """Writes and reads until it is left; the first failure ends all and is raised there.
+    """Writers and readers that run until the end of the block; check() raises the first failure.
 
-    Published totals are those of one state, which has every transaction acknowledged by its as_of
-    and none that was not begun; a reader never sees an earlier state after a later one. Live totals
-    have every transaction acknowledged before the question. A server that is away is a failure,
-    except between goes_away() and is_back().
+    Published totals must be those of one state. That state has every transaction that was
+    acknowledged by its as_of, and none that was not begun. A reader never sees an earlier state
+    after a later one. Live totals have every transaction that was acknowledged before the query. A
+    server that is away is a failure, except between goes_away() and is_back().
     """
 
     def __init__(self, installation: Installation, ledger: Ledger, trials: Trials) -> None:
@@ -60,7 +60,7 @@ class Traffic:
 
     def read_api(self, address: str, token: str) -> None:
         """Read over HTTP too; call it before the traffic begins."""
-        self._add("client", partial(self._asking, address, token))
+        self._add("client", partial(self._requesting, address, token))
 
     def __enter__(self) -> "Traffic":
         for thread in self._threads:
@@ -80,19 +80,19 @@ class Traffic:
             raise self._failures[0]
 
     def goes_away(self) -> None:
-        """From now on it is no failure that the server doesn't answer."""
+        """From now on tolerate that the server does not respond."""
         self._away.set()
 
     def is_back(self) -> dict[str, float]:
-        """The server answers again: seconds until each reader was answered rightly.
+        """Wait up to a minute until each reader has read right totals; return the seconds by name.
 
-        Waits a minute for the last one.
+        From then on a server that does not respond is a failure again.
         """
         began = time.monotonic()
         readers = [each.name for each in self._threads if not each.name.startswith("writer")]
         while any(self._read_at.get(name, 0) < began for name in readers):
             self.check()
-            assert time.monotonic() < began + 60, f"a reader is not answered: {self._read_at}"
+            assert time.monotonic() < began + 60, f"a reader gets no totals: {self._read_at}"
             time.sleep(0.01)
         self._away.clear()
         return {name: self._read_at[name] - began for name in readers}
@@ -108,9 +108,9 @@ class Traffic:
         self._threads.append(threading.Thread(target=guarded, name=name))
 
     def _in_sessions(self, work: Callable[[Connection], None]) -> None:
-        """Do the work again and again in one session, or in the next when the server was away."""
+        """Repeat the work in one session; open a new one after the server was away."""
         while not self._stop.is_set():
-            # Whoever learns late that its session is lost, learns of the same time away.
+            # A thread may notice the lost session only after the server is back.
             tolerated = self._away.is_set()
             try:
                 with self._installation.session() as session:
@@ -175,14 +175,14 @@ class Traffic:
 
     # Clients of the API
 
-    def _asking(self, address: str, token: str) -> None:
+    def _requesting(self, address: str, token: str) -> None:
         seen: dict[int, int] = defaultdict(int)
         chance = random.Random()
         while not self._stop.wait(10 * PAUSE_SECONDS):
             id_ = chance.choice(self._ledger.ids)
             tolerated = self._away.is_set()
             try:
-                answer = _get(
+                body = _get(
                     f"{address}/api/v1/usage/daily/?subscription_id={id_}&page_size=1000"
                     f"&from_date={self._ledger.days.all[0]}&to_date={self._ledger.days.today}",
                     token,
@@ -201,16 +201,16 @@ class Traffic:
                     row["total_usage"],
                     row["record_count"],
                 )
-                for row in answer["results"]
+                for row in body["results"]
             ]
-            as_of = datetime.fromisoformat(answer["as_of"])
+            as_of = datetime.fromisoformat(body["as_of"])
             self._compare_number(id_, seen, self._ledger.number(rows), as_of)
             self._read_at["client"] = time.monotonic()
             self._trials.count("requests")
 
 
 def _is_lost(error: psycopg2.Error) -> bool:
-    """Whether the server was not there, or went in the middle of an answer."""
+    """Return whether the server was away, or went away during a query."""
     lost = (psycopg2.OperationalError, psycopg2.InterfaceError)
     return isinstance(error, lost) or type(error) is psycopg2.DatabaseError
 

@@ -1,8 +1,8 @@
-"""How often a fault is tried, and what became of it.
+"""The number of trials of a fault, and the counts of what happened.
 
 Each row of the table in docs/reliability.md is a module here, from test_01 to test_18, whose tests
-take the fixture `trials`. bin/test tries each fault a few times; `bin/test --faults [ROW ...]` as
-often as the table says, within minutes, and writes what it counted into the row.
+use the fixture `trials`. bin/test tries each fault a few times. `bin/test --faults [ROW ...]` tries
+it as often as the table says, within a time limit, and writes its counts into the row.
 """
 
 import re
@@ -17,7 +17,7 @@ TABLE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
 
 class Trials:
-    """Counts what one row tried; `full` when it is tried as often as the table says."""
+    """The counts of one row; `full` if it is tried as often as the table says."""
 
     def __init__(self, row: int, *, full: bool) -> None:
         self.row, self.full = row, full
@@ -28,10 +28,10 @@ class Trials:
         self._began = time.monotonic()
 
     def of(self, what: str, *, short: int, full: int, minutes: float = 18) -> Iterator[int]:
-        """The numbers of the trials, each counted as `what` when it ended well.
+        """Yield the numbers of the trials; count each trial that succeeded as `what`.
 
-        Ends after so many, or before the first that would begin after so many minutes: what the
-        table shows is what was done.
+        Ends after `full` or `short` trials, and begins none after `minutes`. So the table shows the
+        number of trials that really ran.
         """
         deadline = time.monotonic() + minutes * 60
         for number in range(full if self.full else short):
@@ -41,28 +41,28 @@ class Trials:
             self.count(what)
 
     def seconds(self, *, short: float, full: float) -> float:
-        """How long a row lasts that is measured by time."""
+        """Return the duration of a row that is limited by time."""
         return full if self.full else short
 
     def count(self, what: str, number: int = 1) -> None:
-        """Count something beside, for example reads; from any thread."""
+        """Count something else, for example reads; from any thread."""
         with self._lock:
             self.counts[what] += number
 
     def note(self, text: str) -> None:
-        """Say something beside what was counted, for example a size."""
+        """Add a text after the counts, for example a size."""
         self.notes.append(text)
 
     def write(self, server: str) -> None:
-        """Put what was counted, and the failures, into the row's line of the table."""
+        """Write the counts and the number of failures into the row's line of the table."""
         minutes = (time.monotonic() - self._began) / 60
         counts = [f"{number:,} {what}" for what, number in self.counts.items()]
         counted = ", ".join([*counts, *self.notes])
-        told = f"{counted} (PostgreSQL {server}, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} min)"
+        result = f"{counted} (PostgreSQL {server}, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} min)"
         text = TABLE.read_text()
         line = re.search(rf"^\| {self.row} \|.*$", text, re.MULTILINE)
         if line is None:
             raise LookupError(f"{TABLE} has no row {self.row}.")
         number, fault, _, _, learned = (cell.strip() for cell in line[0].strip("| ").split(" | "))
-        new = f"| {number} | {fault} | {told} | {self.failures} | {learned} |"
+        new = f"| {number} | {fault} | {result} | {self.failures} | {learned} |"
         TABLE.write_text(text.replace(line[0], new))

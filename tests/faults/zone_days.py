@@ -1,4 +1,4 @@
-"""The days of a zone, worked out from the offsets that Python's zoneinfo knows, without SQL."""
+"""The days of a time zone, computed from the offsets of Python's zoneinfo, without SQL."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 TICK, SECOND = timedelta(microseconds=1), timedelta(seconds=1)
 QUARTER, DAY = timedelta(minutes=15), timedelta(days=1)
-# Clocks change for a month at least where they change for Ramadan.
+# Less than the shortest time between two clock changes: Ramadan, about a month.
 STEP = timedelta(days=7)
 
 Span = tuple[datetime, datetime]
@@ -29,7 +29,7 @@ class Clock:
 
     @cached_property
     def changes(self) -> list[datetime]:
-        """The moments at which the offset changes."""
+        """Return the moments at which the offset changes."""
         begin, end = (
             datetime.combine(day, time(), UTC) for day in (self.first - DAY, self.end + DAY)
         )
@@ -41,17 +41,18 @@ class Clock:
         ]
 
     def offset(self, moment: datetime) -> timedelta:
-        """What the clock is ahead of UTC."""
+        """Return the offset from UTC."""
         offset = moment.astimezone(self.zone).utcoffset()
         assert offset is not None
         return offset
 
     def day(self, moment: datetime) -> date:
-        """The day that the clock shows."""
+        """Return the day that the clock shows."""
         return moment.astimezone(self.zone).date()
 
     def spans(self, day: date) -> list[Span]:
-        """When the clock shows this day: once, twice where it goes back over midnight, or never."""
+        """Return the spans in which the clock shows this day: one, two if it goes back over
+        midnight, or none."""
         midnight = datetime.combine(day, time(), UTC)
         first, last = midnight - 2 * DAY, midnight + 3 * DAY
         around = [first, *(moment for moment in self.changes if first < moment < last), last]
@@ -68,13 +69,13 @@ class Clock:
         return spans
 
     def days_to_try(self) -> list[date]:
-        """The days around every change, and four on which clocks go on in most zones."""
+        """Return the days around every change, and four days that have no change in most zones."""
         days = {self.day(change) + shift * DAY for change in self.changes for shift in (-1, 0, 1)}
         last = self.end - DAY
         return sorted(days | {last.replace(month=month, day=15) for month in (1, 4, 7, 12)})
 
     def moments(self, day: date) -> Iterator[datetime]:
-        """When the day begins and ends, the ticks before, and every quarter hour of it."""
+        """Yield the beginning and end of the day, the ticks before them, and each quarter hour."""
         for begins, ends in self.spans(day):
             yield from (begins - TICK, begins, ends - TICK, ends)
             quarter = begins + QUARTER
@@ -83,7 +84,7 @@ class Clock:
                 quarter += QUARTER
 
     def _change(self, before: datetime, after: datetime) -> datetime:
-        """The first second of the new offset."""
+        """Return the first second with the new offset."""
         old = self.offset(before)
         while after - before > SECOND:
             middle = before + (after - before) // 2 // SECOND * SECOND

@@ -18,45 +18,48 @@ from usage.services.late_keys import switch
 
 @pytest.fixture
 def set_today(monkeypatch: pytest.MonkeyPatch, settings: LazySettings) -> Callable[[str], None]:
-    """Says which day is today; two days are open and raw records are kept for five."""
+    """Return a function that sets today. Two days are open, raw records are kept for five days."""
     settings.USAGE_OPEN_DAYS = 2
     settings.USAGE_RAW_RETENTION_DAYS = 5
 
-    def set_it(day: str) -> None:
+    def set_day(day: str) -> None:
         monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
 
-    return set_it
+    return set_day
 
 
 @pytest.fixture
 def switch_to(state: None, settings: LazySettings) -> Iterator[Callable[[LateKeysMode], None]]:
-    """Has the empty database of the test notice late keys in this way."""
+    """Return a function that switches the empty database of the test to a late keys mode."""
 
-    def switch_it(late_keys: LateKeysMode) -> None:
+    def switch_mode(late_keys: LateKeysMode) -> None:
         settings.USAGE_LATE_KEYS = late_keys
         switch()
 
     before = UsageState.objects.get().late_keys
-    yield switch_it
+    yield switch_mode
     run_sql(
         "TRUNCATE usage_datausagerecord, usage_voiceusagerecord, usage_daily_sealed;"
         " UPDATE usage_state SET sealed_before = NULL, fence_day = NULL, raw_kept_from = NULL,"
         " raw_fence = NULL"
     )
     run_sql("ALTER SEQUENCE usage_raw_kept_from RESTART")
-    switch_it(LateKeysMode(before))
+    switch_mode(LateKeysMode(before))
 
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory, which is the current one."""
+    """Make an empty directory the current one; return its path."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def close_before(state: None) -> Callable[[str], None]:
-    """Has the triggers refuse records of days before one, until the next test starts over."""
+    """Return a function that closes the days before one; the next test opens them again.
+
+    The triggers refuse records of closed days.
+    """
 
     def close(day: str) -> None:
         for sequence in ["usage_logging_before", "usage_raw_kept_from"]:
@@ -67,14 +70,14 @@ def close_before(state: None) -> Callable[[str], None]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser of this machine, closed at the end."""
+    """Yield the installed Chromium, started without a window, and close it at the end."""
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium here: apt install chromium")
-    # The loop of Playwright runs in this thread, and Django would refuse to ask the database in it.
+    # Playwright runs an event loop in this thread, in which Django refuses to query the database.
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        # Root has no sandbox to give.
+        # Chromium cannot use its sandbox when it runs as root.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         yield browser

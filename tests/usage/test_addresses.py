@@ -1,4 +1,4 @@
-"""Which address a request comes from."""
+"""The client address of a request, behind proxies and without."""
 
 import logging
 
@@ -19,7 +19,7 @@ def address(forwarded: str, *, proxies: int = 1, peer: str = PROXY) -> str:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"),
+    ("forwarded", "expected"),
     [
         ("192.0.2.1", "192.0.2.1"),
         (" 192.0.2.1 ", "192.0.2.1"),
@@ -35,20 +35,20 @@ def address(forwarded: str, *, proxies: int = 1, peer: str = PROXY) -> str:
         ("2001:db8::1%eth0", "2001:db8::1"),
     ],
 )
-def test_an_address_is_read_without_port_and_brackets(written: str, read: str) -> None:
-    assert address(written) == read
+def test_an_address_is_read_without_port_and_brackets(forwarded: str, expected: str) -> None:
+    assert address(forwarded) == expected
 
 
 @pytest.mark.parametrize(
-    "written",
+    "forwarded",
     [
         *("", ",", "unknown", "192.0.2.300", "192.0.2.1:x", "[2001:db8::1", "[]:80", ":80"),
         *("192.0.2.1, ", "192.0.2.1, nonsense", "1" * 8000, "::1]:80", "192.0.2.1\x00"),
         *("\uff11.2.3.4", "[v1.fe]", "2001:db8::1:99999", "192.0.2.1:-1", "%", "[%]"),
     ],
 )
-def test_what_is_no_address_is_replaced_by_the_address_of_the_proxy(written: str) -> None:
-    assert address(written) == PROXY
+def test_text_that_is_no_address_is_replaced_by_the_address_of_the_proxy(forwarded: str) -> None:
+    assert address(forwarded) == PROXY
 
 
 def test_each_of_our_proxies_appends_an_address() -> None:
@@ -78,17 +78,19 @@ def test_limits_count_an_ipv6_client_by_its_network(peer: str, network: str) -> 
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("written", ["192.0.2.1:567", "nonsense", "[2001:db8::1]:9", ""])
-def test_a_wrong_password_is_no_failure_of_the_server(written: str, settings: LazySettings) -> None:
+@pytest.mark.parametrize("forwarded", ["192.0.2.1:567", "nonsense", "[2001:db8::1]:9", ""])
+def test_a_wrong_password_is_no_failure_of_the_server(
+    forwarded: str, settings: LazySettings
+) -> None:
     settings.DJANGO_PROXIES = 1
-    response = Client(headers={"X-Forwarded-For": written}).post(
+    response = Client(headers={"X-Forwarded-For": forwarded}).post(
         "/login/", {"username": "anna", "password": "wrong"}
     )
     assert response.status_code == 200
 
 
 @pytest.mark.django_db
-def test_a_port_or_another_address_of_the_network_brings_no_new_tries(
+def test_a_port_or_another_address_of_the_network_gives_no_new_tries(
     settings: LazySettings,
 ) -> None:
     settings.DJANGO_PROXIES = 1

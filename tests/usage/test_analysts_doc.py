@@ -1,4 +1,4 @@
-"""Every question of docs/analysts.md has the answer that stands below it, asked as an analyst."""
+"""Each query and script of docs/analysts.md, run as an analyst, prints the text below it."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
+from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 
 from tests.connections import ON_CITUS, second_session
 from tests.factories import make_subscription, refresh_totals, voice_record
@@ -50,7 +50,7 @@ RECORDS = """
 
 @pytest.fixture
 def analyst(state: None) -> Iterator[str]:
-    """A login in usage_analyst over the records, of which the last is not in the totals yet."""
+    """Write the records and return a login in usage_analyst; the last record is in no total yet."""
     subscriptions = {name: make_subscription(str(name), id=name) for name in range(101, 106)}
     given(RECORDS)
     refresh_totals()
@@ -61,8 +61,8 @@ def analyst(state: None) -> Iterator[str]:
 
 @pytest.fixture
 def session(analyst: str) -> Iterator[Connection]:
-    with second_session(user=analyst) as theirs:
-        yield theirs
+    with second_session(user=analyst) as session:
+        yield session
 
 
 def as_shown(value: Any) -> str:
@@ -83,7 +83,9 @@ def test_there_are_twelve_questions_and_three_scripts() -> None:
 @pytest.mark.parametrize(("question", "answer"), QUESTIONS, ids=range(1, len(QUESTIONS) + 1))
 def test_question_has_its_answer(session: Connection, question: str, answer: str) -> None:
     if ON_CITUS and "usage_daily_live" in question:
-        pytest.skip("not on Citus: its workers let no analyst read records, not even by a view")
+        pytest.skip(
+            "not on Citus: its workers refuse analysts who read records, even through a view"
+        )
     header, _, *rows = answer.splitlines()
     with session.cursor() as cursor:
         cursor.execute(question)
@@ -93,7 +95,7 @@ def test_question_has_its_answer(session: Connection, question: str, answer: str
 
 
 def printed_by(script: str, *, directory: Path, url: str) -> list[str]:
-    """The lines that a script prints for an analyst."""
+    """Run a script as an analyst; return the lines that it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=directory,
@@ -113,7 +115,7 @@ def test_script_prints_its_answer(analyst: str, tmp_path: Path, script: str, ans
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     if "LOAD postgres" in script and duckdb_lacks_postgres():
-        pytest.skip("DuckDB has no extension postgres here: duckdb -c 'INSTALL postgres'")
+        pytest.skip("The extension postgres is missing. Run: duckdb -c 'INSTALL postgres'")
     exported = str(tmp_path / "november.parquet")
     call_command("export_usage", exported, "--what=daily", "--month=2026-11", "--format=parquet")
     with django_as(analyst):

@@ -1,4 +1,4 @@
-"""An audit names what differs, whatever else waits for repair or is closed meanwhile."""
+"""Audits while keys wait for repair and days are closed: exactly the wrong keys are reported."""
 
 from collections.abc import Callable
 from datetime import date
@@ -27,17 +27,17 @@ def a_sealed_day(state: None, set_today: Callable[[str], None]) -> None:
 
 
 def test_key_that_waits_for_repair_hides_no_other_key() -> None:
-    """Fails when the columns of the late keys are compared with themselves."""
+    """Fails when the query compares the columns of late keys with themselves."""
     data_record(make_subscription(id=3), "2026-11-01T12:00:00Z", price="1")
     run_sql("UPDATE usage_daily_sealed SET total_price = 9 WHERE subscription_id = 1")
     assert LateKey.objects.count() == 1
     assert [found.subscription_id for found in verify().differences] == [1]
 
 
-def test_day_closed_on_the_way_to_it_does_not_differ(
+def test_day_closed_before_the_audit_compares_it_does_not_differ(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when an audit compares days whose raw records were dropped since it began."""
+    """Fails when an audit compares a day whose raw records were dropped after the audit began."""
     compare = audit._compare
 
     def prune_then_compare(*arguments: object) -> None:

@@ -1,5 +1,7 @@
-"""Property 12: a change of daily totals that is not noted for the months is found in the very
-transaction, the months are added up again, and the run says so."""
+"""Property 12: a change of daily totals that is not noted is found in its own transaction.
+
+The affected months are then added up again, and the run has a remark.
+"""
 
 from collections.abc import Callable
 from datetime import date
@@ -33,7 +35,7 @@ FAULTS = {
     "additions are lost": "RETURN CASE WHEN new.record_count < 0 THEN new END;",
     "removals are lost": "RETURN CASE WHEN new.record_count > 0 THEN new END;",
     "a price is lost": "new.total_price := 0; RETURN new;",
-    "a price is taken for a usage": "new.total_usage := new.total_usage + 1;"
+    "a price is added to the usage": "new.total_usage := new.total_usage + 1;"
     " new.total_price := new.total_price - 1; RETURN new;",
     "a record is lost": "new.record_count := new.record_count - 1; RETURN new;",
     "another subscription is noted": "new.subscription_id := 3 - new.subscription_id; RETURN new;",
@@ -44,7 +46,7 @@ FAULTS = {
 
 @pytest.fixture
 def spoil_notes(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has every note go wrong in this way, which is the body of a BEFORE INSERT row trigger."""
+    """Return a function that spoils every note by this body of a BEFORE INSERT row trigger."""
     add_up_again = periods.add_up_again
 
     def add_up_unspoiled(first_day: date) -> None:
@@ -59,7 +61,7 @@ def spoil_notes(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_changes_of_open_days_that_are_noted_wrong_are_found(
+def test_wrong_notes_of_open_days_are_found(
     fault: str, spoil_notes: Callable[[str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in (1, 2):
@@ -84,7 +86,7 @@ def data_record_of(subscription_id: int, at: str, *, price: str, kilobytes: int 
 
 @pytest.fixture
 def one_sealed_day(set_today: Callable[[str], None]) -> None:
-    """1 and 2 November, of which the first is sealed, with a record of subscription 1 on each."""
+    """Seal 1 November and leave 2 November open; subscription 1 has a record on each day."""
     set_today("2026-11-03")
     make_subscription(id=1)
     for day in ("2026-11-01", "2026-11-02"):
@@ -95,7 +97,7 @@ def one_sealed_day(set_today: Callable[[str], None]) -> None:
 def test_a_sealed_day_that_is_not_noted_is_found(
     one_sealed_day: None, spoil_notes: Callable[[str], None], set_today: Callable[[str], None]
 ) -> None:
-    """The day leaves the open view, and that is noted; that it is sealed is not."""
+    """That the day leaves the open view is noted, but not that it is added to sealed totals."""
     spoil_notes("RETURN CASE WHEN new.record_count < 0 THEN new END;")
     set_today("2026-11-04")
     assert REMARK in refresh_and_seal().remark
@@ -166,8 +168,8 @@ def test_totals_that_retention_deletes_without_a_note_are_found(
     assert run_sql("SELECT DISTINCT total_price FROM usage_period_total") == [(1,)]
 
 
-def test_the_first_refresh_after_the_upgrade_counts_what_it_mends() -> None:
-    """The migration forgets the digest, as an audit does that found wrong months."""
+def test_the_first_refresh_after_the_upgrade_counts_the_months_that_it_mends() -> None:
+    """The migration sets open_digest to NULL, as does an audit that finds wrong months."""
     for number in (1, 2):
         make_subscription(id=number)
         data_record_of(number, "2026-11-01T12:00:00Z", price="1")
@@ -178,12 +180,12 @@ def test_the_first_refresh_after_the_upgrade_counts_what_it_mends() -> None:
     assert_exact()
 
 
-def test_a_view_that_was_refreshed_by_hand_is_remarked() -> None:
+def test_a_view_that_was_refreshed_by_hand_gives_a_remark() -> None:
     data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
     refresh_totals()
     DataUsageRecord.objects.update(price=2)
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
-    assert "not as the last refresh left it" in refresh_totals().remark
+    assert "was refreshed by hand or restored" in refresh_totals().remark
     assert_exact()
     assert refresh_totals().remark == ""
 
@@ -196,7 +198,7 @@ def test_a_late_repair_of_an_earlier_month_is_added_up_with_the_open_days(
     spoil_notes: Callable[[str], None],
     settings: Any,
 ) -> None:
-    """Fails when only the months of open days, or of what was written last, are added up again."""
+    """Fails when only the months of open days, or of the last write, are added up again."""
     settings.USAGE_RAW_RETENTION_DAYS = 60
     set_today("2026-12-02")
     make_subscription(id=1)

@@ -1,4 +1,7 @@
-"""A clock that is ahead drops no more than three days at a time, says so, and can be undone."""
+"""Property 13: while the clock is ahead, a prune drops at most three days and reports it.
+
+The command reopen_days undoes what the wrong clock sealed and closed.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -28,14 +31,14 @@ TODAY, FAR_AHEAD = "2026-11-20", "2027-12-25"
 
 @pytest.fixture
 def usage(set_today: SetToday, settings: LazySettings) -> None:
-    """Records of ten days; two days are open, and the raw records of five are kept."""
+    """Write records of ten days. Two days are open, and raw records are kept for five days."""
     subscription = make_subscription(id=1)
     set_today(TODAY)
     for day in range(11, 21):
         data_record(subscription, f"2026-11-{day}T12:00:00Z", price="1", kilobytes=day)
 
 
-def reached(day: str) -> None:
+def set_reached_day(day: str) -> None:
     UsageState.objects.update(reached_day=day)
 
 
@@ -54,7 +57,7 @@ def run(command: str) -> str:
     return out.getvalue()
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_one_prune_follows_the_clock_for_three_days(usage: None, set_today: SetToday) -> None:
     refresh_and_seal()
     prune()
@@ -76,7 +79,7 @@ def test_one_prune_follows_the_clock_for_three_days(usage: None, set_today: SetT
     )
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_status_run_and_metric_say_why_retention_waits(usage: None, set_today: SetToday) -> None:
     refresh_and_seal()
     prune()
@@ -93,8 +96,8 @@ def test_status_run_and_metric_say_why_retention_waits(usage: None, set_today: S
     assert f"clock         {status.clock_is_ahead}" in run("usage_status")
 
 
-@pytest.mark.one_server("records come late")
-def test_an_operator_who_knows_that_the_days_have_passed_goes_on_at_once(
+@pytest.mark.one_server("no record comes late there")
+def test_with_days_passed_a_prune_follows_the_clock_at_once(
     usage: None, set_today: SetToday
 ) -> None:
     refresh_and_seal()
@@ -109,8 +112,8 @@ def test_an_operator_who_knows_that_the_days_have_passed_goes_on_at_once(
     assert UsageState.objects.get().reached_day == date(2026, 12, 1)
 
 
-@pytest.mark.one_server("records come late")
-def test_an_outage_is_caught_up_with_in_several_prunes(usage: None, set_today: SetToday) -> None:
+@pytest.mark.one_server("no record comes late there")
+def test_several_prunes_catch_up_after_an_outage(usage: None, set_today: SetToday) -> None:
     refresh_and_seal()
     prune()
     set_today("2026-11-28")
@@ -120,7 +123,7 @@ def test_an_outage_is_caught_up_with_in_several_prunes(usage: None, set_today: S
 
 
 def test_a_clock_that_is_behind_changes_nothing(usage: None, set_today: SetToday) -> None:
-    reached("2026-11-20")
+    set_reached_day("2026-11-20")
     set_today("2020-01-01")
     assert reached_day.next_step(UsageState.objects.get()).day == date(2026, 11, 20)
     prune()
@@ -128,7 +131,7 @@ def test_a_clock_that_is_behind_changes_nothing(usage: None, set_today: SetToday
 
 
 @pytest.mark.one_server("its days are closed by another lock")
-def test_in_a_window_a_refresh_leaves_a_jump_to_prunes(
+def test_in_a_window_only_prunes_follow_a_jump_of_the_clock(
     switch_to: Callable[[LateKeysMode], None], set_today: SetToday, settings: LazySettings
 ) -> None:
     set_today(TODAY)
@@ -143,8 +146,8 @@ def test_in_a_window_a_refresh_leaves_a_jump_to_prunes(
     before = totals_of("usage_daily")
     set_today(FAR_AHEAD)
     for _ in range(3):
-        run_ = refresh_totals()
-    assert "days after 2026-11-20" in run_.remark
+        last_run = refresh_totals()
+    assert "days after 2026-11-20" in last_run.remark
     assert UsageState.objects.get().sealed_before == date(2026, 11, 16)
     prune()
     refresh_totals()
@@ -156,7 +159,7 @@ def test_in_a_window_a_refresh_leaves_a_jump_to_prunes(
     assert UsageState.objects.get().sealed_before == date(2026, 11, 21)
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_days_sealed_and_closed_by_a_wrong_clock_are_opened_again(
     usage: None, set_today: SetToday, settings: LazySettings
 ) -> None:
@@ -165,7 +168,7 @@ def test_days_sealed_and_closed_by_a_wrong_clock_are_opened_again(
     before = totals_of("usage_daily")
     set_today(FAR_AHEAD)
     refresh_and_seal()
-    # What an earlier release did: it closed every day at once and waited for its fence.
+    # An earlier release closed every day at once and then waited for its fence.
     run_sql("SELECT setval('usage_raw_kept_from', date '2027-12-21' - date '1999-12-31')")
     with pytest.raises(IntegrityError, match="2027-12-21"):
         data_record(make_subscription(id=4), "2026-11-20T13:00:00Z", price="1")
@@ -182,7 +185,7 @@ def test_days_sealed_and_closed_by_a_wrong_clock_are_opened_again(
     state = UsageState.objects.get()
     assert (state.sealed_before, state.raw_kept_from) == (date(2026, 11, 19), date(2026, 11, 16))
     assert RefreshRun.objects.latest("started_at").trigger == RefreshRun.Trigger.COMMAND
-    # Open days log nothing, sealed days do, and both are exact after the next refresh.
+    # Triggers log keys of sealed days, not of open days; both are exact after the next refresh.
     data_record(make_subscription(id=2), "2026-11-20T13:00:00Z", price="1")
     assert run_sql("SELECT count(*) FROM usage_late_key") == [(0,)]
     data_record(make_subscription(id=3), "2026-11-17T13:00:00Z", price="1")
@@ -195,20 +198,20 @@ def test_days_sealed_and_closed_by_a_wrong_clock_are_opened_again(
     assert UsageState.objects.get().sealed_before == date(2026, 11, 20)
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_days_announced_before_they_were_opened_again_are_not_sealed(
     usage: None, set_today: SetToday, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a refresh that announced days draws their fence although nobody logs them."""
+    """Fails when a refresh draws the fence of announced days although no trigger logs them."""
     set_today(FAR_AHEAD)
-    moved = sequences.move_forward
+    move_forward = sequences.move_forward
 
-    def move_and_be_undone(sequence: str, day: date) -> None:
-        moved(sequence, day)
+    def move_and_undo(sequence: str, day: date) -> None:
+        move_forward(sequence, day)
         if day > date(2027, 1, 1):
             run_sql(f"SELECT setval('{sequence}', 0)")
 
-    monkeypatch.setattr(sealing, "move_forward", move_and_be_undone)
+    monkeypatch.setattr(sealing, "move_forward", move_and_undo)
     refresh_totals()
     assert UsageState.objects.get().fence_day is None
 
@@ -217,8 +220,8 @@ def test_records_far_in_the_future_are_deleted_and_counted(
     usage: None, set_today: SetToday
 ) -> None:
     subscription = make_subscription(id=2)
-    kept, gone = "2026-12-04T23:59:59Z", "2026-12-05T00:00:00Z"
-    for at in [kept, gone, "2099-12-31T10:00:00Z"]:
+    kept, deleted = "2026-12-04T23:59:59Z", "2026-12-05T00:00:00Z"
+    for at in [kept, deleted, "2099-12-31T10:00:00Z"]:
         data_record(subscription, at, price="7")
     refresh_totals()
     assert "Would delete 2 records of days after 2026-12-04." in run("prune_usage --dry-run")
@@ -233,7 +236,7 @@ def test_records_far_in_the_future_are_deleted_and_counted(
 def test_empty_partitions_far_ahead_are_dropped(
     usage: None, set_today: SetToday, settings: LazySettings
 ) -> None:
-    """Such as a clock that was ahead makes. One with a record stays for its day."""
+    """A clock that was ahead makes such partitions. A partition with a record is kept."""
     days = [date(2026, 12, day) for day in (4, 5, 6)]
     make_partitions(days)
     UsageState.objects.update(reached_day=TODAY)
@@ -250,11 +253,11 @@ def test_empty_partitions_far_ahead_are_dropped(
     assert days[0] == date.fromisoformat(TODAY) + timedelta(14)
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_prunes_that_are_refused_do_not_move_the_day_reached(
     usage: None, set_today: SetToday
 ) -> None:
-    """Fails when a prune that a worker tries again and again goes three days each time."""
+    """Fails when a prune moves the day reached by three days at each retry of a worker."""
     refresh_and_seal()
     prune()
     before = UsageState.objects.get().reached_day
@@ -267,9 +270,9 @@ def test_prunes_that_are_refused_do_not_move_the_day_reached(
     assert UsageState.objects.get().reached_day == before
 
 
-@pytest.mark.one_server("records come late")
+@pytest.mark.one_server("no record comes late there")
 def test_days_without_raw_records_are_not_opened_again(usage: None, set_today: SetToday) -> None:
-    """Fails when the totals of days go whose raw records a restore left out."""
+    """Fails when the totals are lost of days whose raw records a restore left out."""
     set_today(FAR_AHEAD)
     refresh_and_seal()
     set_today("2026-11-10")
@@ -280,7 +283,7 @@ def test_days_without_raw_records_are_not_opened_again(usage: None, set_today: S
         " SELECT relid::regclass::text FROM pg_partition_tree('usage_voiceusagerecord')"
         " WHERE isleaf"
     ):
-        run_sql(f"TRUNCATE {leaf}")  # straight at the partition, as if it had not been restored
-    with pytest.raises(DaysWithoutRecordsError, match="have totals and no raw record"):
+        run_sql(f"TRUNCATE {leaf}")  # past the triggers, as if a restore had left out the records
+    with pytest.raises(DaysWithoutRecordsError, match="have totals but no raw record"):
         reopen()
     assert run_sql("SELECT count(*), sum(total_price) FROM usage_daily") == totals

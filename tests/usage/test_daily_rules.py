@@ -1,4 +1,4 @@
-"""The rules of the daily totals: given these records, expect exactly these rows."""
+"""The rules of the daily totals, each by raw records and the exact rows expected."""
 
 import pytest
 from django.db import connection
@@ -72,7 +72,7 @@ class TestRules:
             A  2028-03-01  data  8  8  1  2028-03-01T00:00:00Z
         """)
 
-    def test_first_and_last_moment_that_are_kept(self) -> None:
+    def test_first_and_last_moment_that_a_record_may_have(self) -> None:
         given("""
             data  A  2000-01-01T00:00:00Z         1  1
             data  A  2099-12-31T23:59:59.999999Z  2  2
@@ -125,7 +125,7 @@ class TestRules:
             C  2026-11-01  voice  0     0  1  2026-11-01T10:00:00Z
         """)
 
-    def test_credit_is_subtracted_and_may_leave_less_than_nothing(self) -> None:
+    def test_credit_is_subtracted_and_may_leave_a_negative_price(self) -> None:
         given("""
             data   A  2026-11-01T10:00:00Z   5.00  50
             data   A  2026-11-01T12:00:00Z  -1.50  0
@@ -261,8 +261,8 @@ class TestRules:
 
 @pytest.mark.django_db
 def test_days_follow_a_zone_with_summer_time() -> None:
-    """London: the 29th of March 2026 has 23 hours, the 25th of October 25."""
-    with connection.cursor() as cursor:  # all of it is rolled back with the test
+    """In London 29 March 2026 has 23 hours, and 25 October has 25."""
+    with connection.cursor() as cursor:  # the end of the test rolls this back
         cursor.execute("SELECT set_config('usage.time_zone', 'Europe/London', true)")
         cursor.execute(sql.read("usage_day", 1))
     given("""

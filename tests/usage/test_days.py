@@ -1,4 +1,4 @@
-"""How days are cut, in ordinary zones and in those whose midnight comes twice or not at all."""
+"""The bounds of days, in ordinary zones and in zones with two midnights or none."""
 
 import zoneinfo
 from collections.abc import Callable
@@ -64,8 +64,9 @@ WHERE after - before = interval '1 second'
 ORDER BY zone, after
 """
 
-# A day can begin or end only where the clock says midnight under an offset of the zone, or where
-# the offset changes. Trying all of these finds the true bounds without the functions under test.
+# A day can begin or end only at midnight in one of the offsets of the zone, or where the offset
+# changes. The query tries all of these moments, so it finds the true bounds without
+# usage_day_start() and usage_day_end().
 FIND_WRONG_BOUNDS = """
 WITH changes AS (
     SELECT moment FROM unnest(%(moments)s::timestamptz[]) AS moments (moment)
@@ -128,7 +129,7 @@ def day_of(moment: str) -> str:
 
 
 def bounds_of(day: str) -> tuple[str, str]:
-    """First moment and the moment after the last, in UTC."""
+    """Return the results of usage_day_start() and usage_day_end(), in UTC."""
     utc = "to_char({}(%s) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI')"
     return run_sql(
         f"SELECT {utc.format('usage_day_start')}, {utc.format('usage_day_end')}",
@@ -159,7 +160,7 @@ def test_day_is_shorter_or_longer_when_clocks_change(cut_days_in: CutDays) -> No
 
 
 def test_day_begins_late_when_clocks_leap_over_midnight(cut_days_in: CutDays) -> None:
-    """Beirut goes from 24:00 to 01:00: the day has no midnight."""
+    """In Beirut clocks go from 24:00 to 01:00, so the day has no midnight."""
     cut_days_in("Asia/Beirut")
     assert bounds_of("2026-03-29") == ("2026-03-28 22:00", "2026-03-29 21:00")
     assert day_of("2026-03-28 21:59:59+00") == "2026-03-28"
@@ -176,7 +177,7 @@ def test_day_begins_late_when_clocks_leap_over_midnight(cut_days_in: CutDays) ->
 def test_day_begins_at_the_first_of_two_midnights(
     cut_days_in: CutDays, zone: str, day: str, first_midnight: str, second_midnight: str
 ) -> None:
-    """Fails when the day begins at day::timestamp AT TIME ZONE zone: that is the second one."""
+    """Fails when the day begins at day::timestamp AT TIME ZONE zone, the second midnight."""
     cut_days_in(zone)
     start, end = bounds_of(day)
     assert start == first_midnight
@@ -187,8 +188,11 @@ def test_day_begins_at_the_first_of_two_midnights(
     ]
 
 
-def test_day_begins_stops_and_begins_again_at_st_johns(cut_days_in: CutDays) -> None:
-    """Until 2011 clocks went back an hour at 00:01, so a minute of the next day came first."""
+def test_day_has_two_parts_at_st_johns(cut_days_in: CutDays) -> None:
+    """Until 2011 clocks went back an hour at 00:01.
+
+    So the first minute of a day was followed by another hour of the previous day.
+    """
     cut_days_in("America/St_Johns")
     assert day_of("2010-11-07 02:30+00") == "2010-11-07"
     assert day_of("2010-11-07 02:31+00") == "2010-11-06"
@@ -198,7 +202,7 @@ def test_day_begins_stops_and_begins_again_at_st_johns(cut_days_in: CutDays) -> 
 
 
 def test_day_begins_three_hours_early_at_casey(cut_days_in: CutDays) -> None:
-    """Clocks went back three hours, from 02:00 to 23:00 of the day before."""
+    """Clocks went back three hours, from 02:00 to 23:00 of the previous day."""
     cut_days_in("Antarctica/Casey")
     assert day_of("2010-03-04 13:00+00") == "2010-03-05"
     assert day_of("2010-03-04 15:00+00") == "2010-03-04"
@@ -208,7 +212,7 @@ def test_day_begins_three_hours_early_at_casey(cut_days_in: CutDays) -> None:
 
 
 def test_skipped_day_holds_no_moment(cut_days_in: CutDays) -> None:
-    """Samoa went from the 29th of December 2011 straight to the 31st."""
+    """In Samoa 31 December followed 29 December 2011."""
     cut_days_in("Pacific/Apia")
     assert day_of("2011-12-30 09:59:59.999999+00") == "2011-12-29"
     assert day_of("2011-12-30 10:00+00") == "2011-12-31"
@@ -218,7 +222,7 @@ def test_skipped_day_holds_no_moment(cut_days_in: CutDays) -> None:
 
 
 def test_days_of_every_zone_lie_between_their_bounds(cut_days_in: CutDays) -> None:
-    """Around every change of clocks from 2000 to 2040 in every zone a deployment may choose."""
+    """Test days around each change of clocks from 2000 to 2040, in each zone that can be set."""
     known = {name for (name,) in run_sql("SELECT name FROM pg_timezone_names")}
     zones = sorted(known & zoneinfo.available_timezones())
     assert len(zones) > 400
@@ -232,7 +236,7 @@ def test_days_of_every_zone_lie_between_their_bounds(cut_days_in: CutDays) -> No
             [zones],
         )
     )
-    # Zones with the same changes cut the same days: one of each is tried.
+    # Zones with the same changes have the same days, so one zone of each group is enough.
     distinct = {(offsets[zone], *changes[zone]): zone for zone in zones}
     assert len(distinct) > 100
     wrong = {}

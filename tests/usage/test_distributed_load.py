@@ -1,4 +1,4 @@
-"""Writers on every server of a cluster at once, while days pass and are closed behind them."""
+"""Concurrent writers on every server of a cluster, while days pass and are closed."""
 
 import random
 import time
@@ -32,29 +32,29 @@ WRITE = (
 def test_no_record_is_lost_while_days_are_closed(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a day is sealed without the check on every server, behind a lock on every one."""
+    """Fails when a day is sealed without a lock and a CHECK on every server."""
     settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 2
     began = time.monotonic()
 
-    def passed() -> float:
+    def elapsed() -> float:
         return time.monotonic() - began
 
     def today() -> date:
-        return FIRST_DAY + timedelta(int(passed() / SECONDS_A_DAY))
+        return FIRST_DAY + timedelta(int(elapsed() / SECONDS_A_DAY))
 
     monkeypatch.setattr(clock, "today", today)
     make_partitions([FIRST_DAY + timedelta(number) for number in range(-2, 4)])
     for number in range(1, SUBSCRIPTIONS + 1):
         make_subscription(id=number)
     workers = run_sql("SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards")
-    places = [{}, *({"host": host, "port": port} for host, port in workers)]
+    servers = [{}, *({"host": host, "port": port} for host, port in workers)]
     began = time.monotonic()
 
-    def write(place: dict[str, Any]) -> tuple[int, int]:
+    def write(server: dict[str, Any]) -> tuple[int, int]:
         written = refused = 0
-        chance = random.Random(repr(place))
-        with second_session(autocommit=True, **place) as session:
-            while passed() < SECONDS:
+        chance = random.Random(repr(server))
+        with second_session(autocommit=True, **server) as session:
+            while elapsed() < SECONDS:
                 day = today() - timedelta(chance.randrange(4))
                 ask(session, "BEGIN")
                 try:
@@ -68,9 +68,9 @@ def test_no_record_is_lost_while_days_are_closed(
                     refused += 1
         return written, refused
 
-    with ThreadPoolExecutor(len(places)) as pool:
-        writers = [pool.submit(write, place) for place in places]
-        while passed() < SECONDS:
+    with ThreadPoolExecutor(len(servers)) as pool:
+        writers = [pool.submit(write, server) for server in servers]
+        while elapsed() < SECONDS:
             refresh_totals()
     counts = [writer.result() for writer in writers]
     last = today()

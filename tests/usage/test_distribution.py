@@ -1,5 +1,7 @@
-"""Raw records spread over a Citus cluster: refused where it can't be, and the same totals where it
-can. The tests of rules and properties run on the cluster as well, with CITUS_DATABASE_URL."""
+"""Raw records spread over a Citus cluster: what is refused, and that totals stay the same.
+
+With CITUS_DATABASE_URL the tests of rules and properties run on the cluster, too.
+"""
 
 from collections.abc import Callable
 from datetime import date
@@ -26,12 +28,12 @@ pytestmark = pytest.mark.usefixtures("only_default_partitions")
 INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
 
 
-@pytest.mark.one_server("it has the extension")
+@pytest.mark.one_server("the extension is installed there")
 def test_server_without_the_extension_says_what_to_do() -> None:
     with pytest.raises(CommandError, match="CREATE EXTENSION citus"):
         call_command("distribute_usage")
     assert distributed_tables() == []
-    adapt()  # as every migrate does: it changes nothing here
+    adapt()  # every migrate calls it; without Citus it changes nothing
     assert run_sql(
         "SELECT lanname FROM pg_proc INNER JOIN pg_language ON pg_language.oid = prolang"
         " WHERE proname = 'usage_totals_of_days'"
@@ -71,9 +73,11 @@ def test_triggers_are_refused(settings: LazySettings) -> None:
         " WHEN MATCHED THEN UPDATE SET subscription_id = other.subscription_id",
     ],
 )
-def test_record_is_moved_to_no_other_subscription(move: str) -> None:
-    """Fails with Citus before 13.2.1, which takes a column of the same number for the same column:
-    the record would stay on the server of the subscription it was moved from."""
+def test_a_move_to_another_subscription_is_refused(move: str) -> None:
+    """Fails with Citus before 13.2.1, which confuses columns of two tables by their number.
+
+    It would leave the record on the server of its former subscription.
+    """
     data_record(make_subscription(id=5), "2026-11-01T12:00:00Z")
     before = plain_totals()
     with pytest.raises(NotSupportedError, match="not allowed"), transaction.atomic():
@@ -98,15 +102,17 @@ def usage(
 @pytest.mark.citus
 @pytest.mark.usefixtures("usage")
 def test_totals_are_those_of_all_servers() -> None:
-    """Fails when sealing, auditing or live totals ask the coordinator alone, as they do where the
-    server puts a function in the place of its call."""
+    """Fails when sealing, auditing or live totals read the coordinator alone.
+
+    That happens when PostgreSQL inlines usage_totals_of_days().
+    """
     expected = plain_totals()
     assert len(expected) == 32 * 4 * 2
     refresh_totals()
     assert len(totals_of("usage_daily_sealed")) == 32 * 2
     assert totals_of("usage_daily") == totals_of("usage_daily_live") == expected
     live = "usage_daily_live_of(ARRAY[5, 6], '2026-11-01', '2026-11-30')"
-    for _ in range(8):  # a plan for all subscriptions comes after five of its own
+    for _ in range(8):  # after five custom plans the server may choose a generic plan
         assert totals_of(live) == [row for row in expected if row[0] in (5, 6)]
     assert verify().differing == 0
 
@@ -115,8 +121,10 @@ def test_totals_are_those_of_all_servers() -> None:
 @pytest.mark.usefixtures("usage")
 @pytest.mark.parametrize("place", ["coordinator", "worker", "shard", "prepared on a worker"])
 def test_writer_on_any_server_is_waited_for(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the lock behind which days are closed is that of the coordinator alone: a writer
-    that came by a worker, or whose commit there is yet to come, would be lost."""
+    """Fails when a closing locks the raw tables on the coordinator alone.
+
+    It would lose the records of a writer that is connected to a worker, or is prepared there.
+    """
     monkeypatch.setattr(sealing, "TRIES", 1)
     (node,) = run_sql(
         "SELECT nodename, nodeport, shardid FROM citus_shards"

@@ -1,9 +1,8 @@
-"""Properties 1, 3, 6 and 7: every statement that can change raw records, times every place that a
-record can go to, on open and on sealed days, in both ways of noticing late keys.
+"""Properties 1, 3, 6 and 7 for every statement that can change raw records.
 
-A fact about the server that holds for one statement need not hold for its cousins: a MERGE that
-moves a record to another partition fills no transition table of UPDATE, and one with a DELETE or
-INSERT action fills half of them.
+Each statement moves records between all kinds of days and partitions, in both late keys modes.
+Similar statements may fill different transition tables: a MERGE that moves a record to another
+partition fills none of UPDATE, and a MERGE with a DELETE or INSERT action fills half of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +34,7 @@ TABLE = "usage_voiceusagerecord"
 COLUMNS = "id, subscription_id, usage_date, price, seconds_used"
 TODAY = "2026-11-14"
 
-# Days by what they are. Those "with" have partitions of their own, the others share the default.
+# Days by their state. Days "with" have their own partition, days "without" share the default one.
 CLOSED_WITH, CLOSED_WITHOUT = "2026-11-02", "2026-11-03"
 SEALED_WITH, SEALED_WITH_TOO = "2026-11-07", "2026-11-08"
 SEALED_WITHOUT, SEALED_WITHOUT_TOO = "2026-11-09", "2026-11-10"
@@ -71,7 +70,7 @@ numbers = count(1)
 
 @dataclass(frozen=True)
 class Record:
-    """A record of 12:00 on its day."""
+    """A raw record at 12:00 UTC of its day."""
 
     number: int
     subscription_id: int
@@ -93,9 +92,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Case:
-    """What a statement is to do: move `source` to `target`, whose price is another, too.
+    """The records of one test case: a statement moves `source` to `target` and changes its price.
 
-    Statements that delete as well delete `victim`, those that insert insert `newcomer`.
+    A MERGE with a DELETE action deletes `victim`, one with an INSERT action inserts `newcomer`.
     """
 
     source: Record
@@ -139,7 +138,7 @@ def upsert(case: Case) -> str:
 
 
 def merge(*actions: str) -> Callable[[Case], str]:
-    """A MERGE with these actions; each meets one record."""
+    """Return a function that writes a MERGE with these actions, each for one record."""
 
     def statement(case: Case) -> str:
         rows = ", ".join(
@@ -167,7 +166,7 @@ def merge(*actions: str) -> Callable[[Case], str]:
 
 
 def merge_unmatched(case: Case) -> str:
-    """Since PostgreSQL 17: what no row was sent for is changed."""
+    """Return a MERGE that changes records without a source row (PostgreSQL 17 and later)."""
     return (
         f"MERGE INTO {TABLE} AS kept USING (SELECT WHERE FALSE) AS nothing ON FALSE"
         f" WHEN NOT MATCHED BY SOURCE AND {case.matches} THEN UPDATE SET {case.change}"
@@ -179,7 +178,7 @@ def in_cte(statement: Callable[[Case], str]) -> Callable[[Case], str]:
 
 
 def in_function(language: str) -> Callable[[Case], tuple[str, ...]]:
-    """A MERGE in a function: the server knows the call alone as the text of the statement."""
+    """Return a function that writes a MERGE in a function, so the client sends only its call."""
 
     def called(case: Case) -> tuple[str, ...]:
         text = f"{merge('update')(case)};"
@@ -202,7 +201,7 @@ def prepared(case: Case) -> tuple[str, ...]:
 
 
 def behind_an_update(case: Case) -> tuple[str, ...]:
-    """A MERGE within a function that a plain UPDATE of the same table calls for its new price."""
+    """Return a plain UPDATE that calls a function, which sends a MERGE into the same table."""
     return (
         "CREATE OR REPLACE FUNCTION pg_temp.change() RETURNS numeric LANGUAGE plpgsql"
         f" AS $body$BEGIN {merge('update')(case)}; RETURN 5; END$body$",
@@ -240,7 +239,7 @@ STATEMENTS: dict[str, Callable[[Case], str | tuple[str, ...]]] = {
     "merge in a CTE": in_cte(merge("update")),
 }
 SINCE_17 = {"merge unmatched", "merge in a CTE"}
-# These have no target: they leave the record where it is, or take it away.
+# These statements write no target: they leave the source where it is, or delete it.
 WITHOUT_TARGET = {"delete", "delete in a CTE", "merge delete"}
 
 
@@ -264,9 +263,9 @@ def write(session: Connection, name: str, case: Case) -> None:
 
 
 def cases(places: list[tuple[str, str]]) -> list[Case]:
-    """Each pair of days, with the same subscription and with another one.
+    """Return two cases for each pair of days: with the same subscription and with another one.
 
-    No two cases share a subscription: a key that one of them logs hides nothing of another.
+    No two cases share a subscription, so a late key of one case cannot hide a fault of another.
     """
     found = []
     for from_day, to_day in places:
@@ -283,8 +282,8 @@ def cases(places: list[tuple[str, str]]) -> list[Case]:
     return found
 
 
-def bring_in(some: list[Case]) -> None:
-    rows = ", ".join(record.row for case in some for record in (case.source, case.victim))
+def insert_records(to_test: list[Case]) -> None:
+    rows = ", ".join(record.row for case in to_test for record in (case.source, case.victim))
     run_sql(f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {rows}")
 
 
@@ -307,7 +306,7 @@ def late_keys(
 
 def skip_where_unknown(session: Connection, name: str) -> None:
     if name in SINCE_17 and session.server_version < 170000:
-        pytest.skip("PostgreSQL 17 brought this statement")
+        pytest.skip("This statement needs PostgreSQL 17.")
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
@@ -315,11 +314,13 @@ def test_totals_are_exact_after_every_statement(
     name: str, late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
     skip_where_unknown(writer, name)
-    some = cases(OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES)
-    bring_in(some)
+    to_test = cases(
+        OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES
+    )
+    insert_records(to_test)
     set_today(TODAY)
     refresh_and_seal()
-    for case in some:
+    for case in to_test:
         moves_partition = case.source.day != case.target.day and (
             {case.source.day, case.target.day} & set(PARTITIONED)
         )
@@ -340,16 +341,16 @@ def test_closed_days_refuse_every_statement(
     name: str, late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
     skip_where_unknown(writer, name)
-    some = cases(CLOSED_PLACES)
-    bring_in(some)
+    to_test = cases(CLOSED_PLACES)
+    insert_records(to_test)
     set_today(TODAY)
     refresh_and_seal()
     if late_keys == LateKeysMode.TRIGGERS:
-        # A prune that waits for its fence: records of closed days still lie there.
+        # Close the days as a prune does, and keep their records, as while it waits for its fence.
         retention._close(date(2026, 11, 5))
     assert_exact()
     before = run_sql(f"SELECT {COLUMNS} FROM {TABLE} ORDER BY id")
-    for case in some:
+    for case in to_test:
         touched = {case.source.day} if name in WITHOUT_TARGET else {case.target.day}
         if name not in {"insert", "copy", "merge insert"}:
             touched.add(case.source.day)
@@ -365,11 +366,13 @@ def test_closed_days_refuse_every_statement(
     assert_exact()
 
 
-def test_truncate_takes_the_totals_of_kept_days(
+def test_truncate_removes_the_totals_of_kept_days(
     late_keys: LateKeysMode, writer: Connection, set_today: Callable[[str], None]
 ) -> None:
-    some = cases(OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES)
-    bring_in(some)
+    to_test = cases(
+        OPEN_PLACES if late_keys == LateKeysMode.WINDOW else SEALED_PLACES + OPEN_PLACES
+    )
+    insert_records(to_test)
     set_today(TODAY)
     refresh_and_seal()
     ask(writer, f"TRUNCATE {TABLE}")
@@ -382,7 +385,7 @@ def test_truncate_takes_the_totals_of_kept_days(
 def test_an_update_logs_each_key_once(
     writer: Connection, switch_to: Callable[[LateKeysMode], None], set_today: Callable[[str], None]
 ) -> None:
-    """Fails when the row trigger, which a MERGE needs, works for a plain UPDATE as well."""
+    """Fails when the row trigger, which a MERGE needs, also logs the records of a plain UPDATE."""
     switch_to(LateKeysMode.TRIGGERS)
     make_partitions([date.fromisoformat(day) for day in PARTITIONED])
     subscription_id = make_subscription().pk

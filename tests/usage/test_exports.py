@@ -1,4 +1,4 @@
-"""Every row of an answer: one snapshot, limits, exact text, and files that are never half."""
+"""Exports of all rows: one snapshot, timeouts, exact values, and files that are never partial."""
 
 import csv
 import io
@@ -64,7 +64,7 @@ def test_a_statement_that_takes_too_long_is_ended(state: None) -> None:
         next(read("SELECT pg_sleep(30)", limits=Limits(statement=1, idle=MINUTE, whole=MINUTE)))
 
 
-def test_the_whole_may_not_take_too_long(state: None) -> None:
+def test_an_export_that_takes_too_long_is_ended(state: None) -> None:
     batches = read(NUMBERS, 5000, limits=Limits(statement=MINUTE, idle=MINUTE, whole=0))
     next(batches)
     with pytest.raises(ExportError, match="Not every row was read within 0 seconds"):
@@ -124,7 +124,7 @@ def test_an_external_id_is_never_a_formula(external_id: str, cell: str) -> None:
     assert lines == [["subscription_id", "external_id"], ["-1", cell]]
 
 
-def test_a_file_is_its_owners_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_file_is_readable_by_its_owner_alone_and_replaces_the_former_file(tmp_path: Path) -> None:
     target = tmp_path / "usage.csv"
     target.write_text("before")
     target.chmod(0o644)
@@ -138,9 +138,7 @@ def test_a_file_is_its_owners_and_replaces_the_one_before(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_file_that_was_not_finished_is_not_there(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_an_unfinished_file_replaces_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "usage.csv"
     target.write_text("before")
 
@@ -161,7 +159,7 @@ def test_a_file_that_was_not_finished_is_not_there(
         ("/nowhere/usage.csv", r"/nowhere/usage\.csv cannot be written: No such file or directory"),
     ],
 )
-def test_a_place_for_no_file_is_refused(path: str, problem: str) -> None:
+def test_a_path_that_cannot_be_a_file_is_refused(path: str, problem: str) -> None:
     with pytest.raises(ExportError, match=problem), whole_file(path):
         pass
 

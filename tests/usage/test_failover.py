@@ -1,4 +1,4 @@
-"""Servers that are no replicas of the primary, and a failover as docs/restores.md says it."""
+"""Servers that are no replica of the primary, and the failover that docs/restores.md describes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from tests.connections import ask, run_sql, wait_until
 from tests.factories import client_of, data_record
 from tests.factories import refresh_totals as refresh
 from tests.given import anna_and_bob
-from tests.usage.api.asking import answer
+from tests.usage.api.api_requests import get_page
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.models import Subscription
 from usage.monitoring import health
@@ -33,7 +33,7 @@ REPLICA1, REPLICA2 = NAMES
 def cluster(
     django_db_blocker: DjangoDbBlocker, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> Iterator[Cluster]:
-    """A cluster of its own: a server that was promoted is no replica ever again."""
+    """Start a cluster for one test, since a promoted server cannot become a replica again."""
     settings.USAGE_METRICS_TOKEN = TOKEN
     monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.1)
@@ -50,26 +50,26 @@ def cluster(
 
 @pytest.fixture
 def prices(cluster: Cluster) -> Callable[[], set[str]]:
-    """The total of Anna in 40 answers, of which each server has its part."""
+    """Return a function that reads the total of Anna 40 times, so that it reaches each server."""
     client = client_of(User.objects.create_user("client"))
     cluster.catch_up()
     return lambda: {price_of_anna(client) for _ in range(40)}
 
 
 def price_of_anna(client: APIClient) -> str:
-    found = answer(client, "usage/totals", "subscription_id=1&usage_type=data")
+    found = get_page(client, "usage/totals", "subscription_id=1&usage_type=data")
     return found["results"][0]["total_price"]
 
 
 def make_totals_differ(cluster: Cluster, name: str) -> None:
-    """Another customer's amounts, as far as anybody who asks can see."""
+    """Change the amounts on one server, so that its responses differ from those of the primary."""
     cluster.ask(name, "UPDATE usage_datausagerecord SET price = price + 7777")
     cluster.ask(name, "REFRESH MATERIALIZED VIEW usage_daily_open")
     cluster.ask(name, "UPDATE usage_period_total SET total_price = total_price + 7777")
 
 
 def assert_named(name: str, fault: str) -> None:
-    """Readiness, metrics and status say which server is left out and why."""
+    """Assert that readiness, metrics and status name the server and why it is left out."""
     response = Client().get("/health/ready")
     assert response.status_code == 503
     checks = {check["name"]: check["detail"] for check in json.loads(response.content)["checks"]}
@@ -87,7 +87,7 @@ def assert_named(name: str, fault: str) -> None:
 def test_a_replica_that_was_promoted_answers_nothing(
     cluster: Cluster, prices: Callable[[], set[str]]
 ) -> None:
-    """Fails when a server is asked for totals because it answers."""
+    """Fails when a server is used only because it responds."""
     before = prices()
     assert len(before) == 1
     cluster.ask(REPLICA1, "SELECT pg_promote()")
@@ -99,7 +99,7 @@ def test_a_replica_that_was_promoted_answers_nothing(
 def test_a_replica_with_another_database_answers_nothing(
     cluster: Cluster, prices: Callable[[], set[str]]
 ) -> None:
-    """A copy has the same uuid. Fails when the name of the database is no part of its identity."""
+    """Fails when the identity lacks the name of the database; the uuid of a copy is the same."""
     before = prices()
     connections[servers.PRIMARY].close()
     for name in NAMES:
@@ -128,10 +128,12 @@ def test_a_replica_with_another_database_answers_nothing(
         connections.settings[REPLICA2]["NAME"] = "usage"
 
 
-def test_failover_as_the_page_says_it(cluster: Cluster, prices: Callable[[], set[str]]) -> None:
+def test_failover_as_the_page_describes_it(
+    cluster: Cluster, prices: Callable[[], set[str]]
+) -> None:
     """The old primary is dead, one replica is promoted, and the other one follows it.
 
-    Fails when a replica that has not reached the new primary yet answers, or never again does.
+    Fails when the other replica is used before it follows the new primary, or is never used again.
     """
     before = prices()
     kill(cluster.primary)
@@ -159,7 +161,9 @@ def test_failover_as_the_page_says_it(cluster: Cluster, prices: Callable[[], set
     cluster.ask(REPLICA2, f"ALTER SYSTEM SET primary_conninfo = '{follow}'")
     cluster.ask(REPLICA2, "SELECT pg_reload_conf()")
     wait_until(
-        lambda: value(scrape(), "usage_replicas_foreign") == 0, seconds=60, what="it to follow"
+        lambda: value(scrape(), "usage_replicas_foreign") == 0,
+        seconds=60,
+        what="the replica to follow",
     )
     assert prices() == after
     assert Client().get("/health/ready").status_code == 200

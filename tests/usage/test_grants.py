@@ -1,4 +1,4 @@
-"""Roles are made and granted by migrate, and the checks name what it could not do."""
+"""Roles: migrate creates them and grants privileges, and checks name those that are missing."""
 
 import pytest
 
@@ -13,8 +13,8 @@ from usage.services.roles import PRIVILEGES, grant_missing, missing_grants
 @pytest.mark.parametrize(
     ("name", "version"), [("usage_analyst", 2), ("usage_writer", 1), ("usage_web", 1)]
 )
-def test_file_says_so_where_the_role_may_not_be_made(name: str, version: int) -> None:
-    """Where the migrating user may not make roles; here under a name that no role has."""
+def test_file_warns_when_it_may_not_create_the_role(name: str, version: int) -> None:
+    """The migrating user here lacks CREATEROLE, and the name is one that no role has."""
     script = sql.read(name, version).replace(name, f"{name}_of_nobody")
     with second_session() as session:
         ask(session, "CREATE ROLE usage_migrator_of_a_test NOCREATEROLE")
@@ -27,7 +27,7 @@ def test_file_says_so_where_the_role_may_not_be_made(name: str, version: int) ->
 
 
 class TestGrants:
-    """Each test is rolled back."""
+    """Tests whose changes are rolled back."""
 
     pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ class TestGrants:
         ]
         assert roles_have_their_privileges(None) == []
 
-    def test_check_prints_how_to_make_a_role_that_is_missing(
+    def test_check_prints_how_to_create_a_role_that_is_missing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(PRIVILEGES, "usage_nobody", {"usage_daily": "SELECT"})
@@ -56,7 +56,7 @@ class TestGrants:
         assert warning.hint == (
             "Run: CREATE ROLE usage_nobody NOLOGIN; GRANT SELECT ON usage_daily TO usage_nobody;"
         )
-        grant_missing()  # has nobody to grant to
+        grant_missing()  # does not fail, although the role is missing
 
     def test_migrate_grants_what_is_missing(self) -> None:
         run_sql("REVOKE ALL ON auth_user, usage_state FROM usage_web")

@@ -1,9 +1,10 @@
 """Properties 1, 3, 6 and 7 over random histories of writers, refreshes, seals and prunes.
 
 USAGE_HISTORIES=1000 runs that many histories of each kind instead of a few.
-Each test fails when a statement trigger is off, when the live view keeps a sealed total beside its
-late key, when late keys are repaired in a transaction of their own, and when a prune drops without
-having repaired; in a window, when nothing is checked or sealed days are not final.
+Each test fails when a statement trigger is off, when the live view counts a sealed total in
+addition to its late key, when late keys are repaired in a separate transaction, and when a prune
+drops raw records before it has repaired late keys. In a window each test fails when the CHECK on
+closed days is missing, or when sealed days are not final.
 """
 
 import os
@@ -36,7 +37,7 @@ UTC = Calendar(
         for at in ("00:00:00", "12:30:00", "23:59:59.999999")
     ],
 )
-# Clocks went back at 00:01: the 7th began at 02:30, stopped at 02:31 and began again at 03:30.
+# Clocks went back at 00:01 on 7 November: its first minute was 02:30 UTC, the rest began at 03:30.
 ST_JOHNS = Calendar(
     "America/St_Johns",
     date(2010, 11, 1),
@@ -59,9 +60,10 @@ def cut_days_in(zone: str) -> None:
 
 @pytest.fixture
 def zone_of_the_test(only_default_partitions: None) -> Iterator[None]:
-    """Days may be cut in another zone: at the end it is UTC again.
+    """Let the test set another zone; at the end drop its partitions and set UTC again.
 
-    Partitions are known by the days of the zone, so they go before it does."""
+    Partitions are found by the days of the zone, so they are dropped first.
+    """
     yield
     start_over("UTC")
     cut_days_in("UTC")
@@ -103,7 +105,7 @@ def test_totals_are_exact_in_any_history(
         for session in sessions:
             ask(session, "SET lock_timeout = '10ms'")
             if ON_CITUS:
-                # Its other servers wait for a lock without that limit.
+                # The workers of the cluster do not apply lock_timeout.
                 ask(session, "SET statement_timeout = '1s'")
         stack.enter_context(single_handed())
         counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Importing call records: local times, durations over a change of clocks, pence."""
+"""Imports of call records: local times, durations across a change of clocks, pence."""
 
 import csv
 import gzip
@@ -44,7 +44,8 @@ def test_totals_are_those_of_the_file() -> None:
 
 
 def totals_computed_from_the_file() -> dict[tuple[str, date], tuple[Decimal, int, int]]:
-    """By number and UTC day. London was an hour ahead of UTC until 25 October 2026, 02:00."""
+    """Return price, seconds and calls by number and UTC day. London was an hour ahead of UTC until
+    25 October 2026, 02:00."""
     back = datetime(2026, 10, 25, 2)  # noqa: DTZ001 - local time
     totals: dict[tuple[str, date], tuple[Decimal, int, int]] = defaultdict(
         lambda: (Decimal(0), 0, 0)
@@ -55,7 +56,7 @@ def totals_computed_from_the_file() -> dict[tuple[str, date], tuple[Decimal, int
                 datetime.strptime(f"{day} {time}", "%d/%m/%Y %H:%M:%S")  # noqa: DTZ007
                 for day, time in ((start_day, start_time), (end_day, end_time))
             )
-            # the earlier of two readings: summer time before two o'clock
+            # Times that exist twice are the earlier ones: summer time before two o'clock.
             start -= timedelta(hours=start < back)
             end -= timedelta(hours=end < back)
             price, seconds, calls = totals[number, start.date()]
@@ -72,16 +73,16 @@ def totals_computed_from_the_file() -> dict[tuple[str, date], tuple[Decimal, int
     [
         ("01/07/2026 12:00:00", "01/07/2026 12:01:05", "2026-07-01 11:00:00.000", 65),
         ("01/12/2026 23:59:00", "02/12/2026 00:01:00", "2026-12-01 23:59:00.000", 120),
-        # clocks go back from 02:00 to 01:00: half past one is the earlier one
+        # Clocks go back from 02:00 to 01:00. 01:30 is the earlier of the two.
         ("25/10/2026 00:30:00", "25/10/2026 01:30:00", "2026-10-24 23:30:00.000", 3_600),
         ("25/10/2026 01:30:00", "25/10/2026 01:45:00", "2026-10-25 00:30:00.000", 900),
         ("25/10/2026 01:55:00", "25/10/2026 02:05:00", "2026-10-25 00:55:00.000", 4_200),
         ("25/10/2026 01:50:00", "25/10/2026 01:10:00", "2026-10-25 00:50:00.000", 1_200),
-        # clocks go forward from 01:00 to 02:00
+        # Clocks go forward from 01:00 to 02:00.
         ("29/03/2026 00:50:00", "29/03/2026 02:10:00", "2026-03-29 00:50:00.000", 1_200),
     ],
 )
-def test_duration_is_the_time_that_went_by(start: str, end: str, moment: str, seconds: int) -> None:
+def test_duration_is_the_elapsed_time(start: str, end: str, moment: str, seconds: int) -> None:
     import_calls(call(start, end))
     assert stored() == [("voice", "01", moment, "0.10", seconds)]
 
@@ -103,21 +104,21 @@ def test_pence_become_units_to_the_last_digit(pence: str, price: str) -> None:
 
 
 @pytest.mark.one_server("it counts records already known as added")
-def test_a_call_id_may_come_again() -> None:
+def test_a_call_id_may_occur_several_times() -> None:
     report = import_calls(
         call("01/12/2026 12:00:00", "01/12/2026 12:01:00"),
         call("01/12/2026 13:00:00", "01/12/2026 13:01:00"),
         call("01/12/2026 12:00:00", "01/12/2026 12:01:00").replace("01,1,02", "01,2,02"),
         call("01/12/2026 12:00:00", "01/12/2026 12:01:00").replace("01,1,02", "01,1,03"),
-        # the same call, corrected
+        # The key of the first call with a later end.
         call("01/12/2026 12:00:00", "01/12/2026 12:02:00", cost="20"),
     )
     assert counts(report) == (5, 4, 0, 0)
     assert report.differing == 1
 
 
-def test_other_files_are_told_apart_from_call_records(directory: Path) -> None:
+def test_other_files_are_not_read_as_call_records(directory: Path) -> None:
     path = write(directory / "calls.csv", "usage_type,external_id", "data,a")
-    with pytest.raises(ImportFileError, match=r"line 1 must hold 10 columns: call_id,phone_numb"):
+    with pytest.raises(ImportFileError, match=r"line 1 must have 10 columns: call_id,phone_numb"):
         imported(path, format="calls", zone=LONDON)
     assert counts(imported(write(path), format="calls", zone=LONDON)) == (0, 0, 0, 0)

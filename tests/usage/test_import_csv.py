@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 has it: line breaks within quotes, quotes that never close, a cut off end."""
+"""CSV by RFC 4180: line breaks inside quotes, quotes that never close, a truncated end."""
 
 import gzip
 import subprocess
@@ -34,7 +34,7 @@ def prices() -> list[str]:
 
 @pytest.mark.parametrize("block_bytes", [1, 40, 1 << 20])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_line_within_a_quoted_value_is_no_record(
+def test_a_line_inside_a_quoted_value_is_no_record(
     directory: Path, end: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when a record ends at each line break."""
@@ -48,8 +48,8 @@ def test_a_line_within_a_quoted_value_is_no_record(
     assert [line for line, _, _ in report.first_rejections] == [5]
 
 
-def test_a_quote_within_an_unquoted_value_opens_nothing(directory: Path) -> None:
-    """Fails when quotes are only counted: here two stand on a line that ends in a value."""
+def test_a_quote_inside_an_unquoted_value_opens_nothing(directory: Path) -> None:
+    """Fails when quotes are only counted: this line has two quotes and ends inside a value."""
     path = write_records(
         directory / "usage.csv",
         f'5" pipe,"so\nx,y,{HIDDEN}\n",{GOOD}',
@@ -78,7 +78,7 @@ def test_a_rejected_record_keeps_its_line_breaks(directory: Path) -> None:
 def test_a_quote_that_never_closes_rejects_everything_from_its_line_on(
     directory: Path, small_batches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the lines behind the quote are read as records."""
+    """Fails when the lines after the quote are read as records."""
     if small_batches:
         monkeypatch.setattr(imports, "BATCH_LINES", 2)
     open_quote = 'data,"a,2026-11-15T21:00:00Z,1,1,k0'
@@ -86,8 +86,8 @@ def test_a_quote_that_never_closes_rejects_everything_from_its_line_on(
     assert counts(report) == (4, 1, 0, 3)
     assert prices() == ["3"]
     why = (
-        "the quote that opens on line 3 does not close as in CSV (unexpected end of data):"
-        " nothing from there on can be read"
+        "the quote that opens on line 3 has no valid end in CSV (unexpected end of data):"
+        " no line from there on can be read"
     )
     assert report.first_rejections == [(3, why, open_quote), (4, why, HIDDEN), (6, why, HIDDEN)]
 
@@ -95,7 +95,7 @@ def test_a_quote_that_never_closes_rejects_everything_from_its_line_on(
 def test_a_quote_closed_by_the_quote_of_another_line_rejects_everything_from_its_line_on(
     directory: Path,
 ) -> None:
-    """Fails when reading goes on behind the wrong quote, where a value may still be open."""
+    """Fails when reading continues after the wrong quote, where a value may still be open."""
     path = write_records(
         directory / "usage.csv",
         f"x,{GOOD}",
@@ -108,10 +108,10 @@ def test_a_quote_closed_by_the_quote_of_another_line_rejects_everything_from_its
     report = imported(path)
     assert counts(report) == (5, 1, 0, 4)
     assert prices() == ["3"]
-    assert "does not close as in CSV (',' expected after" in report.first_rejections[0].reason
+    assert "has no valid end in CSV (',' expected after" in report.first_rejections[0].reason
 
 
-def test_a_quote_that_stays_open_for_long_holds_no_more_than_that_in_memory(
+def test_a_record_with_an_open_quote_has_a_limit_of_length(
     directory: Path,
 ) -> None:
     count = LONGEST_RECORD_CHARACTERS // len(HIDDEN) + 100
@@ -142,7 +142,7 @@ def test_a_quote_that_stays_open_for_long_holds_no_more_than_that_in_memory(
 def test_a_last_line_without_an_end_is_rejected(
     directory: Path, content: str, options: dict[str, Any]
 ) -> None:
-    """Fails when a cut off 31 of 315.0 is added."""
+    """Fails when 31, truncated from 315.0, is added."""
     path = directory / "usage.csv"
     path.write_text(content)
     if options:
@@ -152,11 +152,11 @@ def test_a_last_line_without_an_end_is_rejected(
     assert report.first_rejections[0].reason == NO_LINE_END
     assert [float(price) for price in prices()] == [3]
     assert report.rejects is not None
-    # Imported from there by mistake it is rejected again.
+    # So an import of the file of rejected lines rejects the line again.
     assert not report.rejects.read_text().endswith("\n")
 
 
-def test_complete_says_that_the_last_line_is_whole(directory: Path) -> None:
+def test_complete_accepts_a_last_line_without_an_end(directory: Path) -> None:
     path = directory / "usage.csv"
     path.write_text(f"{HEADER}\n{GOOD}\n{HIDDEN}")
     assert counts(imported(path, complete=True)) == (2, 2, 0, 0)
@@ -168,7 +168,7 @@ def test_complete_says_that_the_last_line_is_whole(directory: Path) -> None:
     assert imported(path).rejected == 0
 
 
-def test_standard_input_from_a_zcat_that_was_cut_off(directory: Path) -> None:
+def test_standard_input_from_zcat_of_a_truncated_file(directory: Path) -> None:
     data = gzip.compress(f"{HEADER}\n{GOOD}\n{HIDDEN}\n".encode(), 0)
     (directory / "usage.csv.gz").write_bytes(data[:-20])
     zcat = subprocess.Popen(

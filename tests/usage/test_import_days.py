@@ -1,4 +1,4 @@
-"""The days of records: how far ahead they may be, and that an import ends by naming them."""
+"""The days of records: the limit of future records, and the days that an import names."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,8 +24,8 @@ def line(moment: datetime | str, key: str = "k") -> str:
 
 
 @pytest.mark.parametrize("future", [0, 1, 30])
-def test_records_further_ahead_are_rejected_by_name(directory: Path, future: int) -> None:
-    """Fails when a record of 2099 is added without a word."""
+def test_records_further_ahead_are_rejected_with_the_limit(directory: Path, future: int) -> None:
+    """Fails when a record of 2099 is added silently."""
     last = NOW + timedelta(days=future)
     path = write_records(
         directory / "usage.csv",
@@ -44,7 +44,7 @@ def test_records_further_ahead_are_rejected_by_name(directory: Path, future: int
     assert stored_count() == 1
 
 
-def test_local_times_and_call_records_are_held_to_the_same(directory: Path) -> None:
+def test_the_limit_applies_to_local_times_and_call_records(directory: Path) -> None:
     path = write_records(
         directory / "usage.csv", line("2026-12-01 13:59"), line("2026-12-01 14:00")
     )
@@ -62,7 +62,7 @@ def test_local_times_and_call_records_are_held_to_the_same(directory: Path) -> N
     )
 
 
-def test_a_century_is_the_end_however_many_days_are_given(directory: Path) -> None:
+def test_2100_is_the_limit_for_every_number_of_days(directory: Path) -> None:
     path = write_records(directory / "usage.csv", line("2100-01-01T00:00Z"))
     report = imported(path, future=36_500)
     assert report.first_rejections[0].reason.endswith("is not from 2000 up to 2100")
@@ -70,7 +70,7 @@ def test_a_century_is_the_end_however_many_days_are_given(directory: Path) -> No
 
 @pytest.mark.one_server("it counts records already known as added")
 def test_the_days_are_those_of_records_that_were_added(directory: Path) -> None:
-    """Fails when records of years ago are added without a word, or known ones are named."""
+    """Fails when old days are added silently, or the days of known records are named."""
     kept = [line(f"2026-11-0{day}T12:00Z") for day in (1, 2, 3)]
     path = write_records(directory / "usage.csv", *kept)
     assert imported(path).touched() == "It touched 3 days: 2026-11-01 to 2026-11-03."

@@ -1,4 +1,4 @@
-"""The dry run says what the import would say, line by line, and leaves nothing behind."""
+"""The dry run reports what an import would report, line by line, and writes nothing."""
 
 import random
 from collections.abc import Callable
@@ -33,8 +33,8 @@ pytestmark = [
 ]
 
 
-def about_lines(report: ImportReport) -> ImportReport:
-    """The part of a report that is the same for a dry run and an import."""
+def comparable(report: ImportReport) -> ImportReport:
+    """Return the part of a report that must be the same for a dry run and an import."""
     return replace(report, dry_run=False, seconds=0, rejects=None)
 
 
@@ -49,7 +49,7 @@ def lines_of_every_kind(chance: random.Random, count: int) -> list[str]:
 
 @pytest.mark.parametrize("late_keys", list(LateKeysMode))
 @pytest.mark.parametrize("seed", range(4))
-def test_it_says_what_the_import_says(
+def test_dry_run_reports_what_the_import_reports(
     directory: Path,
     late_keys: LateKeysMode,
     seed: int,
@@ -57,9 +57,10 @@ def test_it_says_what_the_import_says(
     close_before: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Known, differing, repeated and bad lines, and such of closed days, in several batches.
+    """The files have known, differing, repeated and bad lines, and lines of closed days, in several
+    batches.
 
-    Fails when the dry run does not ask the database, or forgets the batches before.
+    Fails when the dry run does not query the database, or forgets earlier batches.
     """
     switch_to(late_keys)
     chance = random.Random(seed)
@@ -74,7 +75,7 @@ def test_it_says_what_the_import_says(
     rehearsed = imported(path, dry_run=True, rejects=directory / f"rehearsed{seed}")
     assert (stored(), run_sql("SELECT count(*) FROM usage_late_key")) == before
     report = imported(path, rejects=directory / f"imported{seed}")
-    assert about_lines(rehearsed) == about_lines(report)
+    assert comparable(rehearsed) == comparable(report)
     assert report.added
     assert report.differing
     assert report.rejected
@@ -102,8 +103,9 @@ def test_closed_days_are_rejected_as_by_the_import(
     assert report.touched() == "It would touch no day."
 
 
-def test_a_file_before_it_in_the_command_is_remembered(directory: Path) -> None:
-    """Two files of one source. Fails when each is rehearsed for itself, or for ever."""
+def test_records_of_an_earlier_file_of_the_command_are_known(directory: Path) -> None:
+    """Two files have one source. Fails when the second file does not know the records of the
+    first, or when a later command knows them too."""
     line = "data,a,2026-11-15T21:00:00Z,{},1,k"
     one = write_records(directory / "one.csv", line.format(1))
     two = write_records(directory / "two.csv", line.format(2))
@@ -114,8 +116,8 @@ def test_a_file_before_it_in_the_command_is_remembered(directory: Path) -> None:
         assert (report.added, report.differing) == (0, 1)
 
 
-def test_it_makes_no_partition_and_no_subscription_and_holds_nobody_up(directory: Path) -> None:
-    """A subscription that another session is making. Fails when the dry run makes it as well."""
+def test_it_makes_no_partition_and_no_subscription_and_does_not_wait(directory: Path) -> None:
+    """Another session is making the subscription. Fails when the dry run makes it too and waits."""
     path = write_records(directory / "usage.csv", "data,a,2026-11-15T21:00:00Z,1,1,k")
     partitions = run_sql("SELECT count(*) FROM pg_inherits")
     with second_session() as session, session.cursor() as cursor:
@@ -132,7 +134,7 @@ def test_it_makes_no_partition_and_no_subscription_and_holds_nobody_up(directory
 def test_only_lines_that_the_database_refuses_take_the_slowest_way(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when known lines make the dry run try the lines behind them one at a time."""
+    """Fails when known lines make the dry run write the lines after them one at a time."""
     monkeypatch.setattr(imports, "BATCH_LINES", 2)
     lines = [f"data,a,2026-11-15T21:00:00Z,1,1,k{key}" for key in (0, 1, 0, 2, 3, 4)]
 
@@ -145,10 +147,10 @@ def test_only_lines_that_the_database_refuses_take_the_slowest_way(
     )
 
 
-def test_one_that_is_interrupted_wrote_nothing(
+def test_an_interrupted_dry_run_wrote_nothing(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when it counts records as added."""
+    """Fails when the message counts records as added."""
     monkeypatch.setattr(imports, "BATCH_LINES", 1)
     lines = [f"data,a,2026-11-15T21:00:00Z,1,1,k{number}" for number in range(2)]
     path = write_records(directory / "usage.csv", *lines)
@@ -164,7 +166,7 @@ def test_one_that_is_interrupted_wrote_nothing(
         call_command("import_usage", str(path), "--dry-run")
 
 
-def test_it_says_so_on_the_command_line(directory: Path, capsys: Any) -> None:
+def test_the_command_line_prints_would_be_added(directory: Path, capsys: Any) -> None:
     path = write_records(directory / "usage.csv", "data,a,2026-11-15T21:00:00Z,1,1,k")
     call_command("import_usage", str(path), "--dry-run")
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""Lines and files that can't be imported: what is said of them and what is kept."""
+"""Lines and files that cannot be imported: the messages, and what is written anyway."""
 
 import gzip
 import os
@@ -104,7 +104,7 @@ def test_lines_the_database_refuses_are_rejected_with_its_reason(directory: Path
 def test_lines_of_closed_days_are_rejected_in_a_window(
     directory: Path, switch_to: Callable[[LateKeysMode], None]
 ) -> None:
-    """Fails when the name of a check is all that a rejected line is told."""
+    """Fails when the reason of a rejected line is only the name of a constraint."""
     switch_to(LateKeysMode.WINDOW)
     run_sql("SELECT usage_close_days('2026-11-02')")
     report = imported(
@@ -136,20 +136,20 @@ GZIPPED = gzip.compress(f"{HEADER}\n{GOOD}\n".encode())
         ("usage.csv", HEADER.encode() + b",price\n", {}, "Named twice: price"),
         ("usage.csv", HEADER.replace(",", ";").encode(), {}, "Missing: usage_type, external_id"),
         ("usage.csv", HEADER.encode() + b"\n\xff\n", {}, "not a text file: line 2 is not UTF-8"),
-        ("usage.csv", HEADER.encode() + b"\na\nb\0\n", {}, "line 3 holds a NUL byte"),
+        ("usage.csv", HEADER.encode() + b"\na\nb\0\n", {}, "line 3 has a NUL byte"),
         ("usage.csv", HEADER.encode("utf-16"), {}, "line 1 is not UTF-8"),
-        ("usage.csv", b"\x7fELF\x02\x01\x01\0\0\0", {}, "line 1 holds a NUL byte"),
+        ("usage.csv", b"\x7fELF\x02\x01\x01\0\0\0", {}, "line 1 has a NUL byte"),
         ("usage.csv", b"x" * 2_000_000, {}, "line 1 is longer than 65536 bytes"),
-        ("usage.csv.gz", HEADER.encode(), {}, "not gzip although its name says so"),
+        ("usage.csv.gz", HEADER.encode(), {}, "not gzip although its name ends in .gz"),
         ("usage.csv.gz", GZIPPED[:30], {}, "gzip data is damaged or cut off at or after line 1"),
         ("usage.csv.gz", GZIPPED[:-4], {}, "gzip data is damaged or cut off"),
         ("usage.csv", HEADER.encode(), {"format": "xml"}, "'xml' is not a format. Use one of: rec"),
-        ("calls.csv", b"", {"format": "calls"}, "say where with --zone"),
+        ("calls.csv", b"", {"format": "calls"}, "name their time zone with --zone"),
         ("missing", None, {}, "missing cannot be read: No such file or directory"),
         (".", None, {}, "cannot be read: Is a directory"),
     ],
 )
-def test_a_file_that_is_no_import_stops_before_anything_is_written(
+def test_a_file_that_cannot_be_imported_stops_before_anything_is_written(
     directory: Path, name: str, content: bytes | None, options: dict[str, Any], reason: str
 ) -> None:
     path = directory / name
@@ -163,7 +163,7 @@ def test_a_file_that_is_no_import_stops_before_anything_is_written(
     assert Subscription.objects.count() == 0
 
 
-def test_every_file_is_looked_at_before_the_first_is_imported(directory: Path) -> None:
+def test_every_file_is_checked_before_the_first_is_imported(directory: Path) -> None:
     good = str(write_records(directory / "good.csv", GOOD))
     bad = str(write(directory / "bad.csv", "a,b"))
     with pytest.raises(ImportFileError, match=r"bad.csv: line 1 must name each column"):
@@ -173,10 +173,10 @@ def test_every_file_is_looked_at_before_the_first_is_imported(directory: Path) -
     with pytest.raises(ImportFileError, match=r"good\.csv exists\. Give --rejects a path where"):
         Importer(ImportOptions(rejects=Path(good))).check([good])
     os.mkfifo(directory / "pipe")
-    with pytest.raises(ImportFileError, match=r"pipe is a pipe\. Say whose records come from it"):
+    with pytest.raises(ImportFileError, match=r"pipe is a pipe\. Name the source of its records"):
         Importer(ImportOptions()).check([str(directory / "pipe")])
     Importer(ImportOptions(source="network a")).check([str(directory / "pipe")])
     with pytest.raises(ImportFileError, match="takes the lines of one file"):
         Importer(ImportOptions(rejects=directory / "rejects")).check([good, bad])
-    with pytest.raises(ImportFileError, match="No file of rejected lines can be made in"):
+    with pytest.raises(ImportFileError, match="The file of rejected lines cannot be made in"):
         Importer(ImportOptions(rejects=directory / "no" / "rejects")).check([good])

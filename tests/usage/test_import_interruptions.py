@@ -1,4 +1,4 @@
-"""Imports that are cut off, that meet others, and that go on for long."""
+"""Imports that are interrupted, that run at the same time as others, or that take long."""
 
 import re
 import signal
@@ -53,7 +53,7 @@ def test_a_fault_far_into_the_file_keeps_what_was_committed(directory: Path) -> 
     path = write_records(directory / "usage.csv", *lines)
     good = path.read_bytes()
     path.write_bytes(good.replace(b"k7", b"\xff7"))
-    block = len(good) - len(lines[-1])  # the fault lies in the second block read
+    block = len(good) - len(lines[-1])  # the fault is in the second block that is read
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("usage.services.imports.lines.BLOCK_BYTES", block)
         with pytest.raises(imports.ImportStoppedError) as stopped:
@@ -69,7 +69,7 @@ def test_a_fault_far_into_the_file_keeps_what_was_committed(directory: Path) -> 
 
 @pytest.mark.one_server("it counts records already known as added")
 @pytest.mark.usefixtures("small_batches")
-def test_a_gzip_cut_off_keeps_what_was_committed(directory: Path) -> None:
+def test_a_truncated_gzip_keeps_what_was_committed(directory: Path) -> None:
     whole = write_records(
         directory / "usage.csv.gz",
         *(f"data,{uuid.uuid4()},2026-11-15T21:00:00Z,1,1,{uuid.uuid4()}" for _ in range(300)),
@@ -116,8 +116,8 @@ def test_a_kill_in_the_middle_and_a_second_run_give_exact_totals(directory: Path
     wait_until(lambda: stored_count() > 0, seconds=30, what="the first batch")
     process.kill()
     process.communicate()
-    # the server may still be at work on what it got
-    wait_until(lambda: other_sessions() == 0, what="the server to notice")
+    # The server may still run the last statement of the killed import.
+    wait_until(lambda: other_sessions() == 0, what="the server to end the session")
     before = stored_count()
     assert 0 < before < 200_000
     assert before % 50_000 == 0
@@ -134,14 +134,14 @@ def test_an_interrupted_import_says_what_it_added(directory: Path) -> None:
     process.send_signal(signal.SIGINT)
     ((code, output, error),) = finished([process])
     assert (code, output) == (130, ""), error
-    said = re.fullmatch(
+    message = re.fullmatch(
         r"CommandError: Interrupted after line ([\d,]+)\. \1 records were added; "
         r"run the same command again, and they will be known\. It touched .+\.\n",
         error,
     )
-    assert said is not None, error
-    # the interrupt may come between a commit and its count
-    assert stored_count() - int(said[1].replace(",", "")) in (0, 50_000)
+    assert message is not None, error
+    # The interrupt may happen after a commit and before the batch is counted.
+    assert stored_count() - int(message[1].replace(",", "")) in (0, 50_000)
 
 
 def test_two_imports_of_a_file_at_once_give_exact_totals(directory: Path) -> None:
@@ -161,7 +161,7 @@ def test_two_imports_in_opposite_orders_do_not_deadlock(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "RETRIES", 0)
-    # Making the subscription or the partition would keep one import waiting for the other.
+    # They exist, because otherwise one import waits while the other makes them.
     make_subscription("a")
     make_partitions([date(2026, 11, 1)])
     lines = [f"data,a,2026-11-01T00:00Z,1,1,k{number}" for number in range(40_000)]
@@ -189,6 +189,6 @@ def test_memory_does_not_grow_with_the_file(directory: Path) -> None:
     ((code, output, error),) = finished([start_python(script, small, large, cwd=directory)])
     assert (code, error) == (0, "")
     kilobytes_after_small, kilobytes_after_large = map(int, output.split())
-    # Held in memory, the 250,000 lines more would take 100,000.
+    # The further 250,000 lines would take 100,000 kilobytes in memory.
     assert kilobytes_after_large - kilobytes_after_small < 30_000
     assert stored_count() == 550_000

@@ -1,4 +1,4 @@
-"""Every reason for which a line is rejected."""
+"""Every reason to reject a line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names that look alike are one name: what is refused, and what is stored in one spelling."""
+"""Names that look the same are one name: invisible characters are refused, and NFC is stored."""
 
 import unicodedata
 from pathlib import Path
@@ -37,20 +37,20 @@ LONGER_IN_NFC = "\u0958"
 def test_a_hidden_character_is_refused_by_name(
     directory: Path, character: str, name: str, column: str, quote: str
 ) -> None:
-    """Fails when a name may hold what only a machine tells apart."""
+    """Fails when two names may differ only in characters that nobody sees."""
     value = f"{quote}31{character}7{quote}"
     names = {"external_id": "317", "record_key": "k"} | {column: value}
     line = f"data,{names['external_id']},2026-11-15T21:00:00Z,1,1,{names['record_key']}"
     report = imported(write_records(directory / "usage.csv", line))
     shown = value.strip('"')
     assert [reason for _, reason, _ in report.first_rejections] == [
-        f"{column} {shown!r} holds {name}, which readers cannot see: remove or replace it"
+        f"{column} {shown!r} has the invisible character {name}: remove or replace it"
     ]
     assert Subscription.objects.count() == 0
 
 
 def test_two_spellings_of_a_name_are_one_subscription_and_one_record(directory: Path) -> None:
-    """Fails when a name is stored as it was written."""
+    """Fails when a name is stored without normalisation."""
     lines = [
         f"data,{name},2026-11-15T21:00:00Z,1,1,{key}"
         for name in (COMPOSED, DECOMPOSED)
@@ -63,7 +63,7 @@ def test_two_spellings_of_a_name_are_one_subscription_and_one_record(directory: 
     assert Subscription.objects.get().external_id == COMPOSED
 
 
-def test_names_in_call_records_are_held_to_the_same(directory: Path) -> None:
+def test_the_rules_apply_to_names_in_call_records(directory: Path) -> None:
     good = call("15/11/2026 21:00:00", "15/11/2026 21:01:00")
     path = write(
         directory / "calls.csv",
@@ -73,18 +73,20 @@ def test_names_in_call_records_are_held_to_the_same(directory: Path) -> None:
     )
     report = imported(path, format="calls", zone="UTC")
     assert counts(report) == (3, 1, 1, 1)
-    assert "phone_number '0\\u200b1' holds U+200B" in (report.first_rejections[0].reason)
+    assert "phone_number '0\\u200b1' has the invisible character U+200B" in (
+        report.first_rejections[0].reason
+    )
 
 
-def test_letters_of_every_script_are_taken(directory: Path) -> None:
+def test_letters_of_every_script_are_accepted(directory: Path) -> None:
     names = ["Zoë", "Ωmega", "Łódź", "भारती", "日本", "한국", "мир", "€5"]
     lines = [f"data,{name},2026-11-15T21:00:00Z,1,1,k" for name in names]
     assert imported(write_records(directory / "usage.csv", *lines)).added == len(names)
     assert {external_id for _, external_id, _, _, _ in stored()} == set(names)
 
 
-def test_the_length_is_that_of_the_spelling_that_is_stored(directory: Path) -> None:
-    """U+0958 is stored as two characters. Fails when the length is checked before."""
+def test_the_limit_of_length_applies_to_the_stored_spelling(directory: Path) -> None:
+    """U+0958 is stored as two characters. Fails when the length is checked before NFC."""
     path = write_records(
         directory / "usage.csv",
         f"data,{LONGER_IN_NFC * 51},2026-11-15T21:00:00Z,1,1,k",

@@ -1,4 +1,4 @@
-"""Files of rejected lines: where they lie, what they never touch, and how they are imported."""
+"""Files of rejected lines: their paths, the files that they never overwrite, and their import."""
 
 import os
 import stat
@@ -29,7 +29,7 @@ ZONE = "UTC"
 
 
 def test_they_lie_beside_their_input(directory: Path) -> None:
-    """Fails when files of one name in two directories share a file of rejected lines."""
+    """Fails when files with the same name in two directories share a file of rejected lines."""
     paths = []
     for name in ["a", "b"]:
         (directory / name).mkdir()
@@ -43,8 +43,8 @@ def test_they_lie_beside_their_input(directory: Path) -> None:
     assert sorted(os.listdir(directory)) == ["a", "b"]  # noqa: PTH208 - nothing else lies there
 
 
-def test_no_file_and_no_link_is_written_over(directory: Path) -> None:
-    """Fails when a file that exists is emptied, or a link followed, dangling or not."""
+def test_no_file_and_no_link_is_overwritten(directory: Path) -> None:
+    """Fails when an existing file is emptied, or a link, dangling or not, is followed."""
     victim = directory / "victim"
     victim.write_text("precious\n")
     (directory / "x.csv.rejects").symlink_to(victim)
@@ -59,7 +59,7 @@ def test_no_file_and_no_link_is_written_over(directory: Path) -> None:
 
 
 def test_corrected_lines_are_read_before_others_are_rejected(directory: Path) -> None:
-    """One command with the file and its corrected lines, whose names both are inputs."""
+    """One command imports the file and its corrected lines; both names are inputs."""
     path = write_records(directory / "x.csv", GOOD, BAD)
     corrected = imported(path).rejects
     assert corrected is not None
@@ -71,7 +71,7 @@ def test_corrected_lines_are_read_before_others_are_rejected(directory: Path) ->
     assert corrected.read_text() == text
 
 
-def test_a_chosen_path_is_never_written_over(directory: Path) -> None:
+def test_a_chosen_path_is_never_overwritten(directory: Path) -> None:
     path = write_records(directory / "x.csv", BAD)
     taken = write(directory / "taken", "of an earlier run")
     link = directory / "link"
@@ -85,7 +85,7 @@ def test_a_chosen_path_is_never_written_over(directory: Path) -> None:
 
 
 def test_imports_from_standard_input_have_a_file_each(directory: Path) -> None:
-    """Fails when two imports at once write one file."""
+    """Fails when two concurrent imports write to one file."""
     path = write_records(directory / "x.csv", BAD, BAD)
     ((code, output, _),) = [run_with_input(path, directory)]
     assert code == 1
@@ -113,7 +113,7 @@ def test_their_number_is_bounded(directory: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_full_disk_is_named(directory: Path) -> None:
-    """A file that may not grow stands for the disk. Fails when it ends in a traceback."""
+    """A limit on the file size simulates a full disk. Fails when the result is a traceback."""
     path = write_records(directory / "x.csv", GOOD, *[BAD] * 100)
     script = directory / "short.py"
     script.write_text(
@@ -137,7 +137,8 @@ def test_a_full_disk_is_named(directory: Path) -> None:
 
 @pytest.mark.one_server("it counts records already known as added")
 def test_those_of_call_records_are_imported(directory: Path) -> None:
-    """Fails when the header of the file is taken for a call, or its `line` for that of a call."""
+    """Fails when the header of the file is read as a call, or its line number as the column `line`
+    of a call."""
     good = call("15/11/2026 21:00:00", "15/11/2026 21:01:00")
     path = write(directory / "calls.csv", good, good.replace(",10", ",ten"), "1,01")
     options = {"format": "calls", "zone": ZONE}
@@ -149,7 +150,7 @@ def test_those_of_call_records_are_imported(directory: Path) -> None:
     second = imported(first.rejects, **options)
     assert counts(second) == (2, 1, 0, 1)
     assert second.rejects == directory / "calls.csv.rejects.rejects"
-    # Rejected once more, with two columns more, it is still imported.
+    # A line that is rejected a second time has two more columns, and can still be imported.
     whole = good.replace("01,1,02", "01,3,02")
     second.rejects.write_text(second.rejects.read_text().replace("1,01\n", f"{whole}\n"))
     assert counts(imported(second.rejects, **options)) == (1, 1, 0, 0)
@@ -162,7 +163,7 @@ def test_those_of_call_records_are_imported(directory: Path) -> None:
     assert counts(imported(write(path, *corrected), **options)) == (3, 0, 3, 0)
 
 
-def test_the_source_is_that_of_the_file_they_come_from() -> None:
+def test_the_source_is_that_of_the_original_file() -> None:
     assert source_name("a/x.csv.gz.rejects") == "x.csv"
     assert source_name("x.csv.rejects-12.rejects") == "x.csv"
     assert source_name("x.rejects.csv") == "x.rejects.csv"

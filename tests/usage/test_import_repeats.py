@@ -1,4 +1,4 @@
-"""Lines with one key: the first wins, and the others are known, or differ and are named."""
+"""Lines with the same key: the first is kept; others are known if equal, otherwise reported."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def line(price: float | str, quantity: int = 1, key: str = "k") -> str:
 def test_the_first_line_of_a_key_wins(
     directory: Path, batch_lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fifty keys with twenty values each. Fails when the order of the lines is lost."""
+    """Fifty keys have twenty values each. Fails when the order of the lines is lost."""
     monkeypatch.setattr(imports, "BATCH_LINES", batch_lines)
     chance = random.Random(15)
     lines = [(key, price) for key in range(50) for price in range(1, 21)]
@@ -71,7 +71,7 @@ def test_a_line_that_differs_is_named_with_both_values(directory: Path) -> None:
 def test_the_first_line_wins_where_lines_are_added_one_at_a_time(
     directory: Path, close_before: Callable[[str], None]
 ) -> None:
-    """A line that the database refuses has all lines of its batch added in the slowest way."""
+    """If the database refuses a line, all lines of its batch are added in the slowest way."""
     close_before("2026-11-02")
     closed = "data,a,2026-11-01T12:00:00Z,{},1,k"
     path = write_records(
@@ -102,7 +102,7 @@ def test_differing_lines_make_the_exit_code_1(directory: Path) -> None:
 
 @pytest.fixture
 def plans() -> Iterator[list[dict[str, Any]]]:
-    """The joins by which known records are found, one for each batch and type."""
+    """Collect the plans that find known records, one for each batch and usage type."""
     found: list[dict[str, Any]] = []
 
     def explain(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
@@ -120,7 +120,7 @@ def plans() -> Iterator[list[dict[str, Any]]]:
 def test_known_records_are_looked_up_by_their_keys(
     directory: Path, plans: list[dict[str, Any]]
 ) -> None:
-    """Fails when the days of a batch are read whole to see what is known."""
+    """Fails when whole days are read to find the known records of a batch."""
     path = many_records(directory / "usage.csv", 20_000)
     imported(path)
     run_sql("VACUUM ANALYZE usage_datausagerecord")
@@ -130,12 +130,12 @@ def test_known_records_are_looked_up_by_their_keys(
     assert "Seq Scan on usage_datausagerecord" not in str(join)
 
 
-def test_known_records_are_found_in_linear_time_by_wrong_statistics(
+def test_known_records_are_found_in_linear_time_with_wrong_statistics(
     directory: Path, plans: list[dict[str, Any]]
 ) -> None:
-    """The statistics know one row in many pages, and the file fills these pages.
+    """The statistics say that many pages hold one row, and the file fills these pages.
 
-    Fails when the planner then reads the staged lines once for each record.
+    Fails when the planner then reads all staged lines for each record.
     """
     path = many_records(directory / "usage.csv", 20_000)
     imported(path)

@@ -1,4 +1,4 @@
-"""Importing records: what is stored, what is known already, what a second run adds."""
+"""Imports of records: the stored rows, known records, and the results of a second run."""
 
 import os
 import uuid
@@ -172,6 +172,6 @@ def test_partitions_are_made_for_the_days_of_the_file(directory: Path) -> None:
         "data,a,2026-11-18T00:00:00+01:00,1,1,k3",
     )
     assert imported(path).added == 3
-    # the default partition of data keeps the 16th, where it had a record already
+    # The default partition of data already has a record of the 16th, so it keeps this day.
     assert partition_days("usage_datausagerecord") == [date(2026, 11, 15), date(2026, 11, 17)]
     assert run_sql("SELECT count(*) FROM usage_datausagerecord_default") == [(2,)]

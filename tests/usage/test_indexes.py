@@ -1,4 +1,4 @@
-"""Indexes of the period totals that became loose are built anew, and nobody waits for it."""
+"""Loose indexes of the period totals are rebuilt, and nobody waits for it."""
 
 from collections.abc import Iterator
 from threading import Timer
@@ -29,10 +29,10 @@ def sizes() -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def loose(state: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Totals of 4,000 subscriptions, whose prices moved past each other again and again."""
+    """Make the indexes loose: the prices of 4,000 subscriptions change their order many times."""
     monkeypatch.setattr(indexes, "SMALL_BYTES", 100_000)
     monkeypatch.setattr(indexes, "WAIT_SECONDS", 0.2)
-    # An automatic vacuum gives way to a build after a second only.
+    # Autovacuum gives up its lock for a build only after a second.
     run_sql("ALTER TABLE usage_period_total SET (autovacuum_enabled = false)")
     run_sql(
         "INSERT INTO usage_period_total SELECT n, '2026-11-01', 'data', n + 0.00000001, 1, 1, true"
@@ -49,8 +49,8 @@ def loose(state: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert sizes().keys() == {"usage_period_total_pkey", *BY_PRICE}, "none is left behind"
 
 
-def test_an_index_is_built_anew_once_it_is_loose() -> None:
-    """Fails when a loose index is let be, and when one that is as new is built again."""
+def test_an_index_is_rebuilt_once_it_is_loose() -> None:
+    """Fails when a loose index is left alone, and when a compact one is rebuilt."""
     before, totals = sizes(), stored_periods()
     assert rebuild_indexes() == BY_PRICE
     after = sizes()
@@ -62,7 +62,7 @@ def test_an_index_is_built_anew_once_it_is_loose() -> None:
 
 
 def test_it_does_not_wait_for_long() -> None:
-    """Fails when it waits for a transaction without limit, or leaves behind what it began."""
+    """Fails when the build waits for a transaction without limit, or leaves an invalid index."""
     before = sizes()
     with second_session() as reader:
         ask(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -74,7 +74,7 @@ def test_it_does_not_wait_for_long() -> None:
 
 
 def test_a_build_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when only a wait that was too long is cleaned up after."""
+    """Fails when only a build that waited too long is cleaned up."""
     before = sizes()
     monkeypatch.setattr(indexes, "BUILD_SECONDS", 0.1)
     monkeypatch.setattr(indexes, "WAIT_SECONDS", 10)
@@ -86,8 +86,8 @@ def test_a_build_that_fails_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatc
     assert sizes() == before
 
 
-def test_what_could_not_be_dropped_is_dropped_by_the_next() -> None:
-    """Fails when only what this call began is dropped, or another's index with it."""
+def test_the_next_build_drops_what_an_earlier_one_could_not() -> None:
+    """Fails when a call drops only the index that it began itself, or indexes of others too."""
     with pytest.raises(IntegrityError):
         run_sql("CREATE UNIQUE INDEX CONCURRENTLY by_hand ON usage_period_total (period)")
     with second_session() as reader:
@@ -111,9 +111,9 @@ def test_beats_worker_tries_again_later() -> None:
         leaving.join()
 
 
-def test_everybody_goes_on_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when it locks out those who write totals or look at them, and when a second one, of
-    another worker, waits for the first and the first for it."""
+def test_readers_and_writers_go_on_during_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the build locks out writers or readers of totals, and when it deadlocks with a
+    build of another worker."""
     monkeypatch.setattr(indexes, "WAIT_SECONDS", 60)
     with second_session() as reader, second_session(autocommit=True) as watcher:
         ask(reader, "SELECT count(*) FROM usage_period_total")

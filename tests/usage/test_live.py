@@ -1,7 +1,7 @@
-"""Property 6: live totals equal a plain GROUP BY over the raw records the reader sees.
+"""Property 6: live totals equal a plain GROUP BY over the raw records that the reader sees.
 
-Guards against a late key taken from the sealed table, a key shown that lost its last record, open
-days that end at today, and bounds that leave out a partition.
+Fails when a late key is read from the sealed table, when a key without records is shown, when open
+days end today, and when the bounds leave out a partition.
 """
 
 from datetime import date, timedelta
@@ -42,8 +42,8 @@ COLUMNS = (
 def sealed(
     only_default_partitions: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
-    """Three subscriptions with a record of both types on 2026-10-31 and the six days after it.
-    Days before 2026-11-03 are sealed, and those from 2026-11-02 to 2026-11-05 have partitions."""
+    """Make three subscriptions with a record of both types on 2026-10-31 and the six days after it.
+    Days before 2026-11-03 are sealed. The days from 2026-11-02 to 2026-11-05 have partitions."""
     settings.USAGE_OPEN_DAYS = 2
     monkeypatch.setattr(clock, "today", lambda: date(2026, 11, 4))
     make_partitions(date(2026, 11, day) for day in (2, 3, 4, 5))
@@ -59,7 +59,7 @@ def sealed(
 def live(
     ids: list[int] | None = None, first: date | None = None, last: date | None = None
 ) -> list[tuple[Any, ...]]:
-    """The live totals as a caller asks for them: named, then narrowed to the same."""
+    """Return the live totals by the selector, filtered once more by the same values."""
     narrow = {"subscription_id__in": ids, "day__gte": first, "day__lte": last}
     return list(
         selectors.live_daily(subscription_ids=ids, from_date=first, to_date=last)
@@ -147,12 +147,12 @@ def test_live_totals_equal_a_plain_group_by_after_any_history(
 
 @pytest.mark.usefixtures("sealed")
 def test_late_keys_are_read_from_raw_records_and_only_where_kept() -> None:
-    """The raw records of a closed day are dropped or soon will be: its sealed total is final."""
+    """The raw records of a closed day are or will be dropped, so its sealed total is final."""
     run_sql(
         "INSERT INTO usage_late_key VALUES (1, '2026-10-31', 'data'), (1, '2026-11-01', 'data')"
     )
     UsageState.objects.update(raw_kept_from=date(2026, 11, 1))
-    # Straight to the partitions: no trigger sees it.
+    # No trigger sees a write to the partition itself.
     run_sql("UPDATE usage_datausagerecord_default SET price = 9")
     run_sql("UPDATE usage_datausagerecord_p20261102 SET price = 9")
     for rows in (live([1], None, date(2026, 11, 2)), live()[:6]):
@@ -186,8 +186,8 @@ def test_before_the_first_seal_every_day_is_open() -> None:
 
 @pytest.mark.usefixtures("db")
 def test_open_days_follow_the_zone_where_midnight_comes_twice() -> None:
-    """In the Azores 2026-10-25 begins at 00:00Z and its first hour comes again at 01:00Z, which is
-    the bound of the 24th: the day of a record decides."""
+    """In the Azores 2026-10-25 begins at 00:00Z, and its first hour repeats at 01:00Z, which is the
+    bound of the 24th. The day of a record decides, not the bound."""
     UsageState.objects.update_or_create(id=1, defaults={"time_zone": "Atlantic/Azores"})
     run_sql("SELECT set_config('usage.time_zone', 'Atlantic/Azores', true)")
     for name in ("usage_day", "usage_day_start", "usage_day_end"):
@@ -215,8 +215,8 @@ def test_external_ids_name_the_same_rows() -> None:
 
 @pytest.mark.usefixtures("sealed")
 def test_named_subscriptions_are_read_at_the_snapshot_of_the_statement() -> None:
-    """Guards against a volatile function: each of its statements would see what was committed
-    since, so that its rows would not belong together."""
+    """Fails when the function is volatile: each of its statements would then have its own snapshot,
+    and its rows would not fit together."""
     statement = """
         SELECT sum(live.record_count)::integer
         FROM (SELECT length(pg_advisory_xact_lock(7)::text) AS zero) AS waited
@@ -240,9 +240,9 @@ def test_named_subscriptions_are_read_at_the_snapshot_of_the_statement() -> None
 
 
 @pytest.mark.usefixtures("sealed")
-def test_named_subscriptions_are_looked_up_in_the_partitions_of_open_days_asked_for() -> None:
-    """The view opens every partition and may read one whole. A plan made while a partition was
-    empty would go on to read it whole when it has filled: the function goes by keys."""
+def test_named_subscriptions_are_looked_up_in_partitions_of_the_requested_open_days() -> None:
+    """The view opens every partition and may read a whole one. A plan made while a partition was
+    empty would still read the whole partition when it is full, so the function uses keys."""
     run_sql("ANALYZE usage_datausagerecord")
     with transaction.atomic():
         before = scans()
@@ -263,7 +263,7 @@ def test_named_subscriptions_are_looked_up_in_the_partitions_of_open_days_asked_
 
 
 def scans() -> dict[str, int]:
-    """How often this session has read each partition of the data records."""
+    """Return how often this session has read each partition of the data records."""
     return {
         f"{name.removeprefix('usage_datausagerecord_')} {way}": number
         for name, *numbers in run_sql(

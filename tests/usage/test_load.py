@@ -1,7 +1,7 @@
-"""Everything at once for ten seconds, or as many as USAGE_LOAD_SECONDS says.
+"""All work at the same time for ten seconds, or for USAGE_LOAD_SECONDS.
 
-Six writers in both isolation levels with savepoints, moves of keys and deletes; four readers; a
-refresher every 100 ms; a day that passes each second, with seals, new partitions and prunes.
+There are six writers in both isolation levels with savepoints, moves of keys and deletes; four
+readers; a refresh every 100 ms; and each second a new day with seals, new partitions and prunes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The number of partitions is limited; what happens where locks of them fill the server's room."""
+"""The limit on the number of partitions, and the errors when their locks fill the lock table."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def test_imports_make_partitions_of_kept_days_only(
     settings.USAGE_PARTITION_DAYS = 400
     more = write_records(tmp_path / "more.csv", *(line.replace("-17", "-15") for line in lines))
     imported(more, source="more")
-    # Raw records are kept for five days: the 15th is none of them.
+    # Raw records are kept for five days, and the 15th is not one of them.
     assert partition_days("usage_datausagerecord") == [date(2026, 11, 18), date(2026, 12, 4)]
     assert most_partitions() == 5 + 14
 
@@ -70,7 +70,8 @@ def test_days_of_the_default_partition_are_sealed_together(set_today: SetToday) 
     set_today("2026-11-20")
     with statements_of_seals() as seals:
         run = refresh_and_seal()
-    # Before the 4th, the days of the two partitions with the day before each, between, behind.
+    # The days before the 4th; each of the two partitions with its day and the day before; the days
+    # between them; the days after them.
     assert len(seals) == 1 + 2 + 1 + 2 + 1
     assert run.days_sealed == 60
     assert SealedDailyUsage.objects.count() == 120
@@ -79,7 +80,7 @@ def test_days_of_the_default_partition_are_sealed_together(set_today: SetToday) 
 
 @contextmanager
 def room_taken(*, but: int) -> Iterator[None]:
-    """Another session holds every lock that the server has room for, but so many."""
+    """Let another session hold every lock that the server has room for, except `but` locks."""
     with second_session(autocommit=True) as session:
         taken, number = 100, 0
         while taken:
@@ -92,7 +93,7 @@ def room_taken(*, but: int) -> Iterator[None]:
                 number += taken
             except psycopg2.OperationalError:
                 taken //= 2
-                number += 1_000  # some of the series were taken
+                number += 1_000  # some of these ids were already locked
         held = ask(session, "SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory'")
         ask(
             session,
@@ -142,7 +143,7 @@ def test_check_warns_of_more_partitions_than_the_settings_make(
     assert "usage_datausagerecord has 16 partitions" in warnings()[0].msg
 
 
-def test_check_warns_where_there_is_little_room_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_warns_of_little_room_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     found = lock_room.read()
     assert not found.is_short
     short = lock_room.LockRoom(found.needed, 2 * found.needed - 1, 64)

@@ -1,8 +1,8 @@
-"""A raw table that is locked while a refresh begins: the refresh tries again, and every total stays
-exact, those of months included.
+"""A raw table is locked while a refresh begins: the refresh tries again, and every total stays
+exact, also those of months.
 
-The tests fail when a savepoint stays open behind the tries: rows that the refresh writes in a
-subtransaction do not carry the id by which it looks for them.
+The tests fail when a savepoint stays open after the tries: rows written in a subtransaction do not
+carry the transaction id by which the refresh looks for them.
 """
 
 import time
@@ -26,7 +26,7 @@ LOCKED_SECONDS = locks.TRY_SECONDS * 1.5
 
 @contextmanager
 def locked_while_a_refresh_begins(table: str) -> Iterator[None]:
-    """Another session holds the table until the refresh of the block has failed one try."""
+    """Let another session lock the table until one try of the refresh in the block has failed."""
     with second_session() as holder, second_session(autocommit=True) as watcher:
         ask(holder, f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
 
@@ -63,7 +63,7 @@ def test_months_follow_a_refresh_that_waited_for_a_raw_table(table: str) -> None
     assert_exact()
 
 
-def test_months_count_a_day_once_that_is_sealed_beside_such_a_lock(
+def test_months_count_a_day_once_that_is_sealed_after_such_a_lock(
     set_today: Callable[[str], None],
 ) -> None:
     set_today("2026-11-14")

@@ -1,4 +1,4 @@
-"""Models match their relations, and the ones that only show totals write nothing."""
+"""Models match their relations, and read-only models write nothing."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -95,7 +95,7 @@ def test_database_refuses_to_write_totals_too() -> None:
 
 @pytest.fixture
 def three_totals(state: None) -> None:
-    """Two subscriptions with three totals between them."""
+    """Make two subscriptions that have three totals together."""
     given("""
         data   A  2026-11-01T10:00:00Z  1.25  10
         data   A  2026-11-01T11:00:00Z  1.25  10

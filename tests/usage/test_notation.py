@@ -1,4 +1,4 @@
-"""One text for one value."""
+"""The text of amounts and moments."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Usage that adds up to more than a bigint is named: records of earlier releases can do so."""
+"""Sums larger than a bigint are named. Records of earlier releases can cause them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ from tests.factories import (
     refresh_totals,
     voice_record,
 )
-from tests.usage.api.asking import answer, get, only_error
+from tests.usage.api.api_requests import get, get_page, only_error
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, VoiceUsageRecord
 from usage.services import overflow
@@ -38,7 +38,8 @@ INSERT = (
 
 @pytest.fixture
 def earlier_release() -> Iterator[None]:
-    """Raw tables without the bounds of a quantity, in place of millions of records of 2^40."""
+    """Remove the limits of quantities from the raw tables: a few huge records then replace millions
+    of records of 2^40."""
     for table, quantity in TABLES:
         run_sql(f"ALTER TABLE {table} DROP CONSTRAINT usage_quantity_bound")
         run_sql(f"ALTER TABLE {table} DROP CONSTRAINT {table}_{quantity}_check")
@@ -151,7 +152,7 @@ def test_a_search_that_takes_too_long_says_so(
     huge(7, "2026-11-15T10:00:00Z", 2)
     monkeypatch.setattr(overflow, "LARGE_DAYS", "SELECT pg_sleep(20)")
     monkeypatch.setattr(overflow.explain, "__kwdefaults__", {"seconds": 1})
-    assert "Looking for its subscription failed: canceling statement" in failure()
+    assert "The search for its subscription failed: canceling statement" in failure()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_search_that_takes_too_long_says_so(
         ("usage/over-limit", "live=true&price_limit=0"),
     ],
 )
-def test_a_live_answer_names_what_it_cannot_add_up(
+def test_a_live_response_names_what_it_cannot_add_up(
     earlier_release: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     make_subscription("anna", id=7)
@@ -175,4 +176,6 @@ def test_a_live_answer_names_what_it_cannot_add_up(
     error = only_error(response, "client_error")
     assert error["code"] == "sum_too_large"
     assert "data of subscription 7 on 2026-11-15" in error["detail"]
-    assert answer(client_with_token, "usage/totals", "live=true&subscription_id=8")["results"] == []
+    assert (
+        get_page(client_with_token, "usage/totals", "live=true&subscription_id=8")["results"] == []
+    )

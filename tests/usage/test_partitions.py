@@ -1,4 +1,4 @@
-"""Partitions are made ahead, beside writers, and records of a day find theirs."""
+"""Partitions are made in advance, while writers go on, and take the records of their day."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def leaves_of_records(table: str) -> list[tuple[str, str]]:
 
 
 def bounds(table: str) -> dict[str, str]:
-    """Partition and its bounds, without the default partition."""
+    """Return the bounds of each partition, without the default partition."""
     return dict(
         run_sql(
             "SELECT relname, pg_get_expr(relpartbound, oid) FROM pg_class"
@@ -54,7 +54,7 @@ def bounds(table: str) -> dict[str, str]:
 
 @contextmanager
 def days_cut_in(zone: str) -> Iterator[None]:
-    """The functions of another zone, until the end."""
+    """Replace the functions that cut days by those of another zone inside the block."""
     for chosen in [zone, "UTC"]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('usage.time_zone', %s, false)", [chosen])
@@ -121,7 +121,7 @@ def test_partition_refuses_what_its_parent_refuses() -> None:
 
 @pytest.mark.one_server("records lie in shards of a partition")
 def test_day_with_a_record_in_the_default_partition_stays_there() -> None:
-    """Records never move. The other type, which has none, gets its partition."""
+    """Records never move. The other usage type has no record there and gets its partition."""
     given("data  A  2026-11-02T10:00:00Z  1  10")
     assert make_partitions([DAY, DAY + timedelta(days=1)]) == [DAY, DAY + timedelta(days=1)]
     assert sorted(bounds("usage_datausagerecord")) == ["usage_datausagerecord_p20261103"]
@@ -136,14 +136,14 @@ def test_day_with_a_record_in_the_default_partition_stays_there() -> None:
     expect("A  2026-11-02  data  2  20  2  2026-11-02T11:00:00Z")
 
 
-def test_one_missing_table_is_made_up_for() -> None:
+def test_a_partition_that_only_one_table_lacks_is_made() -> None:
     make_partitions([DAY])
     run_sql("DROP TABLE usage_voiceusagerecord_p20261102")
     assert make_partitions([DAY]) == [DAY]
     assert make_partitions([DAY]) == []
 
 
-def test_maintenance_gives_way_to_a_refresh() -> None:
+def test_maintenance_is_skipped_during_a_refresh() -> None:
     with second_session() as session:
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
         with pytest.raises(RefreshRunningError, match="try again"):
@@ -153,7 +153,7 @@ def test_maintenance_gives_way_to_a_refresh() -> None:
 
 
 @pytest.mark.one_server("a partition is made on every server, which takes its time")
-def test_writer_of_another_partition_holds_nothing_up() -> None:
+def test_writer_of_another_partition_delays_nothing() -> None:
     make_partitions([DAY])
     insert = (
         "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
@@ -172,7 +172,7 @@ def test_writer_of_another_partition_holds_nothing_up() -> None:
 def test_busy_default_partition_is_left_for_the_next_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A writer is never kept waiting longer than the lock timeout."""
+    """A writer never waits longer than the lock timeout."""
     monkeypatch.setattr(partitions, "TRIES", 2)
     with second_session() as writer:
         ask(
@@ -180,9 +180,9 @@ def test_busy_default_partition_is_left_for_the_next_time(
             "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
             " VALUES (1, '2026-11-01 10:00+00', 1)",
         )
-        assert make_partitions([DAY]) == [DAY]  # of voice alone
+        assert make_partitions([DAY]) == [DAY]  # only voice got one
     assert bounds("usage_datausagerecord") == {}
-    assert "usage_datausagerecord for 2026-11-02 was not made" in caplog.text
+    assert "No partition of usage_datausagerecord was made for 2026-11-02" in caplog.text
     assert make_partitions([DAY]) == [DAY]
 
 
@@ -212,15 +212,15 @@ def test_day_that_a_zone_skipped_gets_no_partition() -> None:
         lambda: retry_locked(lock_a_table, tries=1, milliseconds=200),
     ],
 )
-def test_who_stands_still_locks_nobody_out_for_long(
+def test_a_frozen_worker_loses_its_lock(
     how: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a worker that is stopped in the middle keeps its lock until somebody ends it."""
+    """Fails when a worker that freezes during the change keeps its lock until somebody ends it."""
     monkeypatch.setattr(locks, "IDLE_SECONDS", 1)
     make_subscription(id=1)
     locked, go_on = Event(), Event()
 
-    def stand_still(execute: Callable[..., Any], statement: Any, *arguments: Any) -> Any:
+    def freeze_after_lock(execute: Callable[..., Any], statement: Any, *arguments: Any) -> Any:
         result = execute(statement, *arguments)
         if "ACCESS EXCLUSIVE" in str(statement):
             locked.set()
@@ -228,10 +228,10 @@ def test_who_stands_still_locks_nobody_out_for_long(
         return result
 
     def work() -> None:
-        with connection.execute_wrapper(stand_still):
+        with connection.execute_wrapper(freeze_after_lock):
             how()
 
-    with in_thread(work) as standing, second_session(autocommit=True) as writer:
+    with in_thread(work) as frozen, second_session(autocommit=True) as writer:
         assert locked.wait(10)
         ask(writer, "SET lock_timeout = '20s'")
         ask(
@@ -242,7 +242,7 @@ def test_who_stands_still_locks_nobody_out_for_long(
         )
         go_on.set()
         with pytest.raises(DatabaseError):
-            standing.result()
+            frozen.result()
     assert partition_days("usage_datausagerecord") == []
 
 
@@ -254,7 +254,7 @@ def lock_a_table() -> None:
 def test_partitions_in_another_schema_are_read_sealed_and_dropped(
     set_today: Callable[[str], None],
 ) -> None:
-    """Such as a login with another search_path made, of the same name as one of ours even."""
+    """A login with another search_path can make them, even with the name of one of ours."""
     run_sql("CREATE SCHEMA elsewhere")
     try:
         for day in (1, 2):

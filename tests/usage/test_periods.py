@@ -1,4 +1,4 @@
-"""Totals of months and of all days follow the daily totals, at the cost of what changed."""
+"""Totals of months and of all days follow the daily totals, at a cost that follows the change."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +39,7 @@ OCTOBER, NOVEMBER = date(2026, 10, 1), date(2026, 11, 1)
 
 
 def versions() -> dict[tuple[Any, ...], str]:
-    """Which transaction wrote each row."""
+    """Return the id of the transaction that wrote each row."""
     return {
         tuple(key): version
         for *key, version in run_sql(
@@ -82,8 +82,8 @@ def test_a_change_of_one_type_can_make_the_other_the_largest() -> None:
     assert_exact()
 
 
-def test_a_key_that_vanishes_from_an_open_day_is_taken_away() -> None:
-    """Fails when only the rows that the refresh wrote are looked at."""
+def test_a_key_that_vanishes_from_an_open_day_is_subtracted() -> None:
+    """Fails when only the rows that the refresh wrote are noted."""
     subscription = make_subscription(id=1)
     for at in ("2026-10-31T12:00:00Z", "2026-11-01T12:00:00Z"):
         data_record(subscription, at, price="1")
@@ -132,10 +132,10 @@ def test_sealing_a_day_changes_no_period(set_today: Callable[[str], None]) -> No
     assert_exact()
 
 
-def test_records_that_arrive_for_a_day_as_it_is_sealed_are_counted_once(
+def test_records_inserted_just_before_their_day_is_sealed_count_once(
     set_today: Callable[[str], None],
 ) -> None:
-    """They never were in the open view."""
+    """Such records were never in the open view."""
     set_today("2026-11-02")
     data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
     refresh_and_seal()
@@ -166,7 +166,7 @@ def test_late_records_of_a_sealed_month_change_it(
 
 
 def test_a_refresh_by_hand_that_only_moves_money_is_noticed() -> None:
-    """Fails when a fingerprint adds up prices without saying whose."""
+    """Fails when the fingerprint adds up prices without a weight by key."""
     for pk, price in ((1, "5"), (2, "3")):
         data_record(make_subscription(id=pk), "2026-11-01T12:00:00Z", price=price)
     refresh_totals()
@@ -177,11 +177,11 @@ def test_a_refresh_by_hand_that_only_moves_money_is_noticed() -> None:
 
 
 @pytest.mark.one_server("no record comes late there")
-def test_a_refresh_by_hand_may_bring_a_sealed_day_back(
+def test_a_refresh_by_hand_may_restore_a_sealed_day_to_the_view(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waited with an old snapshot for the tick that sealed the day, in another month. Fails
-    when the day is taken from its month as it leaves the view again."""
+    """A refresh by hand with an old snapshot waits for the refresh that seals a day of another
+    month. Fails when the day is subtracted from its month as it leaves the view again."""
     set_today("2026-12-01")
     subscription = make_subscription(id=1)
     for day in ("11-29", "11-30", "12-01"):
@@ -214,7 +214,7 @@ def test_a_refresh_by_hand_may_bring_a_sealed_day_back(
 @pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
 @pytest.mark.one_server("no record comes late there")
 def test_a_refresh_by_hand_is_noticed(how: str, set_today: Callable[[str], None]) -> None:
-    """Fails when the periods trust that nobody else touches the open view."""
+    """Fails when the period totals rely on nobody else changing the open view."""
     set_today("2026-11-02")
     subscription = make_subscription(id=1)
     for at in ("2026-10-01T12:00:00Z", "2026-11-01T12:00:00Z", "2026-11-02T12:00:00Z"):
@@ -285,8 +285,8 @@ def test_an_audit_finds_a_wrong_period_and_repairs_it(
     assert_exact()
 
 
-def test_the_daily_audit_tells_of_a_wrong_period() -> None:
-    """Fails when it compares periods and keeps what it found to itself."""
+def test_the_daily_audit_reports_a_wrong_period() -> None:
+    """Fails when it compares periods without a report of the differences."""
     data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
     refresh_totals()
     run_sql("UPDATE usage_period_total SET total_price = 9 WHERE period = '2026-11-01'")
@@ -324,7 +324,7 @@ def test_an_audit_names_the_month_and_both_totals(capsys: pytest.CaptureFixture[
 
 @pytest.mark.one_server("no record comes late there")
 def test_a_rebuilt_day_changes_its_month(set_today: Callable[[str], None]) -> None:
-    """No trigger saw the record: it was written to a partition."""
+    """The record is written to a partition, so no trigger sees it."""
     set_today("2026-11-04")
     data_record(make_subscription(id=1), "2026-11-01T12:00:00Z", price="1")
     refresh_and_seal()
@@ -337,9 +337,9 @@ def test_a_rebuilt_day_changes_its_month(set_today: Callable[[str], None]) -> No
     assert_exact()
 
 
-def test_a_refresh_removes_the_old_versions_that_it_left() -> None:
-    """Fails when that is left to the server, which looks once a minute, and when it is asked how
-    many there are before it has counted the last ones."""
+def test_a_refresh_removes_the_dead_rows_that_it_left() -> None:
+    """Fails when it relies on autovacuum, which looks once a minute, and when it reads the
+    statistics before they include the last changes."""
     subscriptions = [make_subscription(id=number) for number in range(1, 41)]
     for price in ("1", "2"):
         for subscription in subscriptions:

@@ -1,4 +1,4 @@
-"""Behind a real PgBouncer in transaction mode: the web process goes by it, the others directly."""
+"""A real PgBouncer in transaction mode: the web process uses it, all others connect directly."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from tests.given import anna_and_bob
 from tests.logins import login_in
 from tests.pool import CONNECTIONS, pool_of
 from tests.processes import broker_url, database_url, run, started
-from tests.usage.api.asking import LISTS
+from tests.usage.api.api_requests import LISTS
 from tests.web import Server, serving
 from usage.models import RefreshRun, Scope
 
@@ -34,28 +34,28 @@ def usage(only_default_partitions: None) -> None:
 
 @pytest.fixture
 def login(usage: None) -> Iterator[str]:
-    """A login of the web server, which has no limits yet."""
+    """Make a login for the web server, without time limits yet."""
     with login_in("usage_web") as name:
         yield name
 
 
 @pytest.fixture
 def limits(login: str) -> None:
-    """The login has the limits of web requests before the pool makes connections of it."""
+    """Give the login the limits of web requests, before the pool opens connections for it."""
     for name, value in LIMITS.items():
         run_sql(f"ALTER ROLE {login} SET {name} = '{value}'")
 
 
 @pytest.fixture
 def pool(login: str) -> Iterator[str]:
-    """The address of the pool."""
+    """Start the pool and return its address."""
     with pool_of(login) as url:
         yield url
 
 
 @pytest.fixture
 def pooled(limits: None, pool: str, broker: redis.Redis, tmp_path: Path) -> Iterator[Server]:
-    """The web server behind the pool."""
+    """Start the web server behind the pool."""
     environment = {
         "DATABASE_URL": pool,
         "DATABASE_DIRECT_URL": database_url(),
@@ -65,38 +65,40 @@ def pooled(limits: None, pool: str, broker: redis.Redis, tmp_path: Path) -> Iter
         yield server
 
 
-def answers(server: Server, key: str, forms: tuple[str, ...]) -> dict[str, Any]:
-    """What the server says to every list in these forms; without the moment of a live one."""
-    said: dict[str, Any] = {}
+def responses_of(server: Server, key: str, forms: tuple[str, ...]) -> dict[str, Any]:
+    """Return the response to every list in these formats, without the as_of of live lists."""
+    responses: dict[str, Any] = {}
     for path, query in LISTS.items():
         for form in forms:
-            asked = f"/api/v1/{path}/?{query}&format={form}".replace("?&", "?")
-            status, body, _ = server.get(asked, Authorization=f"Token {key}")
+            url = f"/api/v1/{path}/?{query}&format={form}".replace("?&", "?")
+            status, body, _ = server.get(url, Authorization=f"Token {key}")
             assert status == 200, body
             if form == "csv":
-                said[asked] = body
+                responses[url] = body
             else:
                 envelope = json.loads(body)
                 if envelope["live"]:
                     del envelope["as_of"]
-                said[asked] = envelope
-    return said
+                responses[url] = envelope
+    return responses
 
 
-@pytest.mark.one_server("its coordinator asks itself, so that others are connected too")
-def test_answers_are_those_of_a_direct_connection(pooled: Server, tmp_path: Path) -> None:
+@pytest.mark.one_server("its coordinator connects to itself, so that there are more sessions")
+def test_responses_equal_those_of_a_direct_connection(pooled: Server, tmp_path: Path) -> None:
     """Fails when a statement is prepared, a setting is sent, or a cursor outlives its transaction:
-    more clients than connections of the pool meet one another's."""
+    there are more clients than connections of the pool, so that clients share connections."""
     key = make_key(User.objects.create_user("client"))
     (tmp_path / "direct").mkdir()
     with serving(tmp_path / "direct") as direct:
-        expected = answers(direct, key, ("json",))
-        tables = answers(direct, key, ("csv",))
+        expected = responses_of(direct, key, ("json",))
+        tables = responses_of(direct, key, ("csv",))
     assert len(expected) == len(tables) == len(LISTS)
     with ThreadPoolExecutor(CLIENTS) as clients:
-        for said in clients.map(lambda _: answers(pooled, key, ("json",)), range(CLIENTS * TIMES)):
-            assert said == expected
-    assert answers(pooled, key, ("csv",)) == tables
+        for responses in clients.map(
+            lambda _: responses_of(pooled, key, ("json",)), range(CLIENTS * TIMES)
+        ):
+            assert responses == expected
+    assert responses_of(pooled, key, ("csv",)) == tables
     assert pooled.get("/health/ready")[0] == 200
     with second_session() as session:
         sessions = ask(
@@ -107,42 +109,43 @@ def test_answers_are_those_of_a_direct_connection(pooled: Server, tmp_path: Path
     assert sessions == [(CONNECTIONS, 1)]
 
 
-def test_a_refresh_is_asked_for_by_the_pool_and_runs_directly(
+def test_a_refresh_is_requested_through_the_pool_and_runs_directly(
     pooled: Server, pool: str, broker: redis.Redis, tmp_path: Path
 ) -> None:
-    """Fails when the worker goes by the pool, whose login may not refresh."""
+    """Fails when the worker connects through the pool, whose login may not refresh."""
     key = make_key(User.objects.create_user("operator"), Scope.READ, Scope.REFRESH_RUN)
     record = data_record(make_subscription("carl", id=3), "2026-11-03T10:00:00Z", "5", 1)
 
     def refreshed() -> bool:
-        """False when it was skipped: the worker begins by making partitions."""
+        """Return False if the run was skipped, because the worker first makes partitions."""
         status, body, headers = pooled.get(
             "/api/v1/refreshes/", method="POST", Authorization=f"Token {key}"
         )
         assert status == 202, body
-        asked_for = RefreshRun.objects.filter(pk=headers["Location"].split("/")[-2])
-        wait_until(asked_for.exclude(finished_at=None).exists, seconds=60, what="the run to end")
-        run = asked_for.get()
+        requested = RefreshRun.objects.filter(pk=headers["Location"].split("/")[-2])
+        wait_until(requested.exclude(finished_at=None).exists, seconds=60, what="the run to end")
+        run = requested.get()
         assert run.status in {RefreshRun.Status.SUCCESS, RefreshRun.Status.SKIPPED}, run.error
         return run.status == RefreshRun.Status.SUCCESS
 
     environment = {"DATABASE_URL": pool, "DATABASE_DIRECT_URL": database_url()}
     with started(processes.worker("test@%h"), broker, tmp_path / "worker.log", **environment):
         wait_until(refreshed, seconds=60, what="a refresh")
-    asked = f"/api/v1/usage/totals/?subscription_id={record.subscription_id}"
-    _, body, _ = pooled.get(asked, Authorization=f"Token {key}")
+    url = f"/api/v1/usage/totals/?subscription_id={record.subscription_id}"
+    _, body, _ = pooled.get(url, Authorization=f"Token {key}")
     assert json.loads(body)["results"][0]["total_price"] in {"5", "5.00000000"}
 
 
 def test_a_web_process_without_limits_refuses_to_start(pool: str) -> None:
-    """A statement could take for ever, and nobody would notice before one does."""
+    """Without limits a statement could take forever, and nobody would notice until one does."""
     refused = run("-c", "import config.wsgi", DATABASE_URL=pool, DATABASE_DIRECT_URL=database_url())
     assert refused.returncode != 0
     assert "ALTER ROLE usage_web_of_a_test SET statement_timeout = '15s'" in refused.stderr
 
 
 def test_limits_of_the_role_are_lifted_for_commands(limits: None, login: str, pool: str) -> None:
-    """One login may do for both; fails when a refresh could be ended as a web request is."""
+    """Web server and commands may share a login. Fails when a refresh has the time limits of web
+    requests."""
     show = (
         "from django.db import connection\n"
         "with connection.cursor() as cursor:\n"

@@ -1,6 +1,6 @@
-"""Property 1: after a refresh the totals equal a plain GROUP BY, whatever was written before.
+"""Property 1: after a refresh the totals equal a plain GROUP BY, after any history of writes.
 
-Guards against a view that rounds prices, forgets a usage type or counts equal records once.
+Fails when the view rounds prices, forgets a usage type or counts equal records once.
 """
 
 from contextlib import suppress
@@ -31,7 +31,7 @@ from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
 from usage.services.partitions import make_partitions
 
 MODELS = {DATA: DataUsageRecord, VOICE: VoiceUsageRecord}
-# Citus moves no record to another subscription, and has one code for every error of a COPY.
+# Citus cannot move a record to another subscription, and has one SQLSTATE for all errors of a COPY.
 REFUSALS = (IntegrityError, *((NotSupportedError, InternalError) if ON_CITUS else ()))
 DAY_WITH_PARTITION = date(2026, 11, 2)
 
@@ -48,7 +48,7 @@ def take(step: Step) -> None:
                 if rolled_back:
                     transaction.set_rollback(True)
         case _:
-            # A write that meets a record with its key is refused whole, as it would be anywhere.
+            # A write of an existing key is refused, and PostgreSQL rolls back all of the step.
             with suppress(*REFUSALS), transaction.atomic():
                 write(step)
 

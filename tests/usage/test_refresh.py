@@ -1,4 +1,4 @@
-"""The refresh: atomic, alone, honest about its age. Guards properties 2, 4, 5, 9 of the design."""
+"""The refresh: new totals, the first fill, pauses and settings. Properties 2, 4, 5 and 9."""
 
 import pytest
 from django.db import connection
@@ -31,7 +31,7 @@ def test_unpopulated_view_is_filled_by_the_next_refresh() -> None:
     assert refresh_totals().status == "success"
 
 
-def test_paused_refresh_is_skipped_and_says_how_to_resume() -> None:
+def test_paused_refresh_is_skipped_and_names_the_command_to_resume() -> None:
     pause()
     run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
     assert run.status == "skipped"

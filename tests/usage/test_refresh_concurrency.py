@@ -1,4 +1,4 @@
-"""Refreshes beside other refreshes, readers, writers and crashes: properties 2 and 4."""
+"""Refreshes together with other refreshes, readers, writers and crashes: properties 2 and 4."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ SCHEDULE = RefreshRun.Trigger.SCHEDULE
 
 
 class Pause:
-    """Stops a refresh when its view is refreshed but not committed, until let go."""
+    """A pause of a refresh after it refreshed its view and before its commit, until let_go."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reached, self.let_go = threading.Event(), threading.Event()
@@ -56,14 +56,14 @@ def test_refresh_is_skipped_at_once_while_another_session_holds_the_lock() -> No
     expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
 
 
-def test_a_refresh_that_stands_still_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when a worker that is stopped in a refresh keeps its lock until somebody ends it, and
-    when its run is counted twice: by who took it for lost, and by itself when it goes on."""
+def test_a_frozen_refresh_loses_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a worker that freezes in a refresh keeps its lock until somebody ends it, and when
+    its run is counted twice: when it is marked lost, and when the worker continues."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     with monkeypatch.context() as patch:
         patch.setattr(locks, "IDLE_REFRESH_SECONDS", 2)
         pause = Pause(patch)
-        with in_thread(lambda: refresh(trigger=SCHEDULE)) as standing:
+        with in_thread(lambda: refresh(trigger=SCHEDULE)) as frozen:
             assert pause.reached.wait(10)
             patch.undo()
             RefreshRun.objects.update(started_at=Now() - timedelta(minutes=2))
@@ -73,20 +73,20 @@ def test_a_refresh_that_stands_still_gives_way(monkeypatch: pytest.MonkeyPatch) 
             )
             pause.let_go.set()
             with pytest.raises(RefreshFailedError, match="is frozen for"):
-                standing.result()
+                frozen.result()
     assert RefreshRun.objects.earliest("pk").status == "failed"
     assert tallies.read()["runs"]["failed"] == 1
     expect("A  2026-11-01  data  1  10  1  2026-11-01T10:00:00Z")
 
 
-def test_who_stands_still_before_a_refresh_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_frozen_before_the_refresh_loses_its_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails when only the transaction of the totals has a limit."""
     monkeypatch.setattr(locks, "IDLE_REFRESH_SECONDS", 0.5)
-    with in_thread(hold_the_lock) as standing:
-        wait_until(locks.refresh_is_on, what="somebody to have the lock")
-        wait_until(lambda: not locks.refresh_is_on(), what="the server to end it")
+    with in_thread(hold_the_lock) as frozen:
+        wait_until(locks.refresh_is_on, what="the worker to take the lock")
+        wait_until(lambda: not locks.refresh_is_on(), what="the server to end its session")
         with pytest.raises(DatabaseError):
-            standing.result()
+            frozen.result()
 
 
 def hold_the_lock() -> None:
@@ -99,7 +99,7 @@ def hold_the_lock() -> None:
 def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Property 4. Fails when the refresh lock is not taken: the second one then waits."""
+    """Property 4. Fails when the refresh lock is not taken: the second refresh then waits."""
     pause = Pause(monkeypatch)
     with in_thread(lambda: refresh(trigger=SCHEDULE).status) as first:
         assert pause.reached.wait(10)
@@ -128,8 +128,8 @@ def test_refreshes_that_race_never_fail() -> None:
 
 
 def test_readers_keep_the_old_totals_until_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Property 2. Fails when the refresh is not concurrent (the reader waits), and when as_of is
-    set in a transaction of its own."""
+    """Property 2. Fails when the refresh is not concurrent (then the reader waits), and when as_of
+    is set in a transaction of its own."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     given("data  A  2026-11-01T11:00:00Z  2  20")
@@ -150,7 +150,7 @@ def test_readers_keep_the_old_totals_until_the_commit(monkeypatch: pytest.Monkey
 
 
 def test_readers_see_old_or_new_totals_during_twenty_refreshes() -> None:
-    """Property 2. Each step moves 1.00 of every subscription from one day to the other."""
+    """Property 2. Each step moves a price of 1.00 of every subscription between two days."""
     subscriptions, steps = 500, 20
     run_sql(
         "INSERT INTO usage_datausagerecord (subscription_id, usage_date, price, kilobytes_used)"
@@ -222,7 +222,7 @@ def test_open_truncate_makes_the_refresh_fail_and_the_totals_stay(
 
 def test_reload_by_truncate_is_never_seen_half() -> None:
     """Property 2. Fails when the raw tables are not locked before the snapshot: the refresh then
-    finds the table empty, neither as it was before the reload nor after it."""
+    sees an empty table, which was never committed."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     process_id: list[int] = []

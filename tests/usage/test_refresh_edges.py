@@ -1,4 +1,4 @@
-"""What fails before a refresh begins, and after its totals are committed."""
+"""Faults before a refresh begins, and after its totals are committed."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -29,7 +29,7 @@ def with_records() -> None:
 
 
 def cancelled(function: str) -> None:
-    """Run a statement that the server ends, or whose session it ends."""
+    """Run a statement while another session cancels it, or ends its session."""
     pid = run_sql("SELECT pg_backend_pid()")[0][0]
     sleeps = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
 
@@ -46,7 +46,7 @@ def cancelled(function: str) -> None:
 def test_a_run_whose_totals_are_committed_is_a_success(
     function: str, with_records: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a VACUUM that is cancelled, or loses its session, is raised as it is."""
+    """Fails when the error of a VACUUM that is cancelled, or loses its session, is raised."""
     clean_up: Callable[[Any], None] = refreshing._clean_up
 
     def cancelled_clean_up(run: RefreshRun) -> None:
@@ -57,7 +57,7 @@ def test_a_run_whose_totals_are_committed_is_a_success(
     run = refresh(trigger=RefreshRun.Trigger.COMMAND)
     assert (run.status, run.error) == ("success", "")
     assert run.finished_at is not None
-    assert "The totals are published. Cleaning up afterwards failed" in run.remark
+    assert "The totals are published. The cleanup afterwards failed" in run.remark
     stored = RefreshRun.objects.latest("pk")
     assert (stored.status, stored.remark) == ("success", run.remark)
     assert_exact()
@@ -71,11 +71,11 @@ def test_a_command_prints_the_remark(with_records: None, monkeypatch: pytest.Mon
     out = StringIO()
     call_command("refresh_usage", stdout=out)
     assert "Refreshed in" in out.getvalue()
-    assert "Cleaning up afterwards failed" in out.getvalue()
+    assert "The cleanup afterwards failed" in out.getvalue()
 
 
-def test_a_run_that_the_database_does_not_take_is_explained() -> None:
-    """Fails when the row of the run is written before errors are explained."""
+def test_a_run_whose_row_the_database_refuses_is_explained() -> None:
+    """Fails when the row of the run is written outside the code that explains errors."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE usage_refreshrun RENAME COLUMN remark TO of_another_release")
     try:
@@ -88,7 +88,7 @@ def test_a_run_that_the_database_does_not_take_is_explained() -> None:
 def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(
     with_records: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends between the snapshot of a refresh and the moment this one writes the view."""
+    """The refresh by hand commits after the snapshot of our refresh and before its REFRESH."""
     DataUsageRecord.objects.filter(price=1).delete()
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
     make_subscription(id=2)
@@ -114,7 +114,7 @@ def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(
 
 @pytest.fixture
 def two_days_to_seal(set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next refresh seals two days, each in a transaction of its own."""
+    """Prepare two days to seal, each in a transaction of its own."""
     monkeypatch.setattr(sealing, "SEAL_SECONDS", -1)
     set_today("2026-11-02")
     subscription = make_subscription(id=1)
@@ -128,7 +128,7 @@ def two_days_to_seal(set_today: Callable[[str], None], monkeypatch: pytest.Monke
 def test_a_run_that_fails_after_its_first_commit_has_published(
     two_days_to_seal: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the run says that the earlier totals stay."""
+    """Fails when the run reports that the earlier totals stay."""
     original = refreshing._refresh
     calls: list[bool] = []
 
@@ -146,7 +146,7 @@ def test_a_run_that_fails_after_its_first_commit_has_published(
     assert_exact()
 
 
-def test_a_run_that_loses_the_answer_to_its_commit_has_published(
+def test_a_run_that_loses_the_response_to_its_commit_has_published(
     with_records: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = refreshing._refresh
@@ -163,10 +163,12 @@ def test_a_run_that_loses_the_answer_to_its_commit_has_published(
     assert_exact()
 
 
-def test_a_failed_run_keeps_no_remark_of_what_was_rolled_back(
+def test_a_failed_run_has_no_remark_on_changes_that_were_rolled_back(
     with_records: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    UsageState.objects.update(open_digest=None)  # the months are added up again, with a remark
+    UsageState.objects.update(
+        open_digest=None
+    )  # so that the refresh adds up the months again, with a remark
 
     def fail(_state: UsageState, run: RefreshRun) -> None:
         assert "added up again" in run.remark

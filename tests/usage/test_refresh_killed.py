@@ -1,4 +1,4 @@
-"""A refresh that is killed leaves the old totals and the log, and the next one converges."""
+"""A killed refresh leaves the old totals and the log, and the next refresh is exact."""
 
 import random
 import threading
@@ -29,7 +29,7 @@ SCHEDULE = RefreshRun.Trigger.SCHEDULE
 
 @pytest.fixture
 def work_to_do(state: None, set_today: SetToday) -> None:
-    """A late record, a late deletion, a new record of today, and a day to seal."""
+    """Make a late record, a late deletion, a new record of today, and a day to seal."""
     set_today("2026-11-04")
     for pk in (1, 2, 3):
         for day in (1, 3, 4):
@@ -63,7 +63,7 @@ def kill_soon(process_id: int, started: threading.Event) -> None:
         ask(session, "SELECT pg_terminate_backend(%s)", [process_id])
 
 
-def what_is_there() -> tuple[Rows, Rows, Rows]:
+def stored_state() -> tuple[Rows, Rows, Rows]:
     return (
         totals_of("usage_daily"),
         run_sql("SELECT * FROM usage_late_key ORDER BY 1, 2, 3"),
@@ -74,9 +74,9 @@ def what_is_there() -> tuple[Rows, Rows, Rows]:
 @pytest.mark.parametrize("step", [*BEFORE_COMMIT, "rows counted"])
 @pytest.mark.usefixtures("work_to_do")
 def test_refresh_killed_after_any_step_leaves_the_old_totals_and_the_log(step: str) -> None:
-    """Fails when late keys are deleted, a day is sealed or as_of is set in a transaction other
-    than that of the view."""
-    before = what_is_there()
+    """Fails when a transaction other than that of the view deletes late keys, seals a day or sets
+    as_of."""
+    before = stored_state()
     then = None
     with ExitStack() as stack:
         if step in BEFORE_COMMIT:
@@ -88,7 +88,7 @@ def test_refresh_killed_after_any_step_leaves_the_old_totals_and_the_log(step: s
 
         with pytest.raises(RefreshFailedError, match=r"terminat|closed"):
             refresh(trigger=SCHEDULE, then=then)
-    assert what_is_there() == before
+    assert stored_state() == before
     assert totals_of("usage_daily_live") == plain_totals()
     run = RefreshRun.objects.latest("id")
     assert (run.status, run.keys_repaired, run.days_sealed, run.as_of) == ("failed", 0, 0, None)
@@ -100,7 +100,7 @@ def test_refresh_killed_after_any_step_leaves_the_old_totals_and_the_log(step: s
 
 @pytest.mark.usefixtures("work_to_do")
 def test_refresh_killed_at_any_moment_is_whole_or_nothing() -> None:
-    """Fails as above; the moments are random and may fall into the middle of a statement."""
+    """Fails like the test above. The moments are random, so a kill may hit a running statement."""
     outcomes = []
     for number in range(25):
         data_record(make_subscription_once(1), f"2026-11-01T14:00:{number:02}Z", price="1")
@@ -116,7 +116,7 @@ def test_refresh_killed_at_any_moment_is_whole_or_nothing() -> None:
             except Error:
                 outcomes.append("killed before or after the refresh proper")
             killed.result(10)
-        # Django notices a killed session at the next statement only.
+        # Django notices a killed session only at the next statement.
         connection.close()
         assert totals_of("usage_daily") in (old, new)
         assert totals_of("usage_daily_live") == new
@@ -126,19 +126,19 @@ def test_refresh_killed_at_any_moment_is_whole_or_nothing() -> None:
 
 
 @pytest.mark.usefixtures("work_to_do")
-def test_prune_killed_while_it_refreshes_goes_on_later(
+def test_prune_killed_while_it_refreshes_continues_later(
     set_today: SetToday,
 ) -> None:
     set_today("2026-11-07")
     refresh_and_seal()
     data_record(make_subscription_once(3), "2026-11-03T13:00:00Z", price="8")
-    before, expected = what_is_there(), plain_totals()
+    before, expected = stored_state(), plain_totals()
     with (
         after("late keys repaired", lambda _: kill_own_backend()),
         pytest.raises(RefreshFailedError),
     ):
         prune()
-    assert what_is_there() == before
+    assert stored_state() == before
     prune()
     assert totals_of("usage_daily") == expected
     assert plain_totals() == [row for row in expected if row[1].day >= 3]

@@ -1,4 +1,4 @@
-"""What a refresh reads and rewrites: properties 5, 9 and 10."""
+"""The snapshot of a refresh, and the rows that it rewrites: properties 2, 5, 9 and 10."""
 
 import threading
 from collections.abc import Callable
@@ -24,12 +24,13 @@ INSERT = (
 )
 
 
-# Its doubles tell 66 statements apart.
+# Doubled for each statement, it identifies each of up to 66 statements in a sum.
 SMALLEST_PRICE = Decimal("0.00000001")
 
 
 class CommitBeforeEachStatement:
-    """Commits a record before every statement of a refresh; the price tells which one it was."""
+    """A wrapper that commits a record before every statement of a refresh; the price of the record
+    identifies the statement."""
 
     def __init__(self, session: Any) -> None:
         self.session = session
@@ -74,8 +75,8 @@ def test_record_committed_by_as_of_is_in_the_totals() -> None:
 
 @pytest.mark.one_server("each server has a snapshot of its own")
 def test_refresh_reads_everything_in_one_snapshot() -> None:
-    """Property 2. Fails when the transaction is READ COMMITTED: the view then shows records that
-    came after the first query. The locks come before the first query."""
+    """Property 2. Fails when the transaction is READ COMMITTED: the view then has records that were
+    committed after the first query. The locks are taken before the first query."""
     _, commits = refresh_among_commits()
     begin = next(
         place
@@ -98,7 +99,7 @@ def test_refresh_reads_everything_in_one_snapshot() -> None:
 
 
 def test_no_refresh_among_busy_writers_misses_a_record_older_than_as_of() -> None:
-    """Property 5, with writers that nobody holds up."""
+    """Property 5, with writers that never wait."""
     stop = threading.Event()
 
     def write(first_number: int) -> Callable[[], list[tuple[int, datetime]]]:
@@ -138,8 +139,8 @@ def test_no_refresh_among_busy_writers_misses_a_record_older_than_as_of() -> Non
 
 
 def test_first_fill_is_plain_and_later_ones_are_concurrent() -> None:
-    """Property 9. Fails when every refresh is concurrent (the first one then fails) or every
-    refresh is plain (the file of the view then changes each time)."""
+    """Property 9. Fails when every refresh is concurrent (then the first one fails) or every
+    refresh is plain (then the file of the view changes each time)."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
     with pytest.raises(DatabaseError, match="has not been populated"):
@@ -153,7 +154,7 @@ def test_first_fill_is_plain_and_later_ones_are_concurrent() -> None:
 
 
 def test_only_rows_whose_totals_changed_are_written() -> None:
-    """Property 10. Fails when the view has a column that changes by itself, such as now()."""
+    """Property 10. Fails when the view has a volatile column, such as now()."""
     given("""
         data   A  2026-11-01T10:00:00Z  1  10
         data   B  2026-11-01T10:00:00Z  2  20
@@ -176,8 +177,8 @@ def test_only_rows_whose_totals_changed_are_written() -> None:
 
 
 def test_changed_rows_carry_the_id_of_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Period totals will look only at these rows. Fails when a savepoint is set around the
-    refresh of the view."""
+    """Period totals are updated from these rows only. Fails when the view is refreshed inside a
+    savepoint."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     given("data  B  2026-11-01T10:00:00Z  2  20")

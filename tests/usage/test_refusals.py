@@ -1,4 +1,4 @@
-"""What the raw tables refuse, because it would break a refresh or charge nobody."""
+"""Records that the raw tables refuse: they would break a refresh or have no subscription."""
 
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -104,7 +104,7 @@ def test_copy_refuses_absurd_dates_and_quantities(
         ({"price": Decimal("0.123456789")}, IntegrityError),
         ({"price": Decimal("-0.000000001")}, IntegrityError),
         ({"price": Decimal(10) ** 12}, IntegrityError),
-        ({"price": 0.1}, IntegrityError),  # the float is not a tenth
+        ({"price": 0.1}, IntegrityError),  # this float is not exactly a tenth
         ({"price": None}, IntegrityError),
         ({"usage_date": datetime(1999, 12, 31, 23, 59, 59, tzinfo=UTC)}, IntegrityError),
         ({"usage_date": datetime(2100, 1, 1, tzinfo=UTC)}, IntegrityError),
@@ -214,8 +214,8 @@ class TestSubscriptionWithUsage:
         assert Subscription.objects.get().external_id == "used"
 
     @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
-    def test_is_not_judged_by_an_old_snapshot(self, isolation: str) -> None:
-        """Fails when the trigger accepts any isolation level: the usage is then orphaned."""
+    def test_cannot_be_deleted_by_an_old_snapshot(self, isolation: str) -> None:
+        """Fails when the trigger accepts every isolation level: the usage is then orphaned."""
         subscription = make_subscription()
         with second_session() as session:
             ask(session, f"SET TRANSACTION ISOLATION LEVEL {isolation}")
@@ -235,9 +235,9 @@ class TestSubscriptionWithUsage:
             ),
         ],
     )
-    def test_is_kept_by_a_writer_who_has_not_committed(self, way: str) -> None:
-        """The delete waits for the writer, then sees the usage. Fails when writers do not lock
-        the subscription: the delete then goes through and leaves usage that is nobody's."""
+    def test_cannot_be_deleted_while_a_writer_has_not_committed(self, way: str) -> None:
+        """The DELETE waits for the writer, then sees the usage. Fails when writers do not lock the
+        subscription: the DELETE then succeeds and leaves usage without a subscription."""
         subscription = make_subscription()
         data_record(other := make_subscription(), "2026-11-01T10:00:00Z")
         fields = fields_of(DataUsageRecord, subscription_id=subscription.pk)
@@ -262,7 +262,7 @@ class TestSubscriptionWithUsage:
                 deleted.result(10)
         assert Subscription.objects.filter(pk=subscription.pk).exists()
 
-    def test_that_is_being_deleted_takes_no_new_usage(self) -> None:
+    def test_refuses_new_usage_while_it_is_being_deleted(self) -> None:
         subscription = make_subscription()
         with second_session() as deleter, second_session(autocommit=True) as observer:
             ask(deleter, self.DELETE, [subscription.pk])

@@ -1,4 +1,4 @@
-"""A repair takes as long as there are late keys, whatever the server takes their log for."""
+"""The time of a repair grows with the late keys, also with wrong statistics of their log."""
 
 from datetime import date
 
@@ -12,9 +12,9 @@ from usage.services.repair import REPAIR_KEYS
 
 @pytest.mark.usefixtures("state")
 def test_late_keys_are_not_compared_with_each_other_one_by_one() -> None:
-    """After each run the log is vacuumed when it is empty, and keeps its pages: the server then
-    plans for one key. Fails when sealed totals without records are found by NOT EXISTS: 16,000
-    keys took two minutes then.
+    """Each run vacuums the log while it is empty, and the log keeps its pages. The planner then
+    expects one key. Fails when sealed totals without records are found by NOT EXISTS: then 16,000
+    keys take two minutes.
     """
     run_sql(
         "INSERT INTO usage_late_key (subscription_id, day, usage_type)"

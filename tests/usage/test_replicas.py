@@ -1,5 +1,5 @@
-"""Two real streaming replicas: what they answer, how old they say it is, and what happens when one
-of the servers is away."""
+"""Two real streaming replicas: their responses, the as_of of these, and requests while one of the
+servers is unavailable."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.factories import client_of, data_record, make_subscription, refresh_a
 from tests.factories import refresh_totals as refresh
 from tests.given import anna_and_bob
 from tests.processes import database_url, run
-from tests.usage.api.asking import LISTS, answer, get, only_error
+from tests.usage.api.api_requests import LISTS, get, get_page, only_error
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.api import error_responses
 from usage.api.statements import Statement
@@ -50,7 +50,7 @@ def whole_cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
 def cluster(
     whole_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> Iterator[Cluster]:
-    """Every server there, with the same new totals."""
+    """Start every server, with the same new totals."""
     settings.USAGE_OPEN_DAYS = 2
     settings.USAGE_RAW_RETENTION_DAYS = 35
     settings.USAGE_METRICS_TOKEN = TOKEN
@@ -68,7 +68,7 @@ def cluster(
 
 @pytest.fixture
 def client(cluster: Cluster) -> APIClient:
-    """A client that may read all usage; its token has reached the replicas."""
+    """Make a client that may read all usage; its token has reached the replicas."""
     client = client_of(User.objects.create_user(f"client {time.monotonic_ns()}"))
     cluster.catch_up()
     return client
@@ -76,7 +76,7 @@ def client(cluster: Cluster) -> APIClient:
 
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Leaves out every replica but this one: reads go there, or to the primary."""
+    """Leave out every replica but this one, so that reads go there or to the primary."""
 
     def leave(name: str) -> None:
         for_now = time.monotonic() + 1000
@@ -87,8 +87,8 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def statements_of(name: str, client: APIClient, path: str, query: str) -> tuple[list[str], bytes]:
-    """What a request sends to one of the servers, and the answer; without the looks at who they
-    are, of which there is one a second."""
+    """Return the statements that a request sends to one of the servers, and the response. The check
+    of the identity of the server, once a second, is left out."""
     with CaptureQueriesContext(connections[name]) as sent:
         response = get(client, path, query)
         body = b"".join(response) if response.streaming else response.content
@@ -97,14 +97,14 @@ def statements_of(name: str, client: APIClient, path: str, query: str) -> tuple[
 
 
 def price_of_anna(client: APIClient) -> tuple[str, str]:
-    """Her total, and as of when."""
-    found = answer(client, "usage/totals", "subscription_id=1&usage_type=data")
+    """Return her total, and its as_of."""
+    found = get_page(client, "usage/totals", "subscription_id=1&usage_type=data")
     return found["results"][0]["total_price"], found["as_of"]
 
 
 @pytest.mark.parametrize("form", ["", "&format=csv"])
 @pytest.mark.parametrize(("path", "query"), TOTALS.items())
-def test_every_server_answers_the_same(
+def test_every_server_returns_the_same(
     client: APIClient, only: Callable[[str], None], path: str, query: str, form: str
 ) -> None:
     """Fails when a list is read from the primary, or from another server than its state."""
@@ -121,10 +121,10 @@ def test_every_server_answers_the_same(
     assert "sign_in" in sent[0]
 
 
-def test_the_primary_only_signs_in_where_replicas_answer(
+def test_the_primary_only_signs_in_when_replicas_are_available(
     client: APIClient, only: Callable[[str], None]
 ) -> None:
-    """Fails when the primary is asked for the totals or their state as well."""
+    """Fails when a request also reads the totals or their state from the primary."""
     only(REPLICA1)
     price_of_anna(client)
     for path, query in TOTALS.items():
@@ -132,7 +132,7 @@ def test_the_primary_only_signs_in_where_replicas_answer(
         assert sign_in.startswith("EXECUTE sign_in")
 
 
-def test_every_replica_takes_its_part(client: APIClient) -> None:
+def test_every_replica_gets_a_share_of_the_reads(client: APIClient) -> None:
     with (
         CaptureQueriesContext(connections[REPLICA1]) as first,
         CaptureQueriesContext(connections[REPLICA2]) as second,
@@ -142,7 +142,7 @@ def test_every_replica_takes_its_part(client: APIClient) -> None:
     assert min(len(first), len(second)) > 10
 
 
-def test_a_replica_that_lags_says_its_own_age(
+def test_a_replica_that_lags_returns_its_own_as_of(
     cluster: Cluster, client: APIClient, only: Callable[[str], None]
 ) -> None:
     """Fails when as_of is read from another server than the totals."""
@@ -158,19 +158,19 @@ def test_a_replica_that_lags_says_its_own_age(
         new_price, now = price_of_anna(client)
         assert (float(new_price), now > long_ago) == (float(price) + 0.5, True)
 
-        # Young enough is only the primary: it answers, and says so.
+        # Only the totals of the primary are young enough, so it serves the request.
         only(REPLICA1)
         for who in ("subscription_id=1&", ""):
-            young = answer(client, "usage/totals", f"{who}usage_type=data&max_staleness=99")
+            young = get_page(client, "usage/totals", f"{who}usage_type=data&max_staleness=99")
             assert (young["as_of"], young["live"]) == (now, False)
             assert young["results"][0]["total_price"] == new_price
-        old = answer(client, "usage/totals", "max_staleness=600000")
+        old = get_page(client, "usage/totals", "max_staleness=600000")
         assert old["as_of"] == long_ago
     record.delete()
 
 
-def test_what_watches_sees_a_replica_that_lags(cluster: Cluster) -> None:
-    """Fails when the age of a replica is not by its own state."""
+def test_monitoring_reports_a_replica_that_lags(cluster: Cluster) -> None:
+    """Fails when the age of a replica is not computed from its own state."""
     run_sql("UPDATE usage_state SET as_of = clock_timestamp() - interval '1000 s'")
     with cluster.paused(REPLICA1):
         refresh()
@@ -191,26 +191,26 @@ def test_what_watches_sees_a_replica_that_lags(cluster: Cluster) -> None:
         assert value(found, "usage_replicas_away") == 0
 
 
-def test_what_is_read_as_it_is_now_is_read_from_the_primary(
+def test_live_totals_and_records_are_read_from_the_primary(
     cluster: Cluster, client: APIClient
 ) -> None:
-    """Fails when a live answer comes from a replica: it would be as of before the record."""
+    """Fails when a live response comes from a replica, which does not have the record yet."""
     with cluster.paused(*NAMES):
         record = data_record(Subscription.objects.get(id=2), "2026-11-03T09:00:00Z", "4", 1)
         make_subscription("carl", id=3)
-        live = answer(client, "usage/totals", "subscription_id=2&live=true")
+        live = get_page(client, "usage/totals", "subscription_id=2&live=true")
         assert live["results"][0]["total_price"] == "7.30000001"
-        day = answer(client, "usage/records", "subscription_id=2&usage_type=data&day=2026-11-03")
+        day = get_page(client, "usage/records", "subscription_id=2&usage_type=data&day=2026-11-03")
         assert len(day["results"]) == 2
-        assert len(answer(client, "subscriptions")["results"]) == 3
+        assert len(get_page(client, "subscriptions")["results"]) == 3
         record.delete()
         Subscription.objects.get(id=3).delete()
 
 
-def test_tags_are_right_whichever_server_is_asked(
+def test_tags_are_right_on_every_server(
     cluster: Cluster, client: APIClient, only: Callable[[str], None]
 ) -> None:
-    """Fails when a tag is of another server's state than the answer."""
+    """Fails when the tag belongs to the state of another server than the response."""
 
     def status(tag: str) -> int:
         return get(client, "usage/totals", "month=2026-11", if_none_match=tag).status_code
@@ -230,7 +230,7 @@ def test_tags_are_right_whichever_server_is_asked(
         new = tag()
         assert new != old
         assert (status(new), status(old)) == (304, 200)
-        # Whoever has the newest answer is not sent back to an older one.
+        # A client with the newest response gets a 304, not an older response.
         only(REPLICA1)
         assert status(new) == 304
 
@@ -238,7 +238,7 @@ def test_tags_are_right_whichever_server_is_asked(
 def test_pages_are_read_from_a_replica_and_people_sign_in_at_the_primary(
     cluster: Cluster, only: Callable[[str], None]
 ) -> None:
-    """Fails when a page is read from the primary, or its head from another server."""
+    """Fails when a page is read from the primary, or its header from another server."""
     browser = Client()
     browser.force_login(User.objects.create_user("olga", is_staff=True))
     days = {"from_date": "2026-11-01", "to_date": "2026-11-04"}
@@ -246,18 +246,18 @@ def test_pages_are_read_from_a_replica_and_people_sign_in_at_the_primary(
         record = data_record(Subscription.objects.get(id=1), "2026-11-03T09:00:00Z", "0.5", 1)
         refresh()
         only(REPLICA1)
-        # The session is not there yet, and the page is as it was.
-        for path, asked in {"/": days, "/over-limit/": {"price_limit": "0"}}.items():
+        # The replica has neither the session nor the new totals yet.
+        for path, query in {"/": days, "/over-limit/": {"price_limit": "0"}}.items():
             with CaptureQueriesContext(connections[servers.PRIMARY]) as sent:
-                lagging = browser.get(path, asked)
+                lagging = browser.get(path, query)
             assert lagging.status_code == 200
             assert not [
-                query
-                for query in sent
-                if "usage_" in query["sql"] and "pg_control_system" not in query["sql"]
+                statement
+                for statement in sent
+                if "usage_" in statement["sql"] and "pg_control_system" not in statement["sql"]
             ]
             only("none")
-            assert browser.get(path, asked).context["freshness"].as_of > (
+            assert browser.get(path, query).context["freshness"].as_of > (
                 lagging.context["freshness"].as_of
             )
             only(REPLICA1)
@@ -267,10 +267,10 @@ def test_pages_are_read_from_a_replica_and_people_sign_in_at_the_primary(
     record.delete()
 
 
-def test_a_question_a_replica_does_not_know_yet_is_answered_by_the_primary(
+def test_a_query_that_a_replica_cannot_run_yet_goes_to_the_primary(
     cluster: Cluster, only: Callable[[str], None]
 ) -> None:
-    """As when a new release asks for a column that its migration has just made."""
+    """A new release may read a column that its migration has just made."""
     only(REPLICA1)
     with cluster.paused(*NAMES):
         run_sql("CREATE TABLE from_a_migration AS SELECT 7 AS number")
@@ -284,10 +284,10 @@ def test_a_question_a_replica_does_not_know_yet_is_answered_by_the_primary(
 
 @pytest.fixture
 def load(client: APIClient) -> Callable[[Event], list[Any]]:
-    """Asks until the event and says what was not answered, or answered wrongly."""
-    expected = {path: answer(client, path, query)["results"] for path, query in TOTALS.items()}
+    """Return a function that sends requests until the event and returns the wrong responses."""
+    expected = {path: get_page(client, path, query)["results"] for path, query in TOTALS.items()}
 
-    def ask_on(done: Event) -> list[Any]:
+    def request_until(done: Event) -> list[Any]:
         wrong = []
         try:
             while not done.wait(0.01):
@@ -299,7 +299,7 @@ def load(client: APIClient) -> Callable[[Event], list[Any]]:
             connections.close_all()
         return wrong
 
-    return ask_on
+    return request_until
 
 
 def test_no_read_fails_when_a_replica_is_killed_and_it_comes_back(
@@ -308,7 +308,7 @@ def test_no_read_fails_when_a_replica_is_killed_and_it_comes_back(
     load: Callable[[Event], list[Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when a read is not tried again elsewhere, or a replica is left out for good."""
+    """Fails when a read is not repeated on another server, or a replica is left out forever."""
     monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
     done = Event()
     with ThreadPoolExecutor(4) as pool:
@@ -316,24 +316,24 @@ def test_no_read_fails_when_a_replica_is_killed_and_it_comes_back(
         try:
             time.sleep(0.5)
             kill(cluster.replicas[REPLICA1])
-            wait_until(lambda: REPLICA1 in servers._left_out, what="the replica to be missed")
+            wait_until(lambda: REPLICA1 in servers._left_out, what="the replica to be left out")
             away = Client().get("/health/ready")
             assert away.status_code == 503
             assert "cannot be reached; others answer for it" in away.content.decode()
             assert value(scrape(), "usage_replicas_away") == 1
             time.sleep(1)
             cluster.replicas[REPLICA1].start()
-            wait_until(lambda: not servers._left_out, what="the replica to be asked again")
+            wait_until(lambda: not servers._left_out, what="the replica to be tried again")
         finally:
             done.set()
         assert [each.result() for each in loads] == [[], [], [], []]
     cluster.catch_up()
 
 
-def test_reads_go_on_while_the_primary_is_away(
+def test_reads_go_on_while_the_primary_is_unavailable(
     cluster: Cluster, client: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when signing in needs the primary, or a read that needs it is answered."""
+    """Fails when signing in needs the primary, or when a read that needs the primary succeeds."""
     monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
     browser = Client()
     browser.force_login(User.objects.create_user("otto", is_staff=True))
@@ -353,7 +353,7 @@ def test_reads_go_on_while_the_primary_is_away(
             error = only_error(get(client, "usage/totals", query), "server_error")
             assert error["code"] == "database_unavailable"
         assert get(client, "subscriptions").status_code == 503
-        # The whole request of a person goes by a replica then, but no old answer is called live.
+        # A replica serves the whole request of a person then, but never as a live response.
         totals = "/api/v1/usage/totals/?subscription_id=1"
         assert browser.get(totals).json()["as_of"] == before[1]
         assert browser.get(f"{totals}&live=true").status_code == 503
@@ -367,11 +367,11 @@ def test_reads_go_on_while_the_primary_is_away(
     assert price_of_anna(client)[1] > before[1]
 
 
-def test_a_replica_that_comes_back_signs_nobody_in(
+def test_a_replica_that_is_tried_again_signs_nobody_in(
     cluster: Cluster, client: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been away for long. Fails when a server whose turn it is to be tried again is
-    asked before the primary, or is never tried by who may read there."""
+    """Its tokens may be old, because it may have been unavailable for long. Fails when a sign-in
+    tries it before the primary, or when later reads never try it."""
     revoked = client_of(User.objects.create_user("revoked long ago"))
     cluster.catch_up()
     monkeypatch.setattr(servers, "_left_out", dict.fromkeys(NAMES, time.monotonic() - 1))
@@ -388,7 +388,7 @@ def test_a_replica_that_comes_back_signs_nobody_in(
 def test_a_long_read_stops_no_seal_and_is_not_ended(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With hot_standby_feedback, as it is here. Fails without: the read is then ended."""
+    """These replicas have hot_standby_feedback. Without it, replay cancels the read."""
     with second_session(host=str(cluster.replicas[REPLICA1].socket)) as reader:
         ask(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         seen = ask(reader, "SELECT * FROM usage_daily ORDER BY subscription_id, day, usage_type")
@@ -396,7 +396,7 @@ def test_a_long_read_stops_no_seal_and_is_not_ended(
             lambda: cluster.ask(
                 servers.PRIMARY, "SELECT count(backend_xmin) = 2 FROM pg_stat_replication"
             ),
-            what="the primary to hear of the read",
+            what="the primary to get the feedback",
         )
         for days in range(1, 4):
             today = DAY + timedelta(days)
@@ -410,18 +410,18 @@ def test_a_long_read_stops_no_seal_and_is_not_ended(
         assert again == seen
 
 
-def test_a_read_that_replay_ends_is_answered_by_another_server(
+def test_a_read_that_replay_cancels_is_repeated_on_another_server(
     cluster: Cluster, only: Callable[[str], None]
 ) -> None:
-    """Without hot_standby_feedback. Fails when a read that was ended fails, is not told apart, or
-    its replica is taken to be away."""
+    """The replica has no hot_standby_feedback. Fails when a cancelled read fails, when its error is
+    not recognised, or when its replica is left out."""
     ended: list[Exception] = []
-    asked: list[str] = []
+    tried: list[str] = []
     slow = Statement("SELECT count(*), pg_sleep(60) FROM usage_daily_open", ())
     quick = Statement("SELECT count(*) FROM usage_daily_open", ())
 
     def look() -> list[tuple[Any, ...]]:
-        asked.append(servers.current())
+        tried.append(servers.current())
         try:
             return (slow if servers.current() == REPLICA1 else quick).fetch({})[1]
         except OperationalError as error:
@@ -458,21 +458,21 @@ def test_a_read_that_replay_ends_is_answered_by_another_server(
                 time.sleep(0.2)
                 return reading.done()
 
-            wait_until(cleaned_up, seconds=40, what="replay to end the read")
+            wait_until(cleaned_up, seconds=40, what="replay to cancel the read")
             [(count,)] = reading.result()
     finally:
         set_on_replica("on", "30s")
     assert count == run_sql("SELECT count(*) FROM usage_daily_open")[0][0]
-    assert asked == [REPLICA1, servers.PRIMARY]
+    assert tried == [REPLICA1, servers.PRIMARY]
     assert REPLICA1 not in servers._left_out
-    # Where no other server answers, the client is told to ask again.
+    # If no other server is available, the response says when to retry.
     response: Any = error_responses.handle(ended[0], {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
     assert "ended" in response.data["errors"][0]["detail"]
 
 
-def test_a_replica_takes_an_export(cluster: Cluster, tmp_path: Any) -> None:
-    """`DATABASE_URL` may name one for a command that only reads."""
+def test_an_export_can_read_from_a_replica(cluster: Cluster, tmp_path: Any) -> None:
+    """`DATABASE_URL` may name a replica for a command that only reads."""
     written = []
     for name in (servers.PRIMARY, REPLICA2):
         server = cluster.primary if name == servers.PRIMARY else cluster.replicas[name]
@@ -487,7 +487,7 @@ def test_a_replica_takes_an_export(cluster: Cluster, tmp_path: Any) -> None:
 
 
 def test_the_settings_name_the_replicas(cluster: Cluster) -> None:
-    """The web process as it runs finds them by DATABASE_REPLICA_URL."""
+    """The real web process finds them by DATABASE_REPLICA_URL."""
     show = (
         "import config.wsgi\n"
         "from django.db import connections\n"

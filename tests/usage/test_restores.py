@@ -1,4 +1,4 @@
-"""What a restore may leave behind, how it is found, and that no total is wrong meanwhile."""
+"""Faults that a restore may leave: check_restore finds them, and no total is wrong meanwhile."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ OLD, NEW = date(2026, 11, 1), date(2026, 11, 2)
 
 @pytest.fixture
 def lived(set_today: Callable[[str], None]) -> Callable[[str], None]:
-    """Two sealed days of three subscriptions in two types, and two open days."""
+    """Make two sealed and two open days, with records of three subscriptions in both types."""
     subscriptions = [make_subscription(id=pk) for pk in (1, 2, 3)]
     run_sql("SELECT setval('usage_subscription_id_seq', 3)")
     for day in ("2026-11-01", "2026-11-02", "2026-11-03", "2026-11-04"):
@@ -85,7 +85,7 @@ def problems() -> str:
 
 
 def failure() -> str:
-    """Why a refresh fails."""
+    """Return why a refresh fails."""
     with pytest.raises(RefreshFailedError):
         refresh(trigger=RefreshRun.Trigger.COMMAND)
     return RefreshRun.objects.latest("pk").error
@@ -105,14 +105,14 @@ def test_a_whole_restore_leaves_one_refresh_to_do(lived: Callable[[str], None], 
 def test_repair_keeps_the_totals_of_days_whose_raw_records_were_not_restored(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """Fails when a repair removes a whole day by itself."""
+    """Fails when a repair removes all totals of a day by itself."""
     before = totals_of("usage_daily_sealed")
     with restored(dump(path), *RAW):
         assert "2026-11-01 (6 totals), 2026-11-02 (6 totals)" in problems()
         report = verify(repair=True)
         assert (report.differing, report.repaired) == (12, False)
         assert [str(found) for found in report.withheld] == [
-            f"{day}: 6 of 6 totals have no raw record; the day has none at all"
+            f"{day}: 6 of 6 totals have no raw record; the day has no raw record at all"
             for day in (OLD, NEW)
         ]
         assert totals_of("usage_daily_sealed") == before
@@ -130,7 +130,8 @@ def test_repair_keeps_the_totals_of_days_whose_raw_records_were_not_restored(
 def test_days_without_raw_records_can_be_closed_with_their_totals(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """The step that check_restore says. Fails when closed days are compared or computed again."""
+    """This is the step that check_restore prints. Fails when closed days are compared or computed
+    again."""
     before = totals_of("usage_daily_sealed")
     with restored(dump(path), *RAW):
         [finding] = [found for found in check_restore() if "Raw records" in found.problem]
@@ -145,7 +146,7 @@ def test_days_without_raw_records_can_be_closed_with_their_totals(
 def test_days_without_raw_records_are_not_opened_by_a_switch(
     lived: Callable[[str], None], path: Path, settings: LazySettings
 ) -> None:
-    """Fails when a switch to a window computes them again from nothing."""
+    """Fails when a switch to a window computes their totals from the missing records."""
     with restored(dump(path), *RAW):
         settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
         with pytest.raises(LateKeysChangedError, match="2 sealed days have totals and no raw"):
@@ -153,7 +154,7 @@ def test_days_without_raw_records_are_not_opened_by_a_switch(
 
 
 def test_repair_removes_a_hundredth_of_a_day_and_no_more(set_today: Callable[[str], None]) -> None:
-    """Fails when the limit is left out, or counts keys that a late key explains."""
+    """Fails when there is no limit, or when it also counts totals that a late key explains."""
     run_sql("INSERT INTO usage_subscription (external_id) SELECT generate_series(1, 200)")
     for hour in (1, 2):
         run_sql(f"{INSERT} SELECT id, '2026-11-01 0{hour}:00Z', 1, 1 FROM usage_subscription")
@@ -162,7 +163,7 @@ def test_repair_removes_a_hundredth_of_a_day_and_no_more(set_today: Callable[[st
     ids = list(Subscription.objects.order_by("pk").values_list("pk", flat=True))
 
     def lose(count: int) -> None:
-        """Records that vanish past the triggers."""
+        """Delete records without the triggers."""
         run_sql(
             "DELETE FROM usage_datausagerecord_default WHERE subscription_id = ANY(%s)",
             [ids[:count]],
@@ -177,7 +178,7 @@ def test_repair_removes_a_hundredth_of_a_day_and_no_more(set_today: Callable[[st
     assert removals(OLD).are_too_many
     assert not verify(repair=True).repaired
     assert len(totals_of("usage_daily_sealed")) == 198
-    # A correction that the triggers saw is no removal of a repair.
+    # The limit does not apply to a DELETE that the triggers logged.
     run_sql("DELETE FROM usage_datausagerecord WHERE subscription_id = ANY(%s)", [ids[5:50]])
     assert removals(OLD).removed == 3
     refresh_totals()
@@ -191,8 +192,8 @@ def test_repair_removes_a_hundredth_of_a_day_and_no_more(set_today: Callable[[st
 def test_pending_fence_without_its_sequence_is_drawn_anew(
     lived: Callable[[str], None], path: Path, left_out: tuple[str, ...]
 ) -> None:
-    """Fails when the fence day is sealed while triggers do not log it: a writer that began after
-    the restore, and commits after the seal, would be lost."""
+    """Fails when the fence day is sealed while triggers do not log it: the records of a writer that
+    began after the restore, and commits after the seal, would be lost."""
     lived("2026-11-05")
     with second_session() as old_writer:
         ask(old_writer, f"{INSERT} VALUES (1, '2026-11-05Z', 1, 1)")
@@ -217,10 +218,10 @@ def test_pending_fence_without_its_sequence_is_drawn_anew(
         assert_exact()
 
 
-def test_refresh_cut_off_between_sequence_and_fence_trusts_no_fence(
+def test_refresh_interrupted_between_sequence_and_fence_leaves_no_fence(
     lived: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when sequences move before the fence of before is gone."""
+    """Fails when sequences move before the earlier fence is removed."""
     lived("2026-11-05")
     with second_session() as holder:
         ask(holder, "SELECT pg_current_xact_id()")
@@ -263,7 +264,7 @@ def test_closed_days_refuse_records_after_the_first_refresh(
 def test_months_are_right_after_the_first_refresh_of_a_restore_without_them(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """Fails when a refresh only adds changes to a table that came without its rows."""
+    """Fails when a refresh only adds changes to a table that was restored without its rows."""
     with restored(dump(path), "TABLE DATA public usage_period_total"):
         assert "Totals of months differ from the daily totals." in problems()
         data_record(Subscription.objects.get(id=1), "2026-11-04T15:00:00Z", "1", 1)
@@ -273,11 +274,11 @@ def test_months_are_right_after_the_first_refresh_of_a_restore_without_them(
         assert "added up again" not in refresh_totals().remark
 
 
-def test_months_are_compared_once_where_their_table_is_another_one(
+def test_months_are_compared_once_if_their_table_is_another_file(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """Fails when single rows that are wrong after a restore are not found, and when TRUNCATE by
-    hand is not."""
+    """Fails when single wrong rows after a restore are not found, and when a manual TRUNCATE is not
+    found."""
     dump(path)
     with restored(path):
         run_sql("UPDATE usage_period_total SET total_price = 9 WHERE usage_type = 'data'")
@@ -295,8 +296,8 @@ def test_months_are_compared_once_where_their_table_is_another_one(
 def test_overlapping_halves_are_refused_and_mended_as_check_restore_says(
     lived: Callable[[str], None], path: Path, settings: LazySettings, open_days: int | None
 ) -> None:
-    """A restore of data alone into a migrated database, whose row of state collides. Fails when a
-    refresh publishes days twice, or says no more than that a key is there already."""
+    """A restore of data alone into a migrated database cannot replace the row of state. Fails when
+    a refresh publishes days twice, or fails only with a duplicate key."""
     dump(path)
     settings.USAGE_OPEN_DAYS = open_days
     with scratch_database() as name, connected_to(name):
@@ -321,8 +322,8 @@ def test_overlapping_halves_are_refused_and_mended_as_check_restore_says(
 
 
 def test_verify_compares_what_readers_read(lived: Callable[[str], None]) -> None:
-    """Fails when each half of usage_daily is compared for itself: both are right here, and readers
-    add them up."""
+    """Fails when sealed and open totals are compared separately: each of them is right here, but
+    readers get their sum."""
     run_sql("CREATE TABLE sealed_once AS SELECT * FROM usage_daily_sealed WHERE day = '2026-11-02'")
     try:
         run_sql("DELETE FROM usage_daily_sealed WHERE day = '2026-11-02'")
@@ -338,10 +339,10 @@ def test_verify_compares_what_readers_read(lived: Callable[[str], None]) -> None
 
 
 @pytest.mark.parametrize("has_statistics", [False, True])
-def test_misplaced_totals_are_looked_for_through_the_index(
+def test_misplaced_totals_are_found_through_the_index(
     lived: Callable[[str], None], has_statistics: bool
 ) -> None:
-    """Fails when a refresh reads all sealed totals to find one that is misplaced."""
+    """Fails when a refresh reads all sealed totals to find a misplaced one."""
     run_sql(
         "INSERT INTO usage_daily_sealed SELECT number, date '2026-10-01' + number / 1000, 'data',"
         " 1, 1, 1, now() FROM generate_series(10, 30000) AS numbers (number)"
@@ -349,7 +350,7 @@ def test_misplaced_totals_are_looked_for_through_the_index(
     if has_statistics:
         run_sql("ANALYZE usage_daily_sealed")
     with transaction.atomic():
-        placement.use_other_plans("off")
+        placement.set_other_plans("off")
         plan = "\n".join(
             line for (line,) in run_sql(f"EXPLAIN {placement.SEALED_FROM}", [date(2026, 11, 3)])
         )
@@ -359,11 +360,11 @@ def test_misplaced_totals_are_looked_for_through_the_index(
 # Schemas
 
 
-def test_triggers_of_a_renamed_schema_stop_the_refresh_and_are_led_back(
+def test_triggers_of_a_renamed_schema_stop_the_refresh_and_are_corrected(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """With a copy beside it under the old name, as after a restore for a look. Fails when late keys
-    go into the copy and nobody says so."""
+    """A copy has the old name of the schema, as after a restore for inspection. Fails when late
+    keys are logged in the copy without an error."""
     dump(path)
     with restored(path) as name:
         run_sql("ALTER SCHEMA public RENAME TO live")
@@ -395,11 +396,11 @@ def checks() -> list[CheckMessage]:
 # Privileges, owners and keys
 
 
-def test_functions_of_the_owner_are_taken_from_everybody_again(
+def test_functions_of_the_owner_are_revoked_from_public(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """A restore without privileges. Fails when only what is missing is compared, not what is too
-    much: anybody may then attach the function that writes to the log."""
+    """A restore without privileges has both missing and surplus ones. Fails when only missing ones
+    are found: everybody may then attach the function that writes to the log."""
     dump(path)
     with restored(path, options=("-x",)):
         revoked = [
@@ -416,11 +417,11 @@ def test_functions_of_the_owner_are_taken_from_everybody_again(
         assert problems() == ""
 
 
-def test_keys_that_a_sequence_would_give_out_again_are_named(
+def test_sequences_that_would_repeat_a_key_are_named(
     lived: Callable[[str], None], path: Path
 ) -> None:
-    """As on a subscriber of logical replication. Fails when a command ends in a traceback, or the
-    step that is said does not mend it."""
+    """A subscriber of logical replication has such sequences. Fails when a command ends in a
+    traceback, or when the step that check_restore prints does not mend them."""
     refresh_totals()
     dump(path)
     with restored(path, "SEQUENCE SET public usage_refreshrun_id_seq"):
@@ -452,7 +453,7 @@ def test_a_restore_that_belongs_to_another_role_is_one_line(
 
 @contextmanager
 def role_that_logs_in() -> Iterator[str]:
-    """The name of a role without any privilege, gone at the end."""
+    """Make a role without any privilege, and drop it at the end."""
     name = f"test_usage_stranger_{uuid4().hex[:8]}"
     with second_session(autocommit=True) as session:
         ask(session, f"CREATE ROLE {name} LOGIN")
@@ -464,7 +465,7 @@ def role_that_logs_in() -> Iterator[str]:
 
 @contextmanager
 def as_role(role: str, database: str) -> Iterator[None]:
-    """Django logs in as this role."""
+    """Let Django log in as this role."""
     own = connection.settings_dict["USER"]
     connection.settings_dict["USER"] = role
     try:
@@ -478,8 +479,8 @@ def as_role(role: str, database: str) -> Iterator[None]:
 
 
 def test_every_table_can_be_published(lived: Callable[[str], None]) -> None:
-    """Fails when a table that rows are deleted from has no replica identity: with a publication of
-    all tables every refresh fails."""
+    """Fails when a table from which rows are deleted has no replica identity: every refresh then
+    fails under a publication of all tables."""
     without = run_sql(
         "SELECT relname FROM pg_class"
         " WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace"
@@ -493,7 +494,7 @@ def test_every_table_can_be_published(lived: Callable[[str], None]) -> None:
 
 
 def test_a_prune_while_paused_changes_nothing(lived: Callable[[str], None]) -> None:
-    """Fails when days are closed to writers before the pause is noticed."""
+    """Fails when the prune closes days before it notices the pause."""
     lived("2026-11-07")
     refresh_and_seal()
     pause()
@@ -510,7 +511,7 @@ def test_a_prune_while_paused_changes_nothing(lived: Callable[[str], None]) -> N
 def test_a_transaction_timeout_of_the_role_does_not_end_a_refresh(
     lived: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the limit is not lifted: the server then ends the session of the refresh."""
+    """Fails when the refresh does not lift the limit: the server then ends its session."""
     if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:
         pytest.skip("transaction_timeout came with PostgreSQL 17")
     run_sql("SET transaction_timeout = '1s'")
@@ -527,7 +528,7 @@ def test_a_transaction_timeout_of_the_role_does_not_end_a_refresh(
 def test_a_command_names_the_transaction_timeout_that_ended_it(
     lived: Callable[[str], None], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when a command says no more than that the database is away."""
+    """Fails when a command only reports that the database is unavailable."""
     if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:
         pytest.skip("transaction_timeout came with PostgreSQL 17")
     monkeypatch.setattr(usage_status, "read_status", lambda: run_sql("SELECT pg_sleep(2)"))

@@ -1,7 +1,7 @@
 """Raw records are dropped without losing a total: property 7.
 
-Today is 2026-11-08 and records are kept for five days, so that a prune closes the days before
-2026-11-04: 1 (a partition of its own), 2 and 3 (in the default partition).
+Today is 2026-11-08 and records are kept for five days, so a prune closes the days before
+2026-11-04: the 1st has its own partition, the 2nd and 3rd are in the default partition.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def closable_days(
 
 
 def do_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
-    """Have something done just before a part of the prune."""
+    """Call `act` just before a function of the prune."""
     original = getattr(retention, name)
 
     def act_then_work(*arguments: Any, **options: Any) -> Any:
@@ -61,7 +61,7 @@ def do_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], objec
 
 
 def prune_when_passed() -> None:
-    """Other databases of the server may hold a fence up for a while."""
+    """Prune again until the fence has passed: other databases of the server may delay it."""
     for _ in range(300):
         if not prune().waits_for:
             return
@@ -69,7 +69,7 @@ def prune_when_passed() -> None:
 
 
 def assert_closed(totals: Rows) -> None:
-    """The records are gone, the totals are these, and nothing that runs later changes them."""
+    """Assert that the records are dropped and that nothing changes these totals later."""
     assert UsageState.objects.get().raw_kept_from == KEPT_FROM
     assert plain_totals() == [row for row in totals if row[1] >= KEPT_FROM]
     run_sql(
@@ -84,7 +84,7 @@ def assert_closed(totals: Rows) -> None:
 
 
 def test_closed_days_keep_their_totals() -> None:
-    """Fails when repair, rebuild or the live view look at a closed day."""
+    """Fails when repair, rebuild or the live view read a closed day."""
     totals = totals_of("usage_daily")
     prune_when_passed()
     assert_closed(totals)
@@ -99,8 +99,8 @@ def test_writer_from_before_the_closing_is_waited_for_and_repaired(
     commits_before: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when a prune does not wait for its fence, when the fence is drawn before setval, and
-    when nothing is repaired between the fence and the drop."""
+    """Fails when a prune does not wait for its fence, when it draws the fence before setval, and
+    when it repairs nothing between the fence and the drop."""
     with second_session(autocommit=True) as session, monkeypatch.context() as patch:
         begin(session, level)
         write = f"{INSERT} VALUES (3, '2026-11-01Z', 7); DELETE FROM usage_datausagerecord"
@@ -128,7 +128,7 @@ def test_writer_from_before_the_closing_is_waited_for_and_repaired(
 def test_writer_after_the_closing_is_refused(
     level: str, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when raw_kept_from is read from a table: an old snapshot shows an old value."""
+    """Fails when triggers read raw_kept_from from a table: an old snapshot has an old value."""
     refused: list[str] = []
     with second_session(autocommit=True) as session:
 
@@ -157,7 +157,7 @@ def test_writer_after_the_closing_is_refused(
 
 
 class CutOffError(Exception):
-    """Stands for a process that ends in the middle of its work."""
+    """The simulated end of a process in the middle of its work."""
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -165,7 +165,7 @@ class CutOffError(Exception):
     "part",
     ["move_forward", "draw_fence", "_wait_for_fence", "refresh_now", "_empty", "_drop"],
 )
-def test_prune_cut_off_at_any_step_is_taken_up_by_the_next(
+def test_the_next_prune_continues_one_that_was_interrupted_at_any_step(
     part: str, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when raw_kept_from is set before the days are repaired and empty."""
@@ -193,7 +193,7 @@ def test_prune_cut_off_at_any_step_is_taken_up_by_the_next(
 def test_truncate_between_the_repair_and_the_drop_is_a_correction(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when the drop does not look for late keys once more."""
+    """Fails when the drop does not search for late keys again."""
     with monkeypatch.context() as patch:
         do_first(patch, "_retry_locked", partial(run_sql, "TRUNCATE usage_datausagerecord"))
         with pytest.raises(RefreshRunningError, match="Run prune_usage again"):
@@ -202,9 +202,9 @@ def test_truncate_between_the_repair_and_the_drop_is_a_correction(
     assert_closed([])
 
 
-def test_truncate_under_way_holds_the_drop_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the raw tables are not locked before the drop looks for late keys: the totals
-    would stay, although the records were deleted before they were dropped."""
+def test_running_truncate_delays_the_drop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the raw tables are not locked before the drop searches for late keys: the totals
+    would then stay, although the records were deleted before the drop."""
     run_sql("DROP TABLE usage_datausagerecord_p20261101, usage_voiceusagerecord_p20261101")
     waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
     with (
@@ -225,8 +225,8 @@ def test_truncate_under_way_holds_the_drop_off(monkeypatch: pytest.MonkeyPatch) 
     assert_closed([])
 
 
-def test_reader_holds_the_drop_off_and_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both for the emptying and for the DROP; what is left is done by the next prune."""
+def test_reader_delays_the_drop_and_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds for the TRUNCATE and for the DROP; the next prune does what is left."""
     totals = totals_of("usage_daily")
     leaf = "usage_datausagerecord_p20261101"
     with second_session(autocommit=True) as session, monkeypatch.context() as patch:
@@ -249,7 +249,7 @@ def test_reader_holds_the_drop_off_and_never_fails(monkeypatch: pytest.MonkeyPat
 def test_prune_leaves_alone_what_another_one_finished(
     monkeypatch: pytest.MonkeyPatch, set_today: SetToday
 ) -> None:
-    """Fails when a prune that was overtaken clears the fence of the next closing."""
+    """Fails when a prune that another prune has overtaken removes the fence of the next closing."""
 
     def overtake() -> None:
         patch.undo()
@@ -282,7 +282,7 @@ def test_totals_are_dropped_after_their_own_retention(settings: Any, set_today: 
 
 
 def test_totals_whose_records_are_kept_stay(settings: Any) -> None:
-    """Fails when totals are dropped by their age alone: the next repair would bring them back."""
+    """Fails when totals are dropped by their age alone: the next repair would restore them."""
     settings.USAGE_TOTALS_RETENTION_DAYS = 1
     with second_session() as session:
         ask(session, f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
@@ -292,7 +292,7 @@ def test_totals_whose_records_are_kept_stay(settings: Any) -> None:
 
 
 def test_a_prune_with_the_settings_of_another_database_closes_no_day(settings: Any) -> None:
-    """Fails when the settings are compared only by the refresh, which comes after the closing."""
+    """Fails when only the refresh compares the settings: it runs after the closing."""
     settings.USAGE_TIME_ZONE = "Europe/London"
     with pytest.raises(TimeZoneChangedError, match="Set USAGE_TIME_ZONE=UTC"):
         prune()
@@ -303,7 +303,8 @@ def test_a_prune_with_the_settings_of_another_database_closes_no_day(settings: A
 def test_many_partitions_are_emptied_in_several_transactions(
     set_today: SetToday, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when all of them are locked at once, or when a prune cut off between two loses one."""
+    """Fails when one transaction locks all partitions, or when a prune that is interrupted between
+    two transactions loses a partition."""
     monkeypatch.setattr(retention, "DAYS_EMPTIED_AT_ONCE", 2)
     days = [date(2026, 10, day) for day in range(1, 6)]
     make_partitions(days)

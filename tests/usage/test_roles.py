@@ -1,4 +1,4 @@
-"""Each role, tried by logging in: it may do what was decided and is denied everything else."""
+"""Each role, tested by logging in: it has the privileges listed here and no others."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.connections import ON_CITUS, ask, run_sql, second_session
 from tests.logins import login_in
 from usage.services.roles import PRIVILEGES
 
-# As PostgreSQL writes privileges: r SELECT, a INSERT, w UPDATE, d DELETE; the owner has them all.
+# Letters of PostgreSQL: r SELECT, a INSERT, w UPDATE, d DELETE. The owner has all of them.
 DECIDED = """
     relation                  usage_analyst  usage_writer  usage_web
     usage_accesstoken         -              -             arwd
@@ -43,15 +43,15 @@ HEADER, *ROWS = (line.split() for line in DECIDED.strip().splitlines())
 ROLES = HEADER[1:]
 DECISIONS = {name: dict(zip(ROLES, letters, strict=True)) for name, *letters in ROWS}
 
-# What each role may call, beside what PostgreSQL lets everybody call. Trigger functions can't be
-# called; the others run with the rights of the caller.
+# The functions of ours that each role may call. Trigger functions cannot be called; all others run
+# with the privileges of the caller.
 PURE = {"usage_day", "usage_day_end", "usage_day_start", "usage_total_weight"}
 CALLABLE = {
     "usage_analyst": PURE | {"usage_daily_open_touched_by"},
     "usage_writer": PURE | {"usage_totals_of_days", "usage_totals_of_key"},
     "usage_web": PURE | {"usage_daily_live_of", "usage_totals_of_days", "usage_totals_of_key"},
 }
-# Citus plans no such query over spread records; there is no late key there that it would be of.
+# Citus cannot plan this query over distributed records. It is not needed there: no key is late.
 UNPLANNED = {"usage_totals_of_key"} if ON_CITUS else set()
 CALLS = {
     "usage_close_days": "SELECT usage_close_days(NULL)",
@@ -111,31 +111,31 @@ ORDER BY relname
 
 @pytest.fixture(params=ROLES)
 def role(request: pytest.FixtureRequest, state: None) -> str:
-    """Each role in turn."""
+    """Run the test with each role."""
     return str(request.param)
 
 
 @pytest.fixture
 def session(role: str) -> Iterator[Connection]:
-    """A session of a login in the role."""
+    """Open a session of a login in the role."""
     with login_in(role) as login, second_session(user=login) as theirs:
         yield theirs
 
 
 def decided(relation: str, role: str, *, is_partition: bool) -> str:
-    """The letters of what a role may do with a relation; fails where nobody has decided."""
+    """Return the letters of the privileges of a role on a relation; fail if none are listed."""
     if is_partition or relation.startswith("django_migrations"):
         return "-"
     if relation.startswith("usage_"):
         assert relation in DECISIONS, (
-            f"Decide in usage/services/roles.py and here who may do what with {relation}."
+            f"List the privileges of each role on {relation} in usage/services/roles.py and here."
         )
         return DECISIONS[relation][role]
     return "arwd" if role == "usage_web" and not relation.endswith("_id_seq") else "-"
 
 
 def refusal(session: Connection, statement: str) -> str:
-    """How the server refused a statement; empty when it did not."""
+    """Return the error of a statement, or "" if it succeeded."""
     ask(session, "SAVEPOINT before_it")
     try:
         ask(session, statement)
@@ -244,7 +244,7 @@ def test_role_changes_nothing_else(session: Connection, statement: str) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("role", ROLES)
-def test_role_cannot_log_in_and_is_nobody_of_importance(role: str) -> None:
+def test_role_cannot_log_in_and_has_no_special_attribute(role: str) -> None:
     assert run_sql(
         "SELECT rolcanlogin, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
         " FROM pg_roles WHERE rolname = %s",

@@ -1,4 +1,4 @@
-"""The roles of the web server and of writers suffice for what these do."""
+"""The roles of the web server and of writers have all privileges that these need."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from usage.models import DataUsageRecord, Subscription
 class TestWriter:
     @pytest.fixture(autouse=True)
     def as_writer(self, state: None) -> Iterator[None]:
-        """Django's session is one of a login in usage_writer; A is a subscription with usage."""
+        """Let Django log in as a member of usage_writer; A is a subscription with usage."""
         given("data  A  2026-11-01T10:00:00Z  1.25  10")
         self.owner = connection.settings_dict["USER"]
         with login_in("usage_writer") as login, django_as(login):
@@ -82,7 +82,7 @@ class TestWriter:
 class TestWeb:
     @pytest.fixture(autouse=True)
     def as_web(self, state: None, client_with_token: APIClient) -> Iterator[None]:
-        """Django's session is one of a login in usage_web, over one refreshed total."""
+        """Let Django log in as a member of usage_web, in a database with one refreshed total."""
         given("data  A  2026-11-01T10:00:00Z  1.25  10")
         refresh_totals()
         self.client = client_with_token
@@ -90,7 +90,7 @@ class TestWeb:
             yield
 
     @pytest.mark.parametrize(
-        "question",
+        "query",
         [
             "usage/over-limit/?price_limit=1",
             "usage/over-limit/?price_limit=1&month=2026-11",
@@ -104,14 +104,14 @@ class TestWeb:
             "subscriptions/?external_id=A",
         ],
     )
-    def test_answers_every_question(self, question: str) -> None:
+    def test_serves_every_query(self, query: str) -> None:
         pk = Subscription.objects.get(external_id="A").pk
-        answer = self.client.get(f"/api/v1/{question.format(id=pk)}")
-        assert answer.status_code == 200
-        body = answer.getvalue()
+        response = self.client.get(f"/api/v1/{query.format(id=pk)}")
+        assert response.status_code == 200
+        body = response.getvalue()
         assert b"2026-11-01" in body or b"1.25" in body or b'"A"' in body
 
-    def test_keeps_what_django_keeps(self) -> None:
+    def test_writes_the_tables_of_django(self) -> None:
         users = get_user_model().objects
         user = users.create_user("somebody", password="a password of a test")
         user.first_name = "Some"
@@ -121,7 +121,7 @@ class TestWeb:
         user.delete()
         assert Subscription.objects.get().owner is None
 
-    def test_people_sign_in_ask_for_a_refresh_and_sign_out(
+    def test_people_sign_in_request_a_refresh_and_sign_out(
         self, broker: redis.Redis, settings: LazySettings
     ) -> None:
         number = broker.get_connection_kwargs()["db"]

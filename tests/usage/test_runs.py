@@ -1,4 +1,4 @@
-"""The history of refreshes: what a run tells, how lost runs end, how long runs are kept."""
+"""The history of refreshes: the columns of a run, lost runs, and how long runs are kept."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ Status = RefreshRun.Status
 
 
 def past_run(status: Status = Status.SUCCESS, **ago: float) -> RefreshRun:
-    """A run that began so long ago."""
+    """Make a run that began that long ago."""
     started_at = timezone.now() - timedelta(**ago)
     return RefreshRun.objects.create(
         trigger=RefreshRun.Trigger.SCHEDULE,
@@ -28,7 +28,7 @@ def past_run(status: Status = Status.SUCCESS, **ago: float) -> RefreshRun:
     )
 
 
-def test_run_tells_who_asked_what_came_out_and_how_long_it_took() -> None:
+def test_run_records_its_trigger_result_and_phases() -> None:
     given("""
         data   A  2026-11-01T10:00:00Z  1  10
         voice  A  2026-11-01T10:00:00Z  1  10
@@ -79,13 +79,13 @@ def test_run_whose_process_ended_is_marked_failed() -> None:
     young.refresh_from_db()
     assert lost.status == "failed"
     assert lost.finished_at is not None
-    assert "process ended or stood still" in lost.error
+    assert "process ended or was frozen" in lost.error
     assert young.status == "running"
 
 
 def test_long_run_that_holds_the_lock_is_not_marked() -> None:
-    """Fails when only the age counts: the update then collides with the run's own at its end,
-    and a refresh of an hour is lost."""
+    """Fails when only the age counts: the update then conflicts with the update at the end of the
+    run, and the work of an hour is lost."""
     long = past_run(Status.RUNNING, minutes=2)
     with second_session() as session:
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")

@@ -1,4 +1,4 @@
-"""Nothing slips between two refreshes while a day is sealed: properties 2 and 3."""
+"""No record is lost and no total is missing while a day is sealed: properties 2 and 3."""
 
 from collections.abc import Callable
 from itertools import combinations_with_replacement
@@ -48,16 +48,16 @@ def seal(monkeypatch: pytest.MonkeyPatch) -> SteppedSeal:
         (level, *steps)
         for level in (READ_COMMITTED, REPEATABLE_READ)
         for steps in combinations_with_replacement(range(STEPS), 3)
-        # A READ COMMITTED transaction that has only begun holds nothing.
+        # A READ COMMITTED transaction that has only begun has no snapshot and no id.
         if level == REPEATABLE_READ or steps[0] == steps[1]
     ],
 )
 def test_writer_across_a_seal_is_not_lost(
     level: str, begins: int, writes: int, commits: int, seal: SteppedSeal
 ) -> None:
-    """Fails when the fence is drawn before setval or in its transaction, when the sealing does
-    not wait for the fence, when the triggers are off, when they read logging_before from a table
-    (an old snapshot shows an old value), and when late keys are deleted in another transaction."""
+    """Fails when the fence is drawn before setval or in its transaction, when the seal does not
+    wait for the fence, when the triggers are off, when they read logging_before from a table (an
+    old snapshot has an old value), and when another transaction deletes the late keys."""
     with second_session(autocommit=True) as session:
 
         def act(step: int) -> None:
@@ -70,7 +70,7 @@ def test_writer_across_a_seal_is_not_lost(
 
         seal.run(act)
         if writes <= 2 and commits >= 4:
-            # It may have written without logging; at step 4 the snapshot was already taken.
+            # The writer may have written without logging. At step 4 the snapshot is already taken.
             assert not is_sealed()
         elif commits == 5:
             refresh_and_seal()
@@ -85,7 +85,7 @@ def test_writer_across_a_seal_is_not_lost(
 
 
 def test_prepared_transaction_delays_the_seal_and_is_named(seal: SteppedSeal) -> None:
-    """Also fails when the view is refreshed before the watermark moves: the day would be twice."""
+    """Also fails when the view is refreshed before the watermark moves: the day counts twice."""
     if run_sql("SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("the server allows no prepared transactions")
     with second_session(autocommit=True) as session:
@@ -106,7 +106,7 @@ def test_prepared_transaction_delays_the_seal_and_is_named(seal: SteppedSeal) ->
 def test_fence_names_the_session_it_waits_for_and_is_not_renewed(
     seal: SteppedSeal, set_today: SetToday
 ) -> None:
-    """Fails when a pending fence is drawn anew: under steady writers it would never pass."""
+    """Fails when each refresh draws a new fence: with steady writers it would never pass."""
     with second_session() as early, second_session() as late:
         write(early)
         seal.run(lambda _step: None)
@@ -150,7 +150,7 @@ def test_reader_never_delays_a_seal_and_sees_no_change(level: str) -> None:
 
 
 def test_fence_of_a_restored_dump_is_drawn_anew() -> None:
-    """Fails when a fence of another server is trusted: it lies in the future and never passes."""
+    """Fails when a fence of another server is kept: it is in the future and may never pass."""
     sealing.prepare()
     UsageState.objects.update(fence=2**60)
     refresh_and_seal()

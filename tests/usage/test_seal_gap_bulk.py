@@ -50,7 +50,7 @@ def seal(monkeypatch: pytest.MonkeyPatch) -> SteppedSeal:
 
 
 class SlowFile:
-    """Lines for COPY FROM STDIN: the first ones at once, the last ones when let go."""
+    """A file for COPY FROM STDIN that returns its last lines only after let_go."""
 
     def __init__(self, lines_at_once: int) -> None:
         self.reached, self.let_go = threading.Event(), threading.Event()
@@ -75,8 +75,9 @@ class SlowFile:
 def test_copy_across_midnight_and_a_seal_is_not_lost(
     lines_at_once: int, starts: int, seal: SteppedSeal, set_today: SetToday
 ) -> None:
-    """Fails when the triggers are off. Few lines wait in a buffer, many have an id at once: a
-    seal waits for these only, and the trigger at the end of the COPY logs the others."""
+    """Fails when the triggers are off. Many lines give the COPY a transaction id at once, for which
+    a seal waits. A few lines stay in a buffer without an id, and the trigger at the end of the COPY
+    logs their keys."""
     file = SlowFile(lines_at_once)
     with second_session() as session, second_session(autocommit=True) as observer:
 
@@ -132,14 +133,14 @@ def test_copy_across_midnight_and_a_seal_is_not_lost(
 def test_truncate_across_a_seal_is_not_lost(
     truncates: int, ending: str, seal: SteppedSeal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when TRUNCATE logs nothing and when the raw tables aren't locked first: it would slip
-    in behind the snapshot, and the day would be sealed as it was before or as empty."""
+    """Fails when TRUNCATE logs nothing, and when the raw tables are not locked first: a TRUNCATE
+    after the snapshot would leave the day sealed with its old totals, or empty."""
     with second_session(autocommit=True) as session:
         ask(session, "SET lock_timeout = '100ms'")
 
         def act(step: int) -> None:
             if step == truncates == 4:
-                # The refresh reads: a TRUNCATE has to wait for it.
+                # The refresh reads the tables, so a TRUNCATE waits for it.
                 with pytest.raises(psycopg2.errors.LockNotAvailable):
                     ask(session, "TRUNCATE usage_datausagerecord")
             elif step == truncates:
@@ -161,8 +162,8 @@ def test_truncate_across_a_seal_is_not_lost(
     assert_exact()
 
 
-def test_tables_truncated_one_after_the_other_end_in_no_deadlock() -> None:
-    """Fails when a refresh holds one raw table while it waits a second or longer for the other."""
+def test_tables_truncated_one_after_the_other_do_not_deadlock() -> None:
+    """Fails when a refresh locks one raw table while it waits a second or longer for the other."""
     with second_session() as session:
         ask(session, "TRUNCATE usage_voiceusagerecord")
         with in_thread(refresh_totals) as refreshed:
@@ -174,7 +175,7 @@ def test_tables_truncated_one_after_the_other_end_in_no_deadlock() -> None:
 
 
 def test_truncate_in_repeatable_read_is_refused() -> None:
-    """Its snapshot may not show every sealed day, so it could not log them."""
+    """Its snapshot may lack sealed days, so the trigger could not log their keys."""
     refresh_and_seal()
     with second_session(autocommit=True) as session:
         begin(session, REPEATABLE_READ)
@@ -205,7 +206,8 @@ def test_partition_made_between_the_fence_and_the_seal_is_sealed(seal: SteppedSe
 def test_maintenance_and_prune_wait_their_turn_while_a_day_is_sealed(
     seal: SteppedSeal, set_today: SetToday
 ) -> None:
-    """The refresh lock keeps them apart; before and after it a prune changes no total."""
+    """They are skipped while a refresh holds the lock. Before and after it a prune changes no
+    total."""
     refresh_and_seal()
     seal.passed.clear()
     set_today("2026-11-09")

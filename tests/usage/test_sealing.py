@@ -1,4 +1,4 @@
-"""Days that are over are sealed once, and keys that change afterwards are repaired."""
+"""Days that are over are sealed once, and keys that change later are repaired."""
 
 from collections.abc import Callable
 from datetime import date, datetime
@@ -146,7 +146,7 @@ def test_retention_drops_records_and_keeps_totals(set_today: Callable[[str], Non
     assert totals() == before
 
 
-def test_audit_finds_and_repairs_what_passed_the_triggers(
+def test_audit_finds_and_repairs_changes_that_no_trigger_saw(
     set_today: Callable[[str], None],
 ) -> None:
     subscription = make_subscription()
@@ -183,7 +183,7 @@ def test_truncate_empties_sealed_days_too(set_today: Callable[[str], None]) -> N
 def test_partition_that_we_did_not_make_is_sealed_and_audited(
     set_today: Callable[[str], None],
 ) -> None:
-    """Fails when the days to seal are read from the names of partitions alone."""
+    """Fails when the days to seal are found only by the names of partitions."""
     subscription = make_subscription()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -208,7 +208,7 @@ def test_partition_that_we_did_not_make_is_sealed_and_audited(
 def test_repair_mends_more_keys_than_a_report_names(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when only the differences that were named are marked late."""
+    """Fails when only the differences that the report names are marked late."""
     monkeypatch.setattr(audit, "MOST_DIFFERENCES", 2)
     for _ in range(5):
         data_record(make_subscription(), "2026-11-01T12:00:00Z", price="1")
@@ -222,7 +222,7 @@ def test_repair_mends_more_keys_than_a_report_names(
 
 
 def test_sequences_that_a_restore_left_behind_catch_up(set_today: Callable[[str], None]) -> None:
-    """Fails when prepare() doesn't move the sequences up to the state."""
+    """Fails when prepare() does not move the sequences forward to the state."""
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1")
     set_today("2026-11-04")
@@ -246,7 +246,7 @@ def test_days_closed_beyond_the_sealed_ones_keep_their_records(
         cursor.execute(
             "SELECT setval('usage_raw_kept_from', date '2026-11-04' - date '1999-12-31')"
         )
-    with pytest.raises(RefreshRunningError, match="sealed only before 2026-11-03"):
+    with pytest.raises(RefreshRunningError, match="only days before 2026-11-03 are sealed"):
         prune()
     refresh_totals()
     assert len(totals()) == 1
@@ -262,7 +262,7 @@ def test_nobody_else_can_attach_the_capture_of_late_keys() -> None:
 
 
 def test_first_record_of_2000_west_of_greenwich_is_not_closed() -> None:
-    """Fails when day zero of the sequences is a day that records can have."""
+    """Fails when a record can have day zero of the sequences."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT date '1999-12-31' + last_value::integer FROM usage_raw_kept_from")
         assert cursor.fetchone() == (date(1999, 12, 31),)

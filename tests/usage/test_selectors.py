@@ -1,4 +1,4 @@
-"""Questions asked of the totals, without HTTP: Decimals out, None where there was no usage."""
+"""Selectors of totals, without HTTP: they return Decimals, and None for no usage."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +27,7 @@ def usage(db: None) -> None:
         cursor.execute("REFRESH MATERIALIZED VIEW usage_daily_open")
 
 
-def test_type_totals_add_up_the_days_given(usage: None) -> None:
+def test_type_totals_add_up_the_requested_days(usage: None) -> None:
     daily = DailyUsage.objects.filter(day__lte=date(2026, 11, 2))
     rows = selectors.type_totals(daily=daily).order_by("subscription_id", "usage_type")
     assert list(rows) == [
@@ -52,7 +52,7 @@ def test_type_totals_add_up_the_days_given(usage: None) -> None:
     ]
 
 
-def test_over_limit_gives_one_row_a_subscription_with_every_type(usage: None) -> None:
+def test_over_limit_returns_one_row_a_subscription_with_every_type(usage: None) -> None:
     rows = selectors.over_limit(daily=DailyUsage.objects.all(), price_limit=Decimal("3.3"))
     assert list(rows.order_by("subscription_id")) == [
         {
@@ -91,7 +91,7 @@ def test_subscription_rows_name_the_id_as_the_totals_do(usage: None) -> None:
 
 
 @pytest.mark.parametrize("state", ["missing", "unfilled"])
-def test_totals_that_were_never_filled_say_how_to_fill_them(db: None, state: str) -> None:
+def test_totals_that_were_never_filled_name_the_command(db: None, state: str) -> None:
     UsageState.objects.all().delete()
     if state == "unfilled":
         UsageState.objects.create(time_zone="UTC", as_of=None)
@@ -123,7 +123,7 @@ def test_totals_exactly_as_old_as_allowed_are_young_enough() -> None:
         is_live(minute + moment, is_named=False)
 
 
-def test_totals_of_any_age_do_when_no_age_is_asked() -> None:
+def test_totals_of_any_age_serve_a_query_without_max_staleness() -> None:
     state = selectors.TotalsState(
         as_of=datetime(2000, 1, 1, tzinfo=UTC),
         read_at=datetime(2026, 11, 4, tzinfo=UTC),

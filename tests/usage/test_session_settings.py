@@ -1,4 +1,4 @@
-"""No setting of a role keeps totals from being exact: all that a role may have are tried."""
+"""Totals stay exact under every setting that a role can have: all of them are tried."""
 
 from collections.abc import Callable
 from datetime import date
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 DAY, NEXT_DAY = date(2026, 11, 17), date(2026, 11, 18)
-# What a statement of ours may take is for a role to say, and whether it may write at all.
+# A role may limit the time and temporary memory of our statements, and may be read-only.
 LEFT_ALONE = r"timeout$|^transaction_|^default_transaction_read_only$|^temp_buffers$"
 HOSTILE = """
     SELECT name, value
@@ -46,7 +46,7 @@ HOSTILE = """
 
 
 def test_totals_are_exact_whatever_a_role_has_set(set_today: Callable[[str], None]) -> None:
-    """Fails when the refresh takes quote_all_identifiers from its role, to name one."""
+    """Fails, for example, when the refresh uses quote_all_identifiers of its role."""
     ours, late = make_subscription(id=1), make_subscription(id=2)
     for day in range(16, 21):
         data_record(ours, f"2026-11-{day}T12:00:00Z", price="1", kilobytes=day)
@@ -72,7 +72,7 @@ def test_totals_are_exact_whatever_a_role_has_set(set_today: Callable[[str], Non
 
 
 def _rounds(hostile: list[tuple[str, str]]) -> list[dict[str, str]]:
-    """The settings that are tried together, at most 25, each name once in a round."""
+    """Return groups of at most 25 settings to try together, each name once in a group."""
     rounds: list[dict[str, str]] = []
     for name, value in hostile:
         for together in rounds:
@@ -97,7 +97,7 @@ def _rounds(hostile: list[tuple[str, str]]) -> list[dict[str, str]]:
     ],
 )
 @pytest.mark.parametrize("whose", ["ROLE", "DATABASE"])
-def test_a_session_of_ours_has_the_settings_it_is_written_for(
+def test_our_sessions_reset_settings_of_the_role_and_the_database(
     name: str, value: str, whose: str
 ) -> None:
     if not run_sql("SELECT 1 FROM pg_settings WHERE name = %s", [name]):
@@ -115,7 +115,7 @@ def test_a_session_of_ours_has_the_settings_it_is_written_for(
         connection.close()
 
 
-def test_what_an_operator_chose_for_the_machine_stays() -> None:
+def test_costs_that_an_operator_set_for_the_machine_stay() -> None:
     [(role,)] = run_sql("SELECT quote_ident(current_user)")
     run_sql(f"ALTER ROLE {role} SET random_page_cost = 1.1")
     connection.close()
@@ -127,7 +127,7 @@ def test_what_an_operator_chose_for_the_machine_stays() -> None:
 
 
 def work_on_totals() -> bool:
-    """Everything that reads or writes totals; returns whether each was exact."""
+    """Run everything that reads or writes totals; return whether all results were exact."""
     live = totals_of("usage_daily_live")
     named = totals_of("usage_daily_live_of(ARRAY[1, 2], '2026-01-01', '2027-01-01')")
     expected = plain_totals()

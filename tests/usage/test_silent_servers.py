@@ -1,4 +1,4 @@
-"""Real servers that stand still (SIGSTOP) under the web process, their connections open."""
+"""Real servers that freeze (SIGSTOP) under the web process, with open connections."""
 
 import http.client
 import json
@@ -33,7 +33,7 @@ from usage.services.silence import SilentServerError, give_up_silent_servers
 REPLICA1, REPLICA2 = NAMES
 TOTALS = "/api/v1/usage/totals/?subscription_id=1"
 CSV = "/api/v1/subscriptions/?format=csv"
-# Far more than socket buffers take: the web server waits for its client.
+# Far more than fits into socket buffers, so that the web server waits for its client.
 ROWS = 20_000
 THREADS = gunicorn.workers * gunicorn.threads
 
@@ -54,7 +54,7 @@ def cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
 
 @pytest.fixture
 def key(cluster: Cluster) -> str:
-    """What signs a client in, on every server."""
+    """Make a token that every server knows, and return the header that signs a client in."""
     key = make_key(User.objects.create_user(f"client {time.monotonic_ns()}"))
     cluster.catch_up()
     return f"Token {key}"
@@ -62,7 +62,7 @@ def key(cluster: Cluster) -> str:
 
 @contextmanager
 def web(place: Path, replicas: str = "") -> Iterator[Server]:
-    """The web server, which waits for seconds where it would wait for a minute."""
+    """Start the web server with timeouts of seconds instead of a minute."""
     environment = {
         "DJANGO_SETTINGS_MODULE": "tests.short_limits",
         "DATABASE_REPLICA_URL": replicas,
@@ -72,8 +72,8 @@ def web(place: Path, replicas: str = "") -> Iterator[Server]:
 
 
 @contextmanager
-def standing_still(server: PostgreSQL) -> Iterator[None]:
-    """Every process of the server is stopped until the end of the block."""
+def frozen(server: PostgreSQL) -> Iterator[None]:
+    """Stop every process of the server until the end of the block."""
     assert server.process is not None
     processes = family(server.process.pid)
     send(SIGSTOP, processes)
@@ -84,8 +84,10 @@ def standing_still(server: PostgreSQL) -> Iterator[None]:
 
 
 def crowd(server: Server, path: str, key: str) -> list[tuple[int, Any]]:
-    """Statuses and answers of as many requests at once as there are threads; none is waited for
-    longer than 20 s."""
+    """Send as many concurrent requests as the web server has threads; return statuses and bodies.
+
+    The timeout of each request is 20 s.
+    """
 
     def get(_number: int) -> tuple[int, Any]:
         status, body, _ = server.get(path, Authorization=key)
@@ -95,39 +97,37 @@ def crowd(server: Server, path: str, key: str) -> list[tuple[int, Any]]:
         return list(clients.map(get, range(THREADS)))
 
 
-def is_unavailable(answer: tuple[int, Any]) -> bool:
-    status, body = answer
+def is_unavailable(response: tuple[int, Any]) -> bool:
+    status, body = response
     return (status, body["errors"][0]["code"]) == (503, "database_unavailable")
 
 
-def test_a_replica_that_stands_still_is_left_out(
-    cluster: Cluster, key: str, tmp_path: Path
-) -> None:
-    """Fails when nothing ends the wait for it: clients then leave without an answer."""
+def test_a_frozen_replica_is_left_out(cluster: Cluster, key: str, tmp_path: Path) -> None:
+    """Fails when nothing ends the wait for the replica: clients then time out."""
     replica = cluster.replicas[REPLICA1]
     with web(tmp_path, replica.url()) as server:
         expected = crowd(server, TOTALS, key)
         assert {status for status, _ in expected} == {200}
-        with standing_still(replica):
+        with frozen(replica):
             assert crowd(server, TOTALS, key) == expected
-        said = server.log.read_text()
-        assert "The server replica1 is left out" in said
-        assert "says nothing, so it was given up" in said
+        log = server.log.read_text()
+        assert "The server replica1 is left out" in log
+        assert "did not respond in time" in log
 
-        def is_asked_again() -> bool:
+        def is_available_again() -> bool:
             assert crowd(server, TOTALS, key) == expected
-            return "The server replica1 answers again" in server.log.read_text()
+            return "The server replica1 is available again" in server.log.read_text()
 
-        wait_until(is_asked_again, seconds=60, what="the replica to be asked again")
+        wait_until(is_available_again, seconds=60, what="the replica to be tried again")
 
 
-def test_while_the_primary_stands_still_replicas_answer(
+def test_replicas_serve_reads_while_the_primary_is_frozen(
     cluster: Cluster, key: str, tmp_path: Path
 ) -> None:
-    """As when it is away; fails when signing in waits for it without limit."""
+    """Fails when signing in waits for the primary without limit."""
     with web(tmp_path, cluster.replicas[REPLICA1].url()) as server:
         expected = crowd(server, TOTALS, key)
-        with standing_still(cluster.primary):
+        with frozen(cluster.primary):
             assert crowd(server, TOTALS, key) == expected
             status, body, _ = server.get(f"{TOTALS}&live=true", Authorization=key)
             assert is_unavailable((status, json.loads(body)))
@@ -139,40 +139,40 @@ def test_while_the_primary_stands_still_replicas_answer(
         )
 
 
-def test_a_primary_alone_that_stands_still_is_unavailable(
+def test_a_frozen_primary_without_replicas_is_unavailable(
     cluster: Cluster, key: str, tmp_path: Path
 ) -> None:
-    """Fails when a thread that has asked it is lost."""
+    """Fails when a thread that waits for the primary never serves again."""
     with web(tmp_path) as server:
         expected = crowd(server, TOTALS, key)
-        with standing_still(cluster.primary):
-            with in_thread(lambda: crowd(server, TOTALS, key)) as asked:
+        with frozen(cluster.primary):
+            with in_thread(lambda: crowd(server, TOTALS, key)) as responses:
                 assert server.get("/health/live")[0] == 200
-            assert all(map(is_unavailable, asked.result()))
+            assert all(map(is_unavailable, responses.result()))
         wait_until(
             lambda: server.get(TOTALS, Authorization=key)[0] == 200, seconds=30, what="the primary"
         )
         assert crowd(server, TOTALS, key) == expected
 
 
-def test_a_csv_under_way_is_broken_off(cluster: Cluster, key: str, tmp_path: Path) -> None:
-    """Fails when the next rows are waited for without limit, in a transaction too."""
+def test_a_running_csv_download_breaks_off(cluster: Cluster, key: str, tmp_path: Path) -> None:
+    """Fails when the web server waits for the next rows without limit, also in a transaction."""
     with web(tmp_path) as server:
-        asked = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-        asked.request("GET", CSV, headers={"Authorization": key})
-        response = asked.getresponse()
+        client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        client.request("GET", CSV, headers={"Authorization": key})
+        response = client.getresponse()
         assert response.status == 200
-        with standing_still(cluster.primary), pytest.raises(http.client.IncompleteRead) as broken:
+        with frozen(cluster.primary), pytest.raises(http.client.IncompleteRead) as broken:
             response.read()
         assert 0 < broken.value.partial.count(b"\r\n") < ROWS
-        asked.close()
+        client.close()
 
 
 @pytest.fixture
 def limits(
     cluster: Cluster, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Silence has a limit in this process too: a second, of a connection 2, of a CSV 30."""
+    """Set read timeouts here too: 1 s, to connect 2 s, in the transaction of a CSV 30 s."""
     settings.WEB_STATEMENT_TIMEOUT_SECONDS = 1
     settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS = 30
     monkeypatch.setattr(silence, "GRACE_SECONDS", 0)
@@ -185,32 +185,30 @@ def limits(
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_server_that_says_nothing_is_asked_once(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when a wait that had no end is begun again on a new connection."""
+def test_a_silent_server_is_tried_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when a read that timed out is repeated on a new connection to the same server."""
     monkeypatch.setattr(membership, "COMPARE_SECONDS", 1000)
-    asked = []
+    tried = []
 
-    def ask_here() -> int:
-        asked.append(servers.current())
+    def read_here() -> int:
+        tried.append(servers.current())
         with connections[servers.current()].cursor() as cursor:
             cursor.execute("SELECT 7")
             (number,) = cursor.fetchone()
         return int(number)
 
-    servers.read(ask_here, first=REPLICA1)
-    with standing_still(cluster.replicas[REPLICA1]):
-        assert servers.read(ask_here, first=REPLICA1) == 7
-    assert asked[1:3] == [REPLICA1, asked[2]]
-    assert asked[2] != REPLICA1
+    servers.read(read_here, first=REPLICA1)
+    with frozen(cluster.replicas[REPLICA1]):
+        assert servers.read(read_here, first=REPLICA1) == 7
+    assert tried[1:3] == [REPLICA1, tried[2]]
+    assert tried[2] != REPLICA1
 
 
 @pytest.mark.usefixtures("limits")
-def test_a_server_that_was_left_out_is_asked_by_a_new_connection(
+def test_a_left_out_server_is_tried_on_a_new_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Fails when a thread waits for its kept connection as long as for an answer."""
+    """Fails when a thread tries its old connection, whose timeout is that of a statement."""
     monkeypatch.setattr(servers, "_left_out", {REPLICA1: time.monotonic() - 1})
     connections[REPLICA1].ensure_connection()
     kept = connections[REPLICA1].connection
@@ -220,7 +218,7 @@ def test_a_server_that_was_left_out_is_asked_by_a_new_connection(
 
 @pytest.mark.usefixtures("limits")
 def test_a_connection_that_was_given_up_is_closed(cluster: Cluster) -> None:
-    """Fails when an answer that comes late could be taken for that of the next question."""
+    """Fails when a late response could be read as the response to the next statement."""
     connections[REPLICA2].ensure_connection()
     given_up = connections[REPLICA2].connection
     with connections[REPLICA2].cursor() as cursor, pytest.raises(OperationalError) as error:
@@ -231,7 +229,7 @@ def test_a_connection_that_was_given_up_is_closed(cluster: Cluster) -> None:
 
 @pytest.mark.usefixtures("limits")
 def test_a_statement_of_a_csv_may_take_its_own_time() -> None:
-    """Fails when rows that are long in coming are taken for silence."""
+    """Fails when a CSV statement has the shorter timeout of other statements."""
     with transaction.atomic(using=REPLICA2), connections[REPLICA2].cursor() as cursor:
         cursor.execute("SELECT 1")
         cursor.execute("SELECT pg_sleep(2)")
@@ -239,9 +237,10 @@ def test_a_statement_of_a_csv_may_take_its_own_time() -> None:
 
 @pytest.mark.usefixtures("limits")
 def test_connecting_has_the_limit_of_its_address(cluster: Cluster) -> None:
-    """The driver leaves it to who waits; fails when it is that of a statement, or none."""
+    """The driver does not apply connect_timeout in this mode. Fails when a connection has the
+    timeout of a statement, or none."""
     connect = partial(psycopg2.connect, cluster.replicas[REPLICA2].url(), connect_timeout=2)
-    with standing_still(cluster.replicas[REPLICA2]):
+    with frozen(cluster.replicas[REPLICA2]):
         began = time.monotonic()
         with pytest.raises(SilentServerError):
             connect()

@@ -1,4 +1,4 @@
-"""No text of others is a formula in a spreadsheet, whether it separates cells by , or by ;."""
+"""No text from outside is a formula in a spreadsheet that separates cells by , or by ;."""
 
 import csv
 import io
@@ -15,14 +15,14 @@ TEXTS = st.text(alphabet="=+-@;,'\"\t\r\n a1\uff1d", max_size=12)
 
 
 def file(text: str) -> str:
-    """The CSV with this external id, between columns of ours."""
+    """Return the CSV of a row with this external id between other columns."""
     columns = ["subscription_id", "external_id", "unit"]
     return b"".join(csv_chunks(columns, [[[7, text, "seconds"]]])).decode()
 
 
 def cells(written: str, separator: str) -> list[str]:
     if separator == ";":
-        # A quote within a line protects no line end there, and this reader refuses a lone CR.
+        # With ; a quote inside a line protects no line end. Python's reader refuses a lone CR.
         written = written.replace("\r", "\n")
     rows = csv.reader(io.StringIO(written, newline=""), delimiter=separator)
     return [cell for row in rows for cell in row]
@@ -39,7 +39,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
     for separator in ",;":
         for cell in cells(written, separator):
             assert not cell.strip(' \t"').startswith(FORMULA), (separator, cell)
-    # A spreadsheet may also take quotes as they are.
+    # A spreadsheet may also read quotes as plain characters.
     for cell in re.split(r"[;\r\n]", written):
         assert not cell.strip(' \t"').startswith(FORMULA), cell
 
@@ -47,7 +47,7 @@ def test_no_cell_is_a_formula(text: str) -> None:
 @given(TEXTS)
 @example("'a")
 @example("a;'=1;''")
-def test_the_text_comes_back(text: str) -> None:
+def test_the_text_can_be_restored(text: str) -> None:
     [_, [_, cell, _]] = csv.reader(io.StringIO(file(text), newline=""))
     assert re.sub(r"(^|(?<=[;\r\n]))'", "", cell) == text
 

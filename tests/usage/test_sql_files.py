@@ -1,4 +1,4 @@
-"""Every SQL file is applied by one migration, describes itself and can be taken back."""
+"""Every SQL file is applied by one migration, describes itself, and can be reverted."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from usage import sql
 FILES = sorted(Path(sql.__file__).parent.glob("*.sql"))
 NAME_OF_FILE = re.compile(r"(?P<name>[a-z_]+)_v(?P<version>\d\d)\.sql")
 
-# Relations and functions of ours; partitions and what belongs to a table come with it.
+# Our relations and functions, without partitions and objects that belong to a table.
 OURS = """
 SELECT pg_class.oid, 'pg_class'::regclass AS catalogue, relname AS name
 FROM pg_class
@@ -55,7 +55,7 @@ ORDER BY 1, 2, 3, 4
 
 
 def applied_objects() -> list[tuple[str, int]]:
-    """Name and version of every SQL file, in the order the migrations apply them."""
+    """Return name and version of every SQL file, in the order of the migrations."""
     loader = MigrationLoader(None, ignore_no_migrations=True)
     plan = loader.graph._generate_plan(loader.graph.leaf_nodes(), at_end=True)
     return [
@@ -80,7 +80,7 @@ def test_versions_of_an_object_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_file_begins_with_three_lines_that_say_why(file: Path) -> None:
+def test_file_begins_with_a_header_of_three_lines(file: Path) -> None:
     found = NAME_OF_FILE.fullmatch(file.name)
     assert found is not None
     text = file.read_text()
@@ -105,7 +105,7 @@ def test_every_relation_column_and_function_has_a_comment() -> None:
 
 @pytest.mark.django_db
 def test_every_file_runs_as_it_stands() -> None:
-    """One script after the other in a database without Django."""
+    """The scripts run one after the other in a database without Django."""
     with scratch_database() as name, second_session(dbname=name, autocommit=True) as session:
         ask(session, "CREATE TABLE usage_subscription (id bigint PRIMARY KEY)")
         ask(
@@ -188,16 +188,16 @@ def test_days_of_a_database_keep_the_zone_of_its_first_migrate(tmp_path: Path) -
             [*celery, "beat", "--schedule", str(tmp_path / "schedule")],
         ]:
             refused = run(*arguments, **paris)
-            said = refused.stdout + refused.stderr
+            output = refused.stdout + refused.stderr
             assert refused.returncode != 0, arguments
-            assert "USAGE_TIME_ZONE is Europe/Paris" in said, arguments
-            assert "Europe/London" in said, arguments
+            assert "USAGE_TIME_ZONE is Europe/Paris" in output, arguments
+            assert "Europe/London" in output, arguments
 
 
 @pytest.mark.django_db
 def test_late_keys_of_a_new_database_are_those_of_its_first_migrate(tmp_path: Path) -> None:
-    """Fails when a process starts that would seal days in another way than writers are looked at,
-    and when going back leaves the raw tables without triggers."""
+    """Fails when a process starts with another late keys mode than that of the database, and when a
+    reverted migration leaves the raw tables without triggers."""
     with scratch_database() as name:
         window = {"DATABASE_URL": database_url(name), "USAGE_LATE_KEYS": "window"}
         assert run("manage.py", "migrate", **window).returncode == 0
@@ -220,7 +220,7 @@ def test_late_keys_of_a_new_database_are_those_of_its_first_migrate(tmp_path: Pa
             assert "manage.py switch_late_keys" in refused.stdout + refused.stderr, arguments
         back = run("manage.py", "migrate", "usage", "0010", **window)
         assert "switch_late_keys first" in back.stderr
-        # Later migrations are undone by then, and the command needs them.
+        # The migrations above are reverted, and the command needs them.
         assert run("manage.py", "migrate", **window).returncode == 0
         assert run("manage.py", "switch_late_keys", **triggers).returncode == 0
         assert run("manage.py", "migrate", "usage", "0010", **triggers).returncode == 0

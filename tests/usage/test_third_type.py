@@ -57,7 +57,9 @@ print("RESPONSES", json.dumps(responses))
 
 def recipe() -> str:
     """The diff of CONTRIBUTING.md that adds SMS."""
-    (diff,) = re.findall(r"^```diff\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+    (diff,) = re.findall(
+        r"^```diff\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S
+    )
     return diff
 
 

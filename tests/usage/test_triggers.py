@@ -1,5 +1,5 @@
-"""Triggers that are off, or were off for a while: found everywhere, mended by one command, and the
-sealed days they may have missed are computed again."""
+"""Triggers that are off, or were off: checks find them, one command mends them, and sealed days
+whose changes they may have missed are computed again."""
 
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -39,7 +39,7 @@ def mended_afterwards(state: None) -> Iterator[None]:
 
 @pytest.fixture
 def sealed_days(set_today: Callable[[str], None], settings: Any) -> None:
-    """1 to 4 November, each with a record of one subscription; the first three are sealed."""
+    """Make a record on each day from 1 to 4 November; the first three days are sealed."""
     set_today("2026-11-05")
     settings.USAGE_RAW_RETENTION_DAYS = 30
     subscription = make_subscription(id=1)
@@ -116,15 +116,15 @@ def test_in_a_window_the_triggers_it_does_not_need_are_no_fault(
 
 
 def test_days_that_a_gap_left_wrong_are_mended_one_a_refresh(sealed_days: None) -> None:
-    """Fails when a trigger that was off and is on again goes unnoticed."""
+    """Fails when nobody notices that a trigger was off and is on again."""
     alter("DISABLE TRIGGER", "usage_log_late_keys_update")
     DataUsageRecord.objects.filter(usage_date__day__lte=2).update(price=7)
     alter(ON, "usage_log_late_keys_update")
     runs = [refresh_totals() for _ in range(4)]
     assert [run.remark.partition("again: ")[2] for run in runs] == [
-        "1 totals were wrong, 2 more days to audit.",
-        "1 totals were wrong, 1 more days to audit.",
-        "0 totals were wrong, 0 more days to audit.",
+        "1 totals were wrong. 2 more days must be audited.",
+        "1 totals were wrong. 1 more days must be audited.",
+        "0 totals were wrong. 0 more days must be audited.",
         "",
     ]
     assert "2026-11-01 was computed again" in runs[0].remark
@@ -142,7 +142,7 @@ def test_status_lists_the_days_that_are_left(sealed_days: None) -> None:
 
 
 def test_no_day_is_audited_while_a_trigger_is_off(sealed_days: None) -> None:
-    """More changes may be missed: the audit begins when every trigger is on."""
+    """More changes may be missed, so the audit begins when every trigger is on."""
     alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
     assert refresh_totals().keys_repaired == 0
     assert len(UsageState.objects.get().unaudited) == 3
@@ -167,7 +167,7 @@ def data_record_late(subscription_id: int = 1) -> None:
 def test_nothing_is_dropped_while_a_trigger_is_off_or_a_day_is_unaudited(
     sealed_days: None, set_today: Callable[[str], None], settings: Any
 ) -> None:
-    """Fails when a prune drops the records that an audit would have needed."""
+    """Fails when a prune drops records that an audit still needs."""
     settings.USAGE_RAW_RETENTION_DAYS = 3
     alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
     data_record_late()
@@ -185,7 +185,7 @@ def test_nothing_is_dropped_while_a_trigger_is_off_or_a_day_is_unaudited(
 
 
 def test_a_day_that_is_unaudited_is_not_closed(sealed_days: None, settings: Any) -> None:
-    """Fails when its writers are refused although its records can't be dropped yet."""
+    """Fails when triggers refuse records of the day although it cannot be dropped yet."""
     settings.USAGE_RAW_RETENTION_DAYS = 3
     alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
     alter(ON, "usage_log_late_keys_insert")
@@ -209,7 +209,7 @@ def test_partitions_that_are_made_and_dropped_are_no_gap(
 def test_a_row_trigger_that_was_off_on_one_partition_is_a_gap(
     sealed_days: None, set_today: Callable[[str], None]
 ) -> None:
-    """Fails when only the triggers of whole tables are watched."""
+    """Fails when the check ignores the triggers of partitions."""
     make_partitions([date(2026, 12, 1), date(2026, 12, 2)])
     assert refresh_totals().remark == ""
     leaf = "usage_datausagerecord_p20261201"
@@ -237,7 +237,7 @@ def test_a_day_that_lost_its_totals_and_gets_a_record_in_a_gap_is_computed_again
 def test_going_to_a_window_leaves_no_day_unaudited(
     sealed_days: None, switch_to: Callable[[LateKeysMode], None], settings: Any
 ) -> None:
-    """Fails when a day that is open again is sealed by an audit: it would be published twice."""
+    """Fails when an audit writes sealed totals of a day that is open again: it counts twice."""
     alter("DISABLE TRIGGER", "usage_log_late_keys_update")
     alter(ON, "usage_log_late_keys_update")
     refresh_totals()
@@ -256,14 +256,16 @@ def test_an_open_day_is_never_audited(sealed_days: None) -> None:
     assert_exact()
 
 
-def test_enabling_beside_a_writer_gives_up_and_says_why(
+def test_enabling_beside_a_writer_fails_with_the_reason(
     sealed_days: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
     monkeypatch.setattr(triggers, "TRIES", 2)
     with second_session() as writer:
         ask(writer, "UPDATE usage_voiceusagerecord SET price = 1")
-        with pytest.raises(CommandError, match="a writer or reader of raw records held a table"):
+        with pytest.raises(
+            CommandError, match="a writer or reader of raw records held the lock of a table"
+        ):
             call_command("enable_triggers", stdout=StringIO())
     assert len(triggers.faults()) == 1
 
@@ -271,8 +273,8 @@ def test_enabling_beside_a_writer_gives_up_and_says_why(
 def test_a_day_that_lacks_records_after_a_gap_stays_unaudited_and_is_not_dropped(
     sealed_days: None, settings: Any
 ) -> None:
-    """Fails when an audit that must not remove totals lets the day go: a prune would make them
-    final."""
+    """Fails when the day counts as audited although the audit must not remove totals: a prune would
+    then make them final."""
     make_subscription(id=2)
     data_record_late(2)
     refresh_totals()
@@ -286,7 +288,7 @@ def test_a_day_that_lacks_records_after_a_gap_stays_unaudited_and_is_not_dropped
     assert "on 2026-11-01: 1 of 2 totals have no raw record" in runs[0].remark
     assert "2026-11-01 was computed again" in runs[-1].remark
     assert UsageState.objects.get().unaudited == [date(2026, 11, 1)]
-    # Late records of the day are in, and the total without records is still there.
+    # The totals include the late records of the day, and the total without records is kept.
     assert run_sql(
         "SELECT subscription_id, total_price FROM usage_daily WHERE day = '2026-11-01' ORDER BY 1"
     ) == [(1, 1), (2, 6)]

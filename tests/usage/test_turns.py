@@ -1,4 +1,4 @@
-"""Imports and the care of indexes take turns that nobody else can take, and name who has one."""
+"""Imports and builds of indexes take turns by locks of their own, and name the holder of one."""
 
 import hashlib
 from pathlib import Path
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("only_default_partitions")
 LINE = "data,a,2026-11-15T21:00:00Z,1,512,k1"
 
 
-def test_locks_that_anybody_can_take_hold_no_import_up(tmp_path: Path) -> None:
-    """Fails when an import or a build takes an advisory lock, which any login may hold."""
+def test_advisory_locks_of_others_delay_no_import(tmp_path: Path) -> None:
+    """Fails when an import or a build uses an advisory lock, which any login may take."""
     path = write_records(tmp_path / "usage.csv", LINE)
     with second_session(autocommit=True) as analyst:
         of_source = int.from_bytes(
@@ -32,7 +32,7 @@ def test_locks_that_anybody_can_take_hold_no_import_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prepared", [False, True])
-def test_an_import_that_waits_too_long_names_who_holds_its_turn(
+def test_an_import_that_waits_too_long_names_the_holder_of_its_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, prepared: bool
 ) -> None:
     monkeypatch.setattr(turns, "WAIT_SECONDS", 0.2)
@@ -47,7 +47,7 @@ def test_an_import_that_waits_too_long_names_who_holds_its_turn(
         try:
             with pytest.raises(ImportFileError) as error:
                 imported(path, source="a")
-            # The import of another source goes on meanwhile.
+            # The import of another source does not wait.
             assert imported(path, source="b").added == 1
         finally:
             ask(holder, "ROLLBACK PREPARED 'an import'" if prepared else "ROLLBACK")
@@ -72,7 +72,7 @@ def test_imports_of_one_source_wait_for_each_other(tmp_path: Path) -> None:
             first.commit()
             assert not is_done
             assert second.result().added == 1
-    # What comes behind the turn waits as long as it did before.
+    # The lock_timeout of the turn does not apply to later statements.
     assert run_sql("SHOW lock_timeout") == [("0",)]
 
 
@@ -97,7 +97,7 @@ def test_a_build_leaves_another_alone_and_names_it(caplog: pytest.LogCaptureFixt
         with indexes._session_for_builds() as is_alone:
             assert not is_alone
         assert f"process {other.info.backend_pid} of " in caplog.text
-    # Its session has ended, and nobody had to clean up.
+    # The lock ended with its session, without a cleanup.
     with indexes._session_for_builds() as is_alone:
         assert is_alone
     assert run_sql("SELECT pid, backend_start FROM usage_index_care") == [(None, None)]

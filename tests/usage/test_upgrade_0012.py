@@ -1,4 +1,4 @@
-"""A database that the release before left wrong: migrations 0012 and 0013 find and mend it."""
+"""Wrong totals that the previous release left: migrations 0012 and 0013 find and mend them."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,7 +22,7 @@ RECORDS = """
     SELECT id, current_date - days * interval '1 day' + interval '1 hour', 1, 1
     FROM usage_subscription, generate_series(0, 5) AS back (days)
 """
-# As the release before sealed it: its months missed what was sealed, and a trigger was off.
+# The faults of the previous release: months lack sealed totals, and a trigger is off.
 WRONG = """
     INSERT INTO usage_daily_sealed
     SELECT * FROM usage_totals_of_days(current_date - 10, current_date - 2);
@@ -41,7 +41,7 @@ ENVIRONMENT = {"USAGE_OPEN_DAYS": "2", "USAGE_RAW_RETENTION_DAYS": "30"}
 
 @pytest.fixture
 def database() -> Iterator[str]:
-    """The URL of a database at the release before, wrong in three ways."""
+    """Make a database of the previous release, wrong in three ways, and return its URL."""
     with scratch_database() as name:
         url = database_url(name)
         assert run("manage.py", "migrate", "usage", OLD, DATABASE_URL=url).returncode == 0
@@ -58,19 +58,19 @@ def session(database: str) -> Iterator[Connection]:
         yield session
 
 
-def test_the_first_refreshes_mend_what_the_release_before_left_wrong(
+def test_the_first_refreshes_mend_faults_of_the_previous_release(
     database: str, session: Connection
 ) -> None:
-    """Fails when months are trusted, and when a trigger that was off is turned on in silence."""
+    """Fails when months are not compared, and when a trigger is turned on without an audit."""
     migrated = run("manage.py", "migrate", DATABASE_URL=database)
     assert migrated.returncode == 0, migrated.stderr
-    said = ""
+    output = ""
     for _ in range(5):
         refreshed = run("manage.py", "refresh_usage", DATABASE_URL=database, **ENVIRONMENT)
         assert refreshed.returncode == 0, refreshed.stderr
-        said += refreshed.stdout
-    assert ": 2 were wrong or missing" in said
-    assert "was computed again: 1 totals were wrong" in said
+        output += refreshed.stdout
+    assert ": 2 were wrong or missing" in output
+    assert "was computed again: 1 totals were wrong" in output
     query = partial(ask, session)
     assert totals_of("usage_daily", query) == plain_totals(query)
     assert stored_periods(query) == periods_of(plain_totals(query))

@@ -1,4 +1,4 @@
-"""A materialized view is replaced while readers go on."""
+"""A materialized view is replaced while readers continue."""
 
 import pytest
 
@@ -13,8 +13,8 @@ WAITING = """
 
 @pytest.mark.django_db
 def test_a_reader_that_began_before_the_swap_reads_on() -> None:
-    """It holds the view and comes to the materialized view only when the migration waits. The
-    server ended one of the two for a deadlock when the swap took them the other way round."""
+    """The reader locks the view, and the materialized view only when the migration waits. Fails
+    with a deadlock when the migration locks them in the opposite order."""
     with scratch_database() as name:
         url = database_url(name)
         assert run("manage.py", "migrate", "usage", "0003", DATABASE_URL=url).returncode == 0

@@ -1,6 +1,6 @@
-"""USAGE_LATE_KEYS=window: every day with raw records is open, and one that leaves is final.
+"""USAGE_LATE_KEYS=window: every day with raw records is open, and a day outside is final.
 
-Three days are open; today is 2026-11-04, so days before the 2nd are closed and sealed.
+Three days are open and today is 2026-11-04, so days before the 2nd are closed and sealed.
 """
 
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def test_days_that_leave_the_window_are_sealed_and_final_at_once() -> None:
 
 
 def test_writes_to_open_days_are_exact_and_leave_no_late_key() -> None:
-    """Fails when an insert is still looked at by a trigger: the window has none."""
+    """Fails when the window still has a trigger for inserts."""
     refresh_totals()
     prune()
     DataUsageRecord.objects.filter(subscription_id=1, usage_date__day=2).delete()
@@ -110,8 +110,8 @@ def test_writes_to_open_days_are_exact_and_leave_no_late_key() -> None:
     ],
 )
 def test_closed_day_refuses_every_change(write: str) -> None:
-    """Fails when nothing is checked, when the triggers of updates and deletes are off, and when
-    they read no closed day."""
+    """Fails when the constraint is missing, when the triggers of UPDATE and DELETE are off, and
+    when they do not read the closed day."""
     refresh_totals()
     before = totals_of("usage_daily")
     with pytest.raises(IntegrityError, match="2026-11-02"), transaction.atomic():
@@ -122,7 +122,7 @@ def test_closed_day_refuses_every_change(write: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
 def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
-    """Fails when days are sealed without waiting for who wrote to them, or in silence."""
+    """Fails when days are sealed without waiting for their writers, or without a message."""
     with second_session(autocommit=True) as session:
         ask(session, f"BEGIN ISOLATION LEVEL {isolation}; {INSERT} VALUES (3, '2026-11-01Z', 7)")
         refresh_totals()
@@ -141,8 +141,8 @@ def test_writer_from_before_the_closing_is_waited_for(isolation: str) -> None:
 
 
 @pytest.mark.one_server("it prepares no transaction by itself that several servers have a part in")
-def test_prepared_transaction_that_holds_a_closing_up_is_named() -> None:
-    """Fails when it is looked for by anything but the lock on its own id."""
+def test_prepared_transaction_that_delays_a_closing_is_named() -> None:
+    """Fails when it is found by anything but the lock on its own id."""
     if run_sql("SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("the server allows no prepared transactions")
     with second_session(autocommit=True) as session:
@@ -160,8 +160,8 @@ def test_prepared_transaction_that_holds_a_closing_up_is_named() -> None:
     assert_exact()
 
 
-def test_nobody_is_told_to_end_the_refresh_that_seals() -> None:
-    """Fails when a day that is closed still waits for whoever holds a raw table."""
+def test_the_refresh_that_seals_is_not_named_as_a_blocker() -> None:
+    """Fails when the status of a closed day still names sessions that lock a raw table."""
     seen: list[Status] = []
 
     def look(*_arguments: Any) -> None:
@@ -173,7 +173,7 @@ def test_nobody_is_told_to_end_the_refresh_that_seals() -> None:
 
 
 def test_old_snapshot_that_writes_after_the_closing_is_refused() -> None:
-    """Fails when the check goes by the snapshot of the writer."""
+    """Fails when the check depends on the snapshot of the writer."""
     with second_session(autocommit=True) as session:
         ask(session, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM usage_state")
         refresh_totals()
@@ -184,8 +184,8 @@ def test_old_snapshot_that_writes_after_the_closing_is_refused() -> None:
     assert totals_of("usage_daily") == before
 
 
-def test_closing_that_is_cut_off_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails when the day that was closed is forgotten, or sealed without having been closed."""
+def test_interrupted_closing_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when the closed day is forgotten, or when a day is sealed that is not closed."""
 
     class CutOffError(Exception):
         pass
@@ -206,9 +206,9 @@ def test_closing_that_is_cut_off_is_taken_up(monkeypatch: pytest.MonkeyPatch) ->
     assert_exact()
 
 
-def test_prune_drops_what_is_closed_and_no_total(set_today: SetToday) -> None:
-    """Fails when a prune drops a day that is not sealed, or repairs, rebuilds or audits from what
-    is left of one that is closed."""
+def test_prune_drops_closed_days_and_changes_no_total(set_today: SetToday) -> None:
+    """Fails when a prune drops a day that is not sealed, and when a repair, rebuild or audit reads
+    the remaining records of a closed day."""
     refresh_totals()
     run_sql("DELETE FROM usage_voiceusagerecord WHERE usage_date > '2026-11-05Z'")
     before = totals_of("usage_daily")
@@ -216,7 +216,7 @@ def test_prune_drops_what_is_closed_and_no_total(set_today: SetToday) -> None:
     report = prune()
     assert report.partitions_dropped == [f"{table}_p20261101" for table in RAW_TABLES]
     assert [partition_days(table) for table in RAW_TABLES] == [[], []]
-    # Of the default partition: days that get none before they are over.
+    # These strays are in the default partition, because their days got no partition in time.
     set_today("2026-11-05")
     refresh_totals()
     assert prune().strays_deleted == 4
@@ -228,7 +228,7 @@ def test_prune_drops_what_is_closed_and_no_total(set_today: SetToday) -> None:
 
 
 def test_new_partition_refuses_what_the_table_refuses() -> None:
-    """Fails when a partition is made without the check of its table."""
+    """Fails when a partition is made without the CHECK constraint of its table."""
     refresh_totals()
     prune()
     make_partitions([date(2026, 11, 5)])
@@ -243,8 +243,8 @@ def test_new_partition_refuses_what_the_table_refuses() -> None:
 def test_switch_to_triggers_and_back_changes_no_total(
     settings: LazySettings, set_today: SetToday
 ) -> None:
-    """Fails when sealed days whose raw records are kept stay sealed, where none is noticed late,
-    when a late key is lost on the way, and when closed days are open in between."""
+    """Fails when the switch to a window keeps days with raw records sealed, when it loses a late
+    key, and when closed days accept records in between."""
     refresh_totals()
     prune()
     closed = [row for row in totals_of("usage_daily") if row[1] < date(2026, 11, 2)]
@@ -276,10 +276,10 @@ def test_switch_to_triggers_and_back_changes_no_total(
 
 
 @pytest.mark.one_server("it refuses triggers")
-def test_switch_adds_up_months_that_are_to_be_added_up_anew(
+def test_switch_adds_up_all_months_if_they_are_due_again(
     settings: LazySettings, set_today: SetToday
 ) -> None:
-    """Fails when only the months of open days are, and the others are said to be right."""
+    """Fails when only the months of open days are added up, and the others count as right."""
     set_today("2026-12-03")
     refresh_totals()
     settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
@@ -297,7 +297,7 @@ def test_switch_adds_up_months_that_are_to_be_added_up_anew(
 
 @pytest.mark.one_server("it refuses triggers")
 def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings) -> None:
-    """Fails when only days that this window has sealed let it be left."""
+    """Fails when the switch back needs a day that this window has sealed."""
     refresh_totals()
     prune()
     for late_keys in (LateKeysMode.TRIGGERS, LateKeysMode.WINDOW, LateKeysMode.TRIGGERS):
@@ -310,13 +310,13 @@ def test_window_that_has_not_sealed_yet_can_be_left_again(settings: LazySettings
 
 @pytest.mark.one_server("it refuses triggers")
 def test_window_is_not_left_while_days_are_being_closed(settings: LazySettings) -> None:
-    """Fails when it may be: the triggers would refuse days that are open."""
+    """Fails when the switch succeeds: the triggers would then refuse records of open days."""
     with second_session(autocommit=True) as session:
         ask(session, f"BEGIN; {INSERT} VALUES (3, '2026-11-01Z', 7)")
         refresh_totals()
         ask(session, "COMMIT")
     settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
-    with pytest.raises(LateKeysChangedError, match="being sealed"):
+    with pytest.raises(LateKeysChangedError, match="closed days and not sealed them yet"):
         switch()
     settings.USAGE_LATE_KEYS = LateKeysMode.WINDOW
     refresh_totals()
@@ -339,7 +339,7 @@ def test_other_setting_than_that_of_the_database_is_refused(
 
 
 def test_refresh_with_another_setting_closes_no_day(settings: LazySettings) -> None:
-    """Fails when days are closed by the open days of a setting that is refused afterwards."""
+    """Fails when days are closed before the setting is refused."""
     refresh_totals()
     settings.USAGE_LATE_KEYS = LateKeysMode.TRIGGERS
     settings.USAGE_OPEN_DAYS = 1
@@ -353,8 +353,8 @@ def refresh_totals_is_refused() -> None:
         refresh_totals()
 
 
-def test_a_check_that_a_restore_left_out_is_put_back_before_a_day_is_sealed() -> None:
-    """Fails when only the sequences are compared: records of sealed days would be taken."""
+def test_a_constraint_that_a_restore_left_out_is_made_before_a_day_is_sealed() -> None:
+    """Fails when only the sequences are compared: sealed days would then accept records."""
     refresh_totals()
     before = totals_of("usage_daily")
     run_sql("SELECT usage_close_days(NULL)")

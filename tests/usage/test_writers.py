@@ -1,4 +1,4 @@
-"""Every way of writing records works, and the totals follow all of them."""
+"""Every way to write records works, and the totals follow all of them."""
 
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,7 +18,7 @@ FIXED_ID = "00000000-0000-0000-0000-000000000001"
 
 @pytest.fixture(autouse=True)
 def a_partition(only_default_partitions: None) -> None:
-    """The second of November has a partition of its own, other days don't."""
+    """Make a partition for the second of November; other days have none."""
     make_partitions([date(2026, 11, 2)])
 
 
@@ -111,7 +111,7 @@ def test_bulk_create_stores_many_records(a: Subscription) -> None:
     """)
 
 
-def test_bulk_create_can_ignore_or_replace_what_is_known(a: Subscription) -> None:
+def test_bulk_create_can_ignore_or_replace_known_records(a: Subscription) -> None:
     def record(price: str) -> DataUsageRecord:
         return DataUsageRecord(
             id=FIXED_ID,

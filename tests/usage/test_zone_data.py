@@ -1,4 +1,5 @@
-"""Zone data of PostgreSQL and of Python: the first reads local times, and differences are named."""
+"""Zone data of PostgreSQL and of Python: imports use that of PostgreSQL, and checks name
+differences."""
 
 import json
 import zoneinfo
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
 FIRST, END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
 SUMMER, WINTER = (timedelta(hours=1), timedelta(0))
-# The summer of 2026 in London, in UTC.
+# The begin and end of summer time 2026 in London, in UTC.
 MARCH, OCTOBER = datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)
 ZONES = [
     *(
@@ -41,7 +42,7 @@ ZONES = [
 
 @pytest.fixture
 def london_without_summer(directory: Path) -> Iterator[None]:
-    """Python's zone data for London as if the summer of 2026 had been given up."""
+    """Give Python zone data for London without summer time in 2026."""
     clock_of_london = Clock("Europe/London", date(2000, 1, 1), date(2030, 1, 1))
     changes = [
         (int(moment.timestamp()), int(clock_of_london.offset(moment).total_seconds()))
@@ -63,7 +64,7 @@ def london_without_summer(directory: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ZONES)
 def test_offsets_are_those_of_postgresql(name: str) -> None:
-    """At the change of each clock, to the second, and on each day of the year 2000, in which
+    """Compare them at each change, to the second, and on each day of the year 2000, in which
     America/Boa_Vista had summer time for a week."""
     zone = server_zone(name, FIRST, END)
     changes = Clock(name, date(2000, 1, 2), date(2027, 12, 1)).changes
@@ -85,7 +86,7 @@ def test_offsets_are_those_of_postgresql(name: str) -> None:
 
 @pytest.mark.usefixtures("london_without_summer")
 def test_local_times_are_read_with_the_zone_data_that_cuts_days(directory: Path) -> None:
-    """Fails when Python's zone data says when 23:30 was: the record then counts on another day."""
+    """Fails when Python's zone data decides about 23:30: the record then counts on another day."""
     path = write_records(
         directory / "usage.csv",
         "data,a,2026-07-01 23:30,1,1,summer",
@@ -112,11 +113,11 @@ def test_local_times_are_read_with_the_zone_data_that_cuts_days(directory: Path)
 @pytest.mark.parametrize(
     ("zone", "reason"),
     [
-        ("CET", "PostgreSQL takes --zone CET for an abbreviation without summer time"),
-        ("Mars/Olympus", "PostgreSQL doesn't know the zone --zone Mars/Olympus"),
+        ("CET", "PostgreSQL reads --zone CET as an abbreviation without summer time"),
+        ("Mars/Olympus", "PostgreSQL does not know the zone --zone Mars/Olympus"),
     ],
 )
-def test_a_zone_that_postgresql_reads_otherwise_is_refused(
+def test_a_zone_that_postgresql_reads_differently_is_refused(
     directory: Path, zone: str, reason: str
 ) -> None:
     path = write_records(directory / "usage.csv", "data,a,2026-07-01 23:30,1,1,k")
@@ -157,7 +158,7 @@ def test_differences_are_named_with_their_dates() -> None:
 def test_check_and_status_name_differences_in_kept_days_and_the_next_year(
     today: date, raw_kept_from: date | None, is_named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when nothing says that days are cut otherwise than Python's zone data has it."""
+    """Fails when a difference between the zone data of PostgreSQL and of Python is not reported."""
     monkeypatch.setattr(clock, "today", lambda: today)
     run_sql(
         "UPDATE usage_state SET time_zone = 'Europe/London', raw_kept_from = %s", [raw_kept_from]
@@ -178,7 +179,7 @@ def test_check_and_status_name_differences_in_kept_days_and_the_next_year(
 
 
 def output_of(*command: str) -> str:
-    """What a command prints; it exits 1 where the totals are too old."""
+    """Return what a command prints; it may exit 1 because the totals are too old."""
     output = StringIO()
     with suppress(SystemExit):
         call_command(*command, stdout=output)
@@ -192,7 +193,7 @@ def test_the_check_is_silent_without_a_database_and_for_a_misread_zone() -> None
 
 
 def test_a_database_of_an_older_release_is_migrated() -> None:
-    """Fails when the check asks for a column that a later migration makes."""
+    """Fails when the check reads a column that a later migration makes."""
     with scratch_database() as name:
         environment = {"DATABASE_URL": database_url(name)}
         for target in (["usage", "0002"], []):
@@ -201,7 +202,7 @@ def test_a_database_of_an_older_release_is_migrated() -> None:
 
 
 def test_the_earliest_partition_begins_the_kept_days(directory: Path) -> None:
-    """Fails when differences in days that are kept are passed over."""
+    """Fails when differences in kept days are ignored."""
     run_sql("UPDATE usage_state SET time_zone = 'America/Vancouver'")
     path = write_records(directory / "usage.csv", "data,a,2026-02-03T12:00Z,1,1,k")
     spans: list[tuple[date, date]] = []

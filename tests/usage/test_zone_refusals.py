@@ -1,4 +1,4 @@
-"""The first migrate refuses a zone that PostgreSQL takes for something else."""
+"""The first migrate refuses a zone that PostgreSQL reads differently from Python."""
 
 import zoneinfo
 
@@ -24,7 +24,7 @@ def is_refused() -> bool:
 def test_abbreviations_are_refused_and_every_other_zone_is_understood(
     settings: LazySettings,
 ) -> None:
-    """Fails when the clock of the server isn't compared with that of the zone."""
+    """Fails when the offsets of PostgreSQL are not compared with those of the zone."""
     refused = set()
     for settings.USAGE_TIME_ZONE in zoneinfo.available_timezones() - {"localtime"}:
         if is_refused():
@@ -33,7 +33,7 @@ def test_abbreviations_are_refused_and_every_other_zone_is_understood(
 
 
 def test_first_migrate_refuses_and_a_later_one_warns() -> None:
-    """For PostgreSQL CET is an hour ahead all year; a database made so still migrates.
+    """For PostgreSQL CET is an hour ahead all year. A database that already uses it still migrates.
 
     Fails when the check is missing, or is an error for every database.
     """
@@ -41,7 +41,7 @@ def test_first_migrate_refuses_and_a_later_one_warns() -> None:
         environment = {"DATABASE_URL": database_url(name), "USAGE_TIME_ZONE": "CET"}
         refused = run("manage.py", "migrate", **environment)
         assert refused.returncode != 0
-        assert "takes USAGE_TIME_ZONE=CET for an abbreviation without summer" in refused.stderr
+        assert "reads USAGE_TIME_ZONE=CET as an abbreviation without summer" in refused.stderr
         with second_session(dbname=name, autocommit=True) as session:
             assert ask(session, "SELECT to_regclass('usage_state') IS NULL") == [(True,)]
         made = run("manage.py", "migrate", "--skip-checks", **environment)

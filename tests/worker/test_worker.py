@@ -1,4 +1,4 @@
-"""The worker and beat for real: what they send, when, and what a worker does that was away."""
+"""A real worker and a real beat: their messages, the schedule, and a worker that was away."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ def test_scheduled_refresh_brings_new_usage_to_the_api(
 
 
 def assert_lines_name_run_and_task(log: str) -> None:
-    """Each refresh has a line of its own, with the ids of its run and of its task."""
+    """Assert that each refresh has a line of its own, with the ids of its run and its task."""
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     ended = [line for line in lines if line["event"] == "The refresh ended: success"]
     assert {line["task"] for line in ended} == {"worker.tasks.refresh"}
@@ -78,7 +78,7 @@ def assert_lines_name_run_and_task(log: str) -> None:
     assert {line["run_id"] for line in ended} <= set(
         RefreshRun.objects.values_list("pk", flat=True)
     )
-    # Celery's own lines about a task, in the same form and under the same id.
+    # Celery's own lines about a task have the same form and the same id.
     of_celery = {line.get("task_id") for line in lines if line["logger"] == "celery.app.trace"}
     assert {line["task_id"] for line in ended} <= of_celery
 
@@ -87,7 +87,7 @@ def assert_lines_name_run_and_task(log: str) -> None:
 def test_worker_that_was_away_finds_no_queue_of_refreshes(
     broker: redis.Redis, tmp_path: Path
 ) -> None:
-    """Fails when messages don't expire: each of them is then a refresh."""
+    """Fails when messages don't expire: then each of them runs a refresh."""
     log = tmp_path / "log"
     with started(processes.beat(str(tmp_path / "schedule")), broker, log):
         wait_until(
@@ -96,7 +96,7 @@ def test_worker_that_was_away_finds_no_queue_of_refreshes(
     expired = broker.llen(queue_name())
     subprocess.run(["sleep", "1.1"], check=True)
     with started(processes.worker("test@%h"), broker, log):
-        # The partitions a new worker asks for stand behind what waited before it came.
+        # A new worker sends a message to make partitions. It is behind the older messages.
         wait_until(
             lambda: all(len(partition_days(table)) == 15 for table in RAW_TABLES),
             seconds=30,
@@ -116,7 +116,7 @@ def runs_in(database: str) -> list[tuple[str, str]]:
 def test_worker_of_another_database_takes_no_message_of_this_one(
     broker: redis.Redis, tmp_path: Path, settings: LazySettings
 ) -> None:
-    """Two databases with one broker. Fails when they share a queue, and when a worker runs what
+    """Fails when two databases with one broker share a queue, or when a worker runs a message that
     names another database."""
     settings.REDIS_URL = broker_url(broker)
     log = tmp_path / "log"

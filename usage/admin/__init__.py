@@ -1,4 +1,4 @@
-"""Pages of Django's admin, for staff: each module registers its own."""
+"""Pages of Django's admin, for staff. Each module registers its own pages."""
 
 from django.contrib import admin
 

@@ -1,4 +1,4 @@
-"""The history of refreshes, to be read."""
+"""The history of refreshes, read-only."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Subscriptions with their totals, and whose they are, which is what staff may change.
+"""Subscriptions with their totals and their owner. Staff may change the owner alone.
 
-Raw records are listed for one subscription, type and day, which is a range of their key. There is
-no list of all of them: it would read millions of rows to show a hundred.
+A page lists raw records of one subscription, type and day, which is a range of their key. A list
+of all raw records would read millions of rows to show a hundred.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ MONTHS_SHOWN = 24
 
 
 class OneDay(forms.Form):
-    """Which records of a subscription are meant."""
+    """The usage type and the day of the records to list."""
 
     usage_type = forms.ChoiceField(choices=UsageType.choices)
     day = forms.DateField(
@@ -65,15 +65,15 @@ class SubscriptionAdmin(admin.ModelAdmin):
     readonly_fields = ["external_id", "created_at", "months", "records"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Whoever delivers usage makes them; their name elsewhere is not for hands to change."""
+        """Refuse: the systems that deliver usage make subscriptions and choose external_id."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The database refuses for one with usage, and asking would read the raw records."""
+        """Refuse: a search for usage would read raw records, and the database refuses anyway."""
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
-        """With the price and the usage over all days, looked up for the rows of a page only."""
+        """Add the price and the usage of all days, looked up for the rows of one page only."""
         totals = PeriodTotal.objects.filter(
             subscription_id=OuterRef("pk"), period=PeriodTotal.ALL_DAYS
         )
@@ -94,7 +94,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """By an index, whichever of the two names it is: a part of one would read every row."""
+        """Search by the whole external_id or id, each by its index: a part would read every row."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -106,7 +106,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
     def save_model(
         self, request: HttpRequest, obj: Subscription, form: forms.ModelForm, change: bool
     ) -> None:
-        """Only what was changed: the role of the web server may write nothing else of it."""
+        """Write only changed columns: the role of the web server may write the owner alone."""
         obj.save(update_fields=form.changed_data)
 
     @admin.display(description="totals by month")
@@ -140,7 +140,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
         return [records, *super().get_urls()]
 
     def records_page(self, request: HttpRequest, subscription_id: int) -> HttpResponse:
-        """The records of one day, or the question for which day."""
+        """Show the records of one day, or the form that asks for the day."""
         shown: list[type[Model]] = [Subscription, *RECORD_MODELS.values()]
         if not all(request.user.has_perm(f"usage.view_{each._meta.model_name}") for each in shown):
             raise PermissionDenied
@@ -165,7 +165,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
 
 
 def _records(subscription_id: int, usage_type: str, day: date) -> list[dict[str, Any]]:
-    """Those of a day by their time, one more than are shown if there are more."""
+    """Return the records of a day by their time; one more than a page shows, if there are more."""
     refuse_dropped_day(day=day, kept_from=UsageState.objects.get().raw_kept_from)
     rows = day_records(
         subscription_id=subscription_id, usage_type=UsageType(usage_type), day=day

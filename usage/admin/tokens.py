@@ -1,4 +1,4 @@
-"""Tokens of machine clients, for superusers: a token acts in the name of any user."""
+"""Tokens of machine clients, for superusers alone: a token may act in the name of any user."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class NewToken(forms.ModelForm):
     def clean_expires_at(self) -> Any:
         expires_at = self.cleaned_data["expires_at"]
         if expires_at is not None and expires_at <= timezone.now():
-            raise forms.ValidationError("That is over already.")
+            raise forms.ValidationError("This moment is in the past.")
         return expires_at
 
 
@@ -61,7 +61,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A token that is revoked stays: it tells whose it was."""
+        """Refuse: the row of a revoked token still says whose it was."""
         return False
 
     def save_model(
@@ -79,7 +79,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
     def response_add(
         self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Shows the key, in this answer alone."""
+        """Show the key, in this one response."""
         context = {
             **self.admin_site.each_context(request),
             "title": f"Token {obj.pk}: {obj.name}",

@@ -1,7 +1,7 @@
-"""Who asks, found in the same look at the database as the state of the totals.
+"""Authentication: one statement reads the caller and the state of the totals.
 
-The primary is asked, and while it is away a replica: there a token that was revoked or changed in
-the last moments of the primary may still be as it was.
+It runs on the primary, or on a replica while the primary is unreachable. A replica may lack the
+latest changes, so there a token that was just revoked may still be valid.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from usage.api.statements import Asked, Statement
+from usage.api.statements import RequestValue, Statement
 from usage.authorization import credentials
 from usage.errors import TotalsNotFilledError
 from usage.models.tokens import digest_of
@@ -26,7 +26,8 @@ from usage.services.tokens import note_use
 LONGEST_KEY = 100
 SCHEMES = {"bearer", "token"}
 
-# statement_timestamp() is before the snapshot, so as_of is never later than what is read next.
+# statement_timestamp() is before the snapshot, so the as_of of live rows is never later than the
+# snapshot of those rows, which are read next.
 STATE = f"""
     usage_state.as_of,
     statement_timestamp() AS read_at,
@@ -54,7 +55,7 @@ INNER JOIN auth_user ON auth_user.id = usage_accesstoken.user_id
 LEFT JOIN usage_state ON TRUE
 WHERE usage_accesstoken.digest = %s
 """,  # noqa: S608 - constants
-    (Asked("digest"),),
+    (RequestValue("digest"),),
     name="sign_in",
 )
 
@@ -63,8 +64,8 @@ READ_STATE = Statement(f"SELECT {STATE} FROM usage_state", ())  # noqa: S608
 
 @dataclass(frozen=True)
 class SignedIn:
-    """What `request.auth` is: what the caller may do, and the state of the totals when the caller
-    signed in, as the server of that name had it."""
+    """The value of `request.auth`: the access of the caller, and the state of the totals that the
+    named server had at sign-in."""
 
     access: Access
     seen: TotalsState | None
@@ -72,34 +73,37 @@ class SignedIn:
 
     @property
     def state(self) -> TotalsState:
-        """Raises TotalsNotFilledError when there are no totals yet."""
+        """Return the state of the totals. Raises TotalsNotFilledError if they were never filled."""
         if self.seen is None or self.seen.as_of is None:
             raise TotalsNotFilledError
         return self.seen
 
 
 def signed_in(request: Request) -> SignedIn:
-    """The caller of this request, who has signed in."""
+    """Return the caller of this request, who has signed in."""
     return cast(SignedIn, request.auth)
 
 
 def state_here() -> TotalsState | None:
-    """The state of the totals as the current server has it."""
+    """Return the state of the totals on the current server."""
     row = _first_row(READ_STATE, {})
     return TotalsState(*row) if row else None
 
 
 def sent_key(request: HttpRequest) -> str | None:
-    """The key in `Authorization: Bearer KEY` or `Token KEY`; None where the header holds none."""
+    """Return the key in `Authorization: Bearer KEY` or `Token KEY`; None without such a key."""
     scheme, words = credentials(request)
     return words[0] if scheme in SCHEMES and len(words) == 1 else None
 
 
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer KEY`, or `Token KEY`."""
+    """Authentication by `Authorization: Bearer KEY`, or `Token KEY`."""
 
     def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
-        """None where there is no such header; raises AuthenticationFailed for a bad one."""
+        """Return the user and the sign-in; None without such a header.
+
+        Raises AuthenticationFailed for an invalid one.
+        """
         key = sent_key(request._request)
         if key is None:
             _refuse_incomplete(*credentials(request._request))
@@ -107,10 +111,10 @@ class KeyAuthentication(BaseAuthentication):
         if len(key) > LONGEST_KEY:
             raise AuthenticationFailed("Invalid token.")
 
-        def look() -> tuple[str, tuple[Any, ...] | None]:
+        def sign_in() -> tuple[str, tuple[Any, ...] | None]:
             return servers.current(), _first_row(SIGN_IN, {"digest": digest_of(key)})
 
-        server, found = servers.read(look, first=servers.PRIMARY)
+        server, found = servers.read(sign_in, first=servers.PRIMARY)
         if found is None:
             raise AuthenticationFailed("Invalid token.")
         token_id, scopes, is_revoked, has_expired, is_use_to_note, user_id, is_active, *seen = found
@@ -130,22 +134,22 @@ class KeyAuthentication(BaseAuthentication):
 
 
 class PersonAuthentication(SessionAuthentication):
-    """The session of a person who signed in at /login/; what changes something needs the CSRF
-    token of the session."""
+    """Authentication by the session of a person who signed in at /login/. A request that changes
+    something needs the CSRF token of the session."""
 
     def authenticate(self, request: Request) -> tuple[User, SignedIn] | None:
         found = super().authenticate(request)
         if found is None:
             return None
         user = cast(User, found[0])
-        seen = servers.afresh(state_here)
+        seen = servers.with_reconnect(state_here)
         access = Access.of_person(user)
-        assert access is not None  # noqa: S101 - signed in and active, or nobody was found
+        assert access is not None  # noqa: S101 - the person has signed in and is active
         return user, SignedIn(access, seen, servers.current())
 
 
 def _refuse_incomplete(scheme: str, words: list[str]) -> None:
-    """Raises AuthenticationFailed for a header that lacks its scheme or its key."""
+    """Raise AuthenticationFailed for a header that lacks its scheme or its key."""
     if scheme in SCHEMES:
         fault = "more than one key" if words else "a scheme and no key"
     elif scheme and not words:
@@ -158,6 +162,6 @@ def _refuse_incomplete(scheme: str, words: list[str]) -> None:
 
 
 def _first_row(statement: Statement, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The one row, or None."""
+    """Return the first row; None if there is none."""
     _, rows = statement.fetch(values)
     return rows[0] if rows else None

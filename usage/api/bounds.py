@@ -1,4 +1,4 @@
-"""What one value of a parameter may be: the bounds it is read by and, the same ones, its schema."""
+"""Bounds of parameter values, used both to check a value and to publish its schema."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Schema: TypeAlias = dict[str, Any]
 MOST_IDS = 200
 LONGEST_EXTERNAL_ID = 100
 
-# The days that may be asked for are those of one century.
+# The allowed days are those of one century, from FIRST_DAY to LAST_DAY.
 MONTH_PATTERN = f"{FIRST_DAY.year // 100}[0-9]{{2}}-(0[1-9]|1[0-2])"
 DAY_PATTERN = f"{MONTH_PATTERN}-(0[1-9]|[12][0-9]|3[01])"
 PRICE_PATTERN = r"[0-9]{1,20}(\.[0-9]{1,8})?"
@@ -31,7 +31,7 @@ class WholeNumbers:
         return {"type": "integer", "format": "int64", "minimum": self.least, "maximum": self.most}
 
     def read(self, value: str) -> int | None:
-        """The number in plain ASCII digits, or None for anything else and outside the bounds."""
+        """Return the number in plain ASCII digits; None for other text and outside the bounds."""
         if not re.fullmatch(r"[0-9]{1,19}", value):
             return None
         return int(value) if self.least <= int(value) <= self.most else None
@@ -39,10 +39,10 @@ class WholeNumbers:
 
 IDS = WholeNumbers(1, 2**63 - 1)
 PAGE_SIZES = WholeNumbers(1, LARGEST_PAGE_SIZE)
-# Seconds, of a week at most.
+# In seconds; the largest is a week.
 STALENESS = WholeNumbers(0, 7 * 24 * 60 * 60)
 
 
 def many(values: Schema) -> Schema:
-    """As many of these as one question may name."""
+    """Return the schema of a list of such values, as long as one request may send."""
     return {"type": "array", "items": values, "minItems": 1, "maxItems": MOST_IDS}

@@ -1,4 +1,4 @@
-"""A list as CSV: every row in one answer, sent as the database gives them."""
+"""A list as CSV: every row in one response, sent while the database returns them."""
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 ROWS_PER_CHUNK = 5000
 
-_places = BoundedSemaphore(settings.DOWNLOADS_PER_PROCESS)
+_slots = BoundedSemaphore(settings.DOWNLOADS_PER_PROCESS)
 
 
 class ChunksNeeded(APIException):
-    """In HTTP/1.0 half of an answer whose length nobody knows beforehand looks like all of it."""
+    """HTTP/1.0 has no chunks. Without them a client cannot detect that a response is incomplete."""
 
     status_code = 400
     default_code = "http_version"
@@ -34,16 +34,16 @@ class ChunksNeeded(APIException):
 
 
 class Download:
-    """The chunks of a CSV. The first is there already: what is wrong with the question shows
-    before anything is sent, and whoever made this can still say so."""
+    """The chunks of a CSV. The first one is computed at once, so that an error in the query becomes
+    an error response: nothing has been sent yet."""
 
     def __init__(self, chunks: Generator[bytes]) -> None:
         self._chunks = chunks
         self._first = next(chunks)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Raises when the rows end early; the server then breaks the connection, which is how a
-        client knows that the answer is not whole."""
+        """Yield the chunks. If the rows end early, it raises and the server closes the connection
+        before the last chunk: so the client detects that the file is incomplete."""
         yield self._first
         yield from self._chunks
 
@@ -51,24 +51,24 @@ class Download:
         self._chunks.close()
 
 
-def answer(
+def respond(
     endpoint: "ListEndpoint",
     request: Request,
-    asked: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     state: TotalsState,
     source: Source,
 ) -> StreamingHttpResponse:
-    """Every row that is asked for, of one snapshot, in the order of the pages.
+    """Return every row of the query, from one snapshot, in the order of the pages.
 
-    Raises Unavailable when as many as may are being sent already.
+    Raises Unavailable if DOWNLOADS_PER_PROCESS downloads are running already.
     """
     if request.META["SERVER_PROTOCOL"] == "HTTP/1.0":
         raise ChunksNeeded
-    # Else a client that takes nothing would hold the thread and its place for ever. The web server
-    # sets its connections anew for the next request.
+    # Without a timeout a client that reads nothing would hold the thread and its slot forever. The
+    # web server resets the timeout of a connection for the next request.
     if (connection := request.META.get("gunicorn.socket")) is not None:
         connection.settimeout(settings.DOWNLOAD_IDLE_SECONDS)
-    from_date, to_date = endpoint.days(asked)
+    from_date, to_date = endpoint.days(parameters)
     name = [
         "usage",
         request.path.rstrip("/").rpartition("/")[2].removesuffix(".csv"),
@@ -76,7 +76,7 @@ def answer(
         *([f"to-{to_date}"] if to_date else []),
     ]
     return StreamingHttpResponse(
-        () if request.method == "HEAD" else Download(_chunks(endpoint, asked, source)),
+        () if request.method == "HEAD" else Download(_chunks(endpoint, parameters, source)),
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{"-".join(name)}.csv"',
@@ -88,26 +88,28 @@ def answer(
     )
 
 
-def _chunks(endpoint: "ListEndpoint", asked: Mapping[str, Any], source: Source) -> Generator[bytes]:
+def _chunks(
+    endpoint: "ListEndpoint", parameters: Mapping[str, Any], source: Source
+) -> Generator[bytes]:
     limits = Limits(
         statement=settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS,
         idle=settings.DOWNLOAD_IDLE_SECONDS,
         whole=settings.DOWNLOAD_SECONDS,
     )
-    batches = flat_batches(endpoint, asked, source, size=ROWS_PER_CHUNK, limits=limits)
-    with _place(), closing(batches):
+    batches = flat_batches(endpoint, parameters, source, size=ROWS_PER_CHUNK, limits=limits)
+    with _slot(), closing(batches):
         yield from csv_chunks(endpoint.columns, batches)
 
 
 @contextmanager
-def _place() -> Iterator[None]:
-    if not _places.acquire(blocking=False):
+def _slot() -> Iterator[None]:
+    if not _slots.acquire(blocking=False):
         raise Unavailable(
-            "As many CSVs as may are being sent already. Try again when one has ended.",
+            "The limit of CSV downloads at one time is reached. Try again when one has ended.",
             code="too_many_downloads",
             wait=30,
         )
     try:
         yield
     finally:
-        _places.release()
+        _slots.release()

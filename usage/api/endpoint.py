@@ -1,4 +1,4 @@
-"""What every endpoint of the API does, whatever it answers."""
+"""The base class of the endpoints."""
 
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -8,7 +8,8 @@ from usage.api.throttles import count_request
 
 
 class Endpoint(APIView):
-    """Counts a request before it looks who asks, so that guessing keys is counted too."""
+    """The base of every endpoint. It counts a request before authentication, so guesses of keys
+    count too."""
 
     @property
     def default_response_headers(self) -> dict[str, str]:

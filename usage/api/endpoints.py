@@ -1,4 +1,4 @@
-"""The lists of the API: what each is asked, in which order, and how a row of it looks."""
+"""The lists of the API: the parameters, the order and the row format of each."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,32 +32,32 @@ DAILY_KEYS = {
 
 
 class TotalsEndpoint(ListEndpoint):
-    """An answer from the totals of the last refresh, or from live ones."""
+    """A list of totals: those of the last refresh, or live ones."""
 
-    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
+    def source(self, parameters: Mapping[str, Any], state: TotalsState) -> Source:
         live = selectors.is_answered_live(
             state=state,
-            live=bool(asked["live"]),
-            max_staleness=asked["max_staleness"],
-            is_named=any(asked[name] is not None for name in filters.NAMES),
+            live=bool(parameters["live"]),
+            max_staleness=parameters["max_staleness"],
+            is_named=any(parameters[name] is not None for name in filters.NAMES),
         )
         return Source.LIVE if live else Source.DAILY
 
-    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
+    def rows(self, parameters: Mapping[str, Any], source: Source) -> Rows:
         daily: DailySource = selectors.refreshed_daily()
         if source is Source.LIVE:
             daily = selectors.live_daily(
-                subscription_ids=asked["subscription_id"],
-                external_ids=asked["external_id"],
-                from_date=asked["from_date"],
-                to_date=asked["to_date"],
-                owner=asked.get("owner"),
+                subscription_ids=parameters["subscription_id"],
+                external_ids=parameters["external_id"],
+                from_date=parameters["from_date"],
+                to_date=parameters["to_date"],
+                owner=parameters.get("owner"),
             )
-        return self.summary(self.filterset_class.narrowed(daily, asked), asked)
+        return self.summary(self.filterset_class.narrowed(daily, parameters), parameters)
 
     @abstractmethod
-    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
-        """The rows that these daily totals come to."""
+    def summary(self, daily: DailySource, parameters: Mapping[str, Any]) -> Rows:
+        """Return the rows of the list, made from these daily totals."""
 
 
 class OverLimit(TotalsEndpoint):
@@ -67,35 +67,37 @@ class OverLimit(TotalsEndpoint):
     shape = shapes.OverLimitPage
     columns = ("subscription_id", "usage_type", "total_price", "exceeded_by")
 
-    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
-        source = super().source(asked, state)
-        is_summed = source is Source.DAILY and state.periods_filled and asked["period"] is not None
-        return Source.PERIODS if is_summed else source
+    def source(self, parameters: Mapping[str, Any], state: TotalsState) -> Source:
+        source = super().source(parameters, state)
+        has_period_totals = (
+            source is Source.DAILY and state.periods_filled and parameters["period"] is not None
+        )
+        return Source.PERIODS if has_period_totals else source
 
-    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
+    def rows(self, parameters: Mapping[str, Any], source: Source) -> Rows:
         if source is not Source.PERIODS:
-            return super().rows(asked, source)
-        totals = selectors.period_totals(period=asked["period"])
+            return super().rows(parameters, source)
+        totals = selectors.period_totals(period=parameters["period"])
         return selectors.over_limit_in_period(
             totals=self.filterset_class.narrowed(
-                totals, {**asked, "from_date": None, "to_date": None}
+                totals, {**parameters, "from_date": None, "to_date": None}
             ),
-            price_limit=asked["price_limit"],
-            is_of_one_type=asked["usage_type"] is not None,
+            price_limit=parameters["price_limit"],
+            is_of_one_type=parameters["usage_type"] is not None,
         )
 
-    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
-        return selectors.over_limit(daily=daily, price_limit=asked["price_limit"])
+    def summary(self, daily: DailySource, parameters: Mapping[str, Any]) -> Rows:
+        return selectors.over_limit(daily=daily, price_limit=parameters["price_limit"])
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [CursorKey("rank", Decimal), SUBSCRIPTION]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         subscription_id, *prices, _rank = row
-        return results.exceeded(subscription_id, prices, asked["price_limit"])
+        return results.exceeded(subscription_id, prices, parameters["price_limit"])
 
-    def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
-        subscription_id, exceeded = self.result(row, asked).values()
+    def lines(self, row: Row, parameters: Mapping[str, Any]) -> Iterator[Row]:
+        subscription_id, exceeded = self.result(row, parameters).values()
         for each in exceeded:
             yield subscription_id, *each.values()
 
@@ -116,13 +118,13 @@ class Totals(TotalsEndpoint):
         "last_day",
     )
 
-    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, parameters: Mapping[str, Any]) -> Rows:
         return selectors.type_totals(daily=daily)
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [SUBSCRIPTION, USAGE_TYPE]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.type_total(*row)
 
 
@@ -143,13 +145,13 @@ class Daily(TotalsEndpoint):
     )
     shaped_by = frozenset({"ordering"})
 
-    def summary(self, daily: DailySource, asked: Mapping[str, Any]) -> Rows:
+    def summary(self, daily: DailySource, parameters: Mapping[str, Any]) -> Rows:
         return selectors.daily_rows(daily=daily)
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
-        return DAILY_KEYS[asked["ordering"] or filters.DailyOrdering.SUBSCRIPTION_ID]
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
+        return DAILY_KEYS[parameters["ordering"] or filters.DailyOrdering.SUBSCRIPTION_ID]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.daily_total(*row)
 
 
@@ -161,43 +163,43 @@ class Records(ListEndpoint):
     columns = ("id", "usage_date", "price", "quantity", "unit")
     shaped_by = frozenset({"usage_type"})
 
-    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
-        """Raises RecordsDroppedError for a day whose records are dropped."""
-        selectors.refuse_dropped_day(day=asked["day"], kept_from=state.raw_kept_from)
+    def source(self, parameters: Mapping[str, Any], state: TotalsState) -> Source:
+        """Return LIVE. Raises RecordsDroppedError if the records of the day are dropped."""
+        selectors.refuse_dropped_day(day=parameters["day"], kept_from=state.raw_kept_from)
         return Source.LIVE
 
-    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
+    def rows(self, parameters: Mapping[str, Any], source: Source) -> Rows:
         return selectors.day_records(
-            subscription_id=asked["subscription_id"],
-            usage_type=asked["usage_type"],
-            day=asked["day"],
+            subscription_id=parameters["subscription_id"],
+            usage_type=parameters["usage_type"],
+            day=parameters["day"],
         )
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [CursorKey("usage_date", datetime.fromisoformat), CursorKey("id", UUID)]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        return results.record(*row, unit=asked["usage_type"].unit)
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return results.record(*row, unit=parameters["usage_type"].unit)
 
-    def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
-        return asked["day"], asked["day"]
+    def days(self, parameters: Mapping[str, Any]) -> tuple[date | None, date | None]:
+        return parameters["day"], parameters["day"]
 
 
 class Subscriptions(ListEndpoint):
-    """The subscriptions usage is charged to."""
+    """The subscriptions that usage is charged to."""
 
     filterset_class = filters.SubscriptionFilter
     shape = shapes.SubscriptionsPage
     columns = ("subscription_id", "external_id", "created_at")
 
-    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
-        everybody = Subscription.objects.all()
+    def rows(self, parameters: Mapping[str, Any], source: Source) -> Rows:
+        subscriptions = Subscription.objects.all()
         return selectors.subscription_rows(
-            subscriptions=self.filterset_class.narrowed(everybody, asked)
+            subscriptions=self.filterset_class.narrowed(subscriptions, parameters)
         )
 
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
         return [SUBSCRIPTION]
 
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return results.subscription(*row)

@@ -1,4 +1,4 @@
-"""One handler: what went wrong becomes a status and one JSON shape, never a traceback.
+"""One handler turns every error into a status and one JSON shape, never a traceback.
 
 {"type": "validation_error" | "client_error" | "server_error",
  "errors": [{"code", "detail", "attr": the parameter or null}]}
@@ -29,7 +29,7 @@ from usage.services.locks import (
     LOCK_NOT_AVAILABLE,
     NOT_POPULATED,
     QUERY_CANCELED,
-    is_of_server,
+    is_server_error,
     sqlstate,
 )
 from usage.services.servers import REPLAY_CONFLICTS
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Unavailable(APIException):
-    """The answer exists but can't be given now; `wait` becomes Retry-After, in seconds."""
+    """The response is temporarily unavailable; `wait` is Retry-After, in seconds."""
 
     status_code = 503
 
@@ -48,7 +48,7 @@ class Unavailable(APIException):
 
 
 class InProgress(APIException):
-    """What was asked for is under way already, at `location`."""
+    """The requested action is in progress already, at `location`."""
 
     status_code = 409
 
@@ -58,24 +58,24 @@ class InProgress(APIException):
 
 
 class NotAddable(APIException):
-    """What was asked for is more than a total can hold."""
+    """A requested sum is larger than a total can hold."""
 
     status_code = 409
 
 
 class Gone(APIException):
-    """What was asked for was there and will not come back."""
+    """The requested rows have been dropped and will not return."""
 
     status_code = 410
 
 
 def handle(error: Exception, context: Any) -> Response | None:
-    """The EXCEPTION_HANDLER of REST_FRAMEWORK."""
+    """Return the response to an error, as the EXCEPTION_HANDLER of REST_FRAMEWORK."""
     return Handler(error, context).run()
 
 
 class Handler(ExceptionHandler):
-    """Knows the errors of usage and of the database besides those of Django and DRF."""
+    """The handler of errors of usage and of the database, besides those of Django and DRF."""
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
@@ -93,12 +93,12 @@ class Handler(ExceptionHandler):
                 return InProgress(str(exc), code="refresh_in_progress", location=location)
             case BrokerAwayError():
                 return Unavailable(
-                    "The broker cannot be reached, so no worker was told. Try again in a few "
-                    "seconds; if it stays away, tell the operator.",
+                    "The broker cannot be reached, so no worker received the request. Try again in "
+                    "a few seconds; if it stays away, tell the operator.",
                     code="broker_unavailable",
                     wait=5,
                 )
-            case DatabaseError() | InterfaceError() if is_of_server(exc):
+            case DatabaseError() | InterfaceError() if is_server_error(exc):
                 return _database_fault(exc)
             case SuspiciousOperation() | BadRequest():
                 return ParseError(*_unreadable(exc))
@@ -112,7 +112,7 @@ class Handler(ExceptionHandler):
         return headers
 
     def report_exception(self, exc: APIException, response: Response) -> None:
-        """A known state of the surroundings is a line in the log; a fault of ours a traceback."""
+        """Log an unavailable service as one line, and an error in this code as a traceback."""
         if isinstance(exc, Unavailable):
             logger.warning("%s: %s", exc.get_codes(), str(self.exc).strip())
         else:
@@ -129,9 +129,8 @@ def _database_fault(error: Exception) -> Unavailable:
             return _totals_not_filled(str(TotalsNotFilledError()))
         case code if code == QUERY_CANCELED:
             detail = (
-                "The answer took too long to compute. Narrow the question: fewer days (from_date, "
-                "to_date, month), named subscriptions (subscription_id, external_id) or one "
-                "usage_type."
+                "The query took too long. Narrow it: fewer days (from_date, to_date, month), named "
+                "subscriptions (subscription_id, external_id) or one usage_type."
             )
             return Unavailable(detail, code="query_timeout", wait=30)
         case code if code == LOCK_NOT_AVAILABLE:
@@ -139,8 +138,8 @@ def _database_fault(error: Exception) -> Unavailable:
             return Unavailable(detail, code="database_busy", wait=5)
         case code if code in REPLAY_CONFLICTS:
             detail = (
-                "The replica that was asked had to go on and ended this read, and no other server "
-                "could answer it. Ask again."
+                "The replica ended the query because it had to replay changes, and no other "
+                "server could run it. Try again."
             )
             return Unavailable(detail, code="database_busy", wait=5)
         case code if code and code.startswith("53"):
@@ -158,11 +157,11 @@ def _database_fault(error: Exception) -> Unavailable:
 
 
 def _unreadable(error: Exception) -> tuple[str, str]:
-    """The detail and the code of a request that Django refuses to read."""
+    """Return the detail and the code of a request that Django refuses to read."""
     if isinstance(error, DisallowedHost):
         detail = (
-            "The header Host has no name of this server. Use one of its names, or have the "
-            "operator add this one to DJANGO_ALLOWED_HOSTS."
+            "The header Host does not name this server. Use one of its names, or ask the operator "
+            "to add this one to DJANGO_ALLOWED_HOSTS."
         )
         return detail, "host_not_allowed"
     return "The request cannot be read. Send fewer or shorter parameters.", "parse_error"
@@ -170,25 +169,25 @@ def _unreadable(error: Exception) -> tuple[str, str]:
 
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     detail, code = _unreadable(exception)
-    return _plain_answer(400, code, detail)
+    return _plain_response(400, code, detail)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return _plain_answer(403, "permission_denied", "This is not allowed.")
+    return _plain_response(403, "permission_denied", "This is not allowed.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     root, resolver = get_resolver().namespace_dict["api"]
     paths = ", ".join(f"/{root}{pattern.pattern}" for pattern in resolver.url_patterns)
     detail = f"Nothing is at {request.path[:100]}. The endpoints of the API are {paths}."
-    return _plain_answer(404, "not_found", detail)
+    return _plain_response(404, "not_found", detail)
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    return _plain_answer(500, "error", "The server failed. Its log says why.")
+    return _plain_response(500, "error", "The server failed. Its log says why.")
 
 
-def _plain_answer(status: int, code: str, detail: str) -> JsonResponse:
+def _plain_response(status: int, code: str, detail: str) -> JsonResponse:
     kind = "client_error" if status < 500 else "server_error"
     errors = [{"code": code, "detail": detail, "attr": None}]
     return JsonResponse({"type": kind, "errors": errors}, status=status, headers=responses.HEADERS)

@@ -1,4 +1,4 @@
-"""The types of errors, and with them the schema that is published."""
+"""The types of errors, from which the published schema is made."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,7 +8,7 @@ from usage.api.bounds import Schema
 
 
 class ErrorType(StrEnum):
-    """The side at fault: the parameters, the request otherwise, or the server."""
+    """The cause of an error: a parameter, another part of the request, or the server."""
 
     VALIDATION_ERROR = "validation_error"
     CLIENT_ERROR = "client_error"
@@ -49,11 +49,11 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 
 
-_ATTR: Schema = {"description": "The parameter at fault; null: no parameter is."}
+_ATTR: Schema = {"description": "The parameter with the fault; null if it is in no parameter."}
 
 
 class Fault(TypedDict):
-    """One thing that is wrong."""
+    """One fault of the request or of the server."""
 
     code: Annotated[str, {"enum": ErrorCode}]
     detail: Annotated[str, {"description": "The fault and what to do about it, for people."}]

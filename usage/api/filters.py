@@ -1,4 +1,4 @@
-"""The questions that each list of usage answers."""
+"""The query parameters of each list."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -8,24 +8,35 @@ from typing import Any
 from django.core.exceptions import ValidationError as FormError
 from django.http import QueryDict
 
-from usage.api import parameters
 from usage.api.bounds import MOST_IDS
+from usage.api.parameters import (
+    ChoiceField,
+    DayField,
+    ExternalIdsField,
+    MaxStalenessField,
+    MonthField,
+    PriceLimitField,
+    SubscriptionIdField,
+    SubscriptionIdsField,
+    TrueFalseField,
+    UsageTypeField,
+)
 from usage.api.query import PageFilter, Parameter
 from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")
-OF_THESE = "Of these subscriptions alone."
+ONLY_THESE = "Only these subscriptions."
 
 
 class Format(StrEnum):
-    """What an answer is written in."""
+    """The format of a response."""
 
     JSON = "json"
     CSV = "csv"
 
 
 class DailyOrdering(StrEnum):
-    """The order of daily totals; ties by subscription, day and usage type."""
+    """The order of daily totals. Equal rows follow by subscription, day and usage type."""
 
     SUBSCRIPTION_ID = "subscription_id"
     DAY = "day"
@@ -37,134 +48,131 @@ class DailyOrdering(StrEnum):
 JSON, CSV = Format.JSON.value, Format.CSV.value
 
 
-class QueryFilter(PageFilter):
-    """What every list of usage understands."""
+class ListFilter(PageFilter):
+    """The parameters of every list."""
 
     max_staleness = Parameter(
-        parameters.MaxStalenessField, help_text="How old totals may be. Older ones: live, or a 503."
+        MaxStalenessField,
+        help_text="The largest age of the totals. Older totals: a live response, or a 503.",
     )
     format = Parameter(
-        parameters.ChoiceField,
+        ChoiceField,
         values=Format,
-        help_text="A page of JSON, or the CSV of the path that ends with .csv. It wins over "
+        help_text="A page of JSON, or the CSV of the path that ends with .csv. It overrides "
         "`Accept`.",
     )
 
     def __init__(
         self, data: QueryDict, *, format_accepted: str = JSON, owner: int | None = None
     ) -> None:
-        """`format_accepted` is that of the answer unless the parameter `format` says another;
-        `owner` is the user whose subscriptions alone may be seen, None where every one may.
+        """Read the query string.
+
+        `format_accepted` is the format if the query has no parameter `format`. `owner` is the user
+        whose subscriptions the caller may see; None: every subscription.
         """
         super().__init__(data, format=format_accepted, owner=owner)
 
-    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
-        given = [asked.get(name) for name in NAMES]
-        if all(isinstance(values, list) for values in given):
-            count = sum(len(values) for values in given if values)
+    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        lists = [parameters.get(name) for name in NAMES]
+        if all(isinstance(values, list) for values in lists):
+            count = sum(len(values) for values in lists if values)
             if count > MOST_IDS:
                 for name in NAMES:
                     yield name, self.fault(name, f"{count} values", code="too_many")
-        if asked["format"] == CSV:
+        if parameters["format"] == CSV:
             for name in PageFilter.base_filters:
                 if name in self.data and name in self.base_filters:
                     yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
 
 
-class UsageFilter(QueryFilter):
-    """Daily totals by subscription, type and days. A row must satisfy every parameter given, so
-    subscription_id and external_id together name the subscriptions that are in both."""
+class UsageFilter(ListFilter):
+    """Parameters that choose daily totals. A row must satisfy every parameter of the request, so
+    subscription_id and external_id together select the subscriptions that are in both."""
 
     subscription_id = Parameter(
-        parameters.SubscriptionIdsField, narrows="subscription_id__any", help_text=OF_THESE
+        SubscriptionIdsField, narrows="subscription_id__any", help_text=ONLY_THESE
     )
     external_id = Parameter(
-        parameters.ExternalIdsField,
-        narrows="subscription__external_id__any",
-        help_text=OF_THESE,
+        ExternalIdsField, narrows="subscription__external_id__any", help_text=ONLY_THESE
     )
-    usage_type = Parameter(
-        parameters.UsageTypeField, narrows="usage_type", help_text="Of this type alone."
+    usage_type = Parameter(UsageTypeField, narrows="usage_type", help_text="Only this usage type.")
+    from_date = Parameter(DayField, narrows="day__gte", help_text="The first day, included.")
+    to_date = Parameter(DayField, narrows="day__lte", help_text="The last day, included.")
+    month = Parameter(
+        MonthField, help_text="Every day of a month, instead of from_date and to_date."
     )
-    from_date = Parameter(
-        parameters.DayField, narrows="day__gte", help_text="The first day, included."
-    )
-    to_date = Parameter(
-        parameters.DayField, narrows="day__lte", help_text="The last day, included."
-    )
-    month = Parameter(parameters.MonthField, help_text="Short for the days of a month.")
     live = Parameter(
-        parameters.TrueFalseField, help_text="Add up the records as they are at this moment."
+        TrueFalseField, help_text="Add up the raw records as they are at the moment of the request."
     )
 
-    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
-        yield from super().faults_between(asked)
+    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        yield from super().combination_faults(parameters)
         if "month" in self.data and ("from_date" in self.data or "to_date" in self.data):
             yield "month", self.fault("month", "Given with from_date or to_date")
-        first, last = asked["from_date"], asked["to_date"]
+        first, last = parameters["from_date"], parameters["to_date"]
         if first and last and first > last:
             yield "from_date", self.fault("from_date", f"After to_date, which is {last}")
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked
-        if month := asked["month"]:
-            asked |= {"from_date": month, "to_date": month_end(month)}
-        return asked
+    def parameters(self) -> dict[str, Any]:
+        parameters = super().parameters
+        if month := parameters["month"]:
+            parameters |= {"from_date": month, "to_date": month_end(month)}
+        return parameters
 
 
 class TotalsFilter(UsageFilter):
-    """Lists of everybody are not live: each of many pages would read all open raw records."""
+    """Live totals need named subscriptions: without names each of many pages would read all raw
+    records of the open days."""
 
-    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
-        yield from super().faults_between(asked)
-        if asked["live"] and not any(name in self.data for name in NAMES):
+    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        yield from super().combination_faults(parameters)
+        if parameters["live"] and not any(name in self.data for name in NAMES):
             fault = "Name subscriptions (subscription_id, external_id) for a live answer."
             yield "live", FormError(fault, code="required")
 
 
 class DailyFilter(TotalsFilter):
     ordering = Parameter(
-        parameters.ChoiceField,
+        ChoiceField,
         values=DailyOrdering,
-        help_text="The order of the rows, subscription_id unless another is sent.",
+        help_text="The order of the rows, subscription_id by default.",
     )
 
 
 class OverLimitFilter(UsageFilter):
-    """Live of everybody too: whoever reached a limit is worth one look at all open raw records."""
+    """Live totals need no names here: the subscriptions that reached a limit are worth one read of
+    all raw records of the open days."""
 
     price_limit = Parameter(
-        parameters.PriceLimitField, required=True, help_text="The price that must be reached."
+        PriceLimitField, required=True, help_text="Only subscriptions that reached this price."
     )
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
-        asked = super().asked
-        return asked | {"period": whole_period(asked["from_date"], asked["to_date"])}
+    def parameters(self) -> dict[str, Any]:
+        parameters = super().parameters
+        return parameters | {"period": whole_period(parameters["from_date"], parameters["to_date"])}
 
 
-class RecordFilter(QueryFilter):
-    """Names one daily total; the selector finds the records behind it."""
+class RecordFilter(ListFilter):
+    """The key of one daily total, whose raw records are returned."""
 
     subscription_id = Parameter(
-        parameters.SubscriptionIdField, required=True, help_text="Of which subscription."
+        SubscriptionIdField, required=True, help_text="The subscription of the records."
     )
-    usage_type = Parameter(parameters.UsageTypeField, required=True, help_text="Of which type.")
-    day = Parameter(parameters.DayField, required=True, help_text="Of which day.")
-
-
-class SubscriptionFilter(QueryFilter):
-    subscription_id = Parameter(
-        parameters.SubscriptionIdsField, narrows="id__any", help_text=OF_THESE
+    usage_type = Parameter(
+        UsageTypeField, required=True, help_text="The usage type of the records."
     )
-    external_id = Parameter(
-        parameters.ExternalIdsField, narrows="external_id__any", help_text=OF_THESE
-    )
+    day = Parameter(DayField, required=True, help_text="The day of the records.")
 
 
-class EveryRow(QueryFilter):
-    """The question of a file: without pages, and in one format."""
+class SubscriptionFilter(ListFilter):
+    subscription_id = Parameter(SubscriptionIdsField, narrows="id__any", help_text=ONLY_THESE)
+    external_id = Parameter(ExternalIdsField, narrows="external_id__any", help_text=ONLY_THESE)
+
+
+class FileFilter(ListFilter):
+    """The parameters of a file: none for pages or the format."""
 
     @classmethod
     def get_filters(cls) -> dict[str, Parameter]:
@@ -173,6 +181,6 @@ class EveryRow(QueryFilter):
         return {name: parameter for name, parameter in found if name not in left_out}
 
 
-def of_every_row(filters: type[QueryFilter]) -> type[QueryFilter]:
-    """The same question where the answer is a file."""
-    return type(f"{filters.__name__}OfEveryRow", (EveryRow, filters), {})
+def file_filter(filters: type[ListFilter]) -> type[ListFilter]:
+    """Return the same parameters without those that a file does not have."""
+    return type(f"{filters.__name__}OfFile", (FileFilter, filters), {})

@@ -1,4 +1,4 @@
-"""What every list of the API does: it signs in, validates, asks one statement and answers."""
+"""Lists of the API: authenticate, validate the query, run one statement, respond."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,101 +19,102 @@ from usage.api.endpoint import Endpoint
 from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
-from usage.api.statements import Asked, Statement
+from usage.api.statements import RequestValue, Statement
 from usage.errors import StaleTotalsError
 from usage.models import Subscription
 from usage.selectors import Rows, Source, TotalsState
 from usage.services import overflow, servers
 from usage.services.notation import moment_text
 
-# Of each statement that looks for what a live answer can't add up.
+# The timeout of each statement that searches for the records whose sum is too large.
 SEARCH_SECONDS = 5
 
-# Parameters that no row is chosen by.
+# Parameters that do not choose rows.
 NOT_IN_SQL = frozenset({"cursor", "page_size", "max_staleness", "live", "format"})
 
 Row: TypeAlias = tuple[Any, ...]
 
 
 class ListEndpoint(Endpoint):
-    """One page of the answer to a query, in the envelope every list has."""
+    """A list: one page of JSON in the envelope that every list has, or every row as CSV."""
 
     permission_classes = [MayReadUsage]
-    filterset_class: ClassVar[type[filters.QueryFilter]]
-    # The same without pages.
-    file_filterset_class: ClassVar[type[filters.QueryFilter]]
-    # Whether every row is the answer, as CSV: by the path that ends with .csv.
+    filterset_class: ClassVar[type[filters.ListFilter]]
+    # The same without the parameters of a page.
+    file_filterset_class: ClassVar[type[filters.ListFilter]]
+    # Whether this is the path that ends with .csv, which returns every row.
     is_file: bool = False
     # The TypedDict of a page.
     shape: ClassVar[type]
-    # Parameters whose value, not only whether it is given, decides what the SQL looks like.
+    # Parameters whose value changes the SQL. For all others only their presence does.
     shaped_by: ClassVar[frozenset[str]] = frozenset()
-    # Of a CSV or another table: those of the JSON result, where that is flat.
+    # The columns of a CSV or another table: the fields of a JSON result if it is flat.
     columns: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "filterset_class" in vars(cls):
-            cls.file_filterset_class = filters.of_every_row(cls.filterset_class)
+            cls.file_filterset_class = filters.file_filter(cls.filterset_class)
 
     def get(self, request: Request) -> HttpResponseBase:
         caller = signed_in(request)
-        query = self.question_class(
+        query = self.query_class(
             request.query_params,
             format_accepted=filters.CSV if self.is_file else format_accepted(request),
             owner=caller.access.owner,
         )
-        asked = query.asked
-        keys = self.keys(asked)
+        parameters = query.parameters
+        keys = self.keys(parameters)
         pager = Pager(
             keys=keys,
             query=query.digest(endpoint=type(self).__name__, columns=[key.column for key in keys]),
-            cursor=asked.get("cursor"),
-            size=asked.get("page_size") or DEFAULT_PAGE_SIZE,
+            cursor=parameters.get("cursor"),
+            size=parameters.get("page_size") or DEFAULT_PAGE_SIZE,
         )
-        # Read before the rows, on the server that they are read from: a refresh in between makes
-        # the answer newer than it says, never older.
+        # The state is read before the rows, on the same server: a refresh in between makes the
+        # response newer than its as_of, never older.
         state = caller.state
-        source = self.source(asked, state)
+        source = self.source(parameters, state)
         if source is Source.LIVE:
-            with servers.at(servers.PRIMARY), _large_sums_named(asked):
-                return self.answer(request, asked, pager, state, source)
-        # Who has what the server of the sign-in would answer needs no replica, which may be older.
-        tag = self.tag(request, asked, pager, state)
+            with servers.at(servers.PRIMARY), _explained_overflow(parameters):
+                return self.respond(request, parameters, pager, state, source)
+        # If the client's ETag matches the state read at sign-in, the response is a 304 without a
+        # read from a replica, which may lag.
+        tag = self.tag(request, parameters, pager, state)
         if tag is not None and responses.is_known(request, tag):
             return responses.not_modified(tag)
 
-        def answer_here() -> HttpResponseBase:
+        def respond_here() -> HttpResponseBase:
             if servers.current() == caller.server:
-                return self.answer(request, asked, pager, state, source, tag)
-            state_of_it, source_of_it = self.seen_here(asked)
-            tag_of_it = self.tag(request, asked, pager, state_of_it)
-            if tag_of_it is not None and responses.is_known(request, tag_of_it):
-                return responses.not_modified(tag_of_it)
-            return self.answer(request, asked, pager, state_of_it, source_of_it, tag_of_it)
+                return self.respond(request, parameters, pager, state, source, tag)
+            server_state, server_source = self.state_and_source(parameters)
+            server_tag = self.tag(request, parameters, pager, server_state)
+            if server_tag is not None and responses.is_known(request, server_tag):
+                return responses.not_modified(server_tag)
+            return self.respond(request, parameters, pager, server_state, server_source, server_tag)
 
         is_at_replica = caller.server != servers.PRIMARY
-        return servers.read(answer_here, first=caller.server if is_at_replica else None)
+        return servers.read(respond_here, first=caller.server if is_at_replica else None)
 
     @property
-    def question_class(self) -> type[filters.QueryFilter]:
-        """The parameters of this path."""
+    def query_class(self) -> type[filters.ListFilter]:
+        """The class of the query of this path."""
         return self.file_filterset_class if self.is_file else self.filterset_class
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
-        """The path of a file says what the answer is written in, so every header is good."""
+        """Accept every `Accept` header at the path of a file, which is always CSV."""
         return super().perform_content_negotiation(request, force=force or self.is_file)
 
-    def seen_here(self, asked: Mapping[str, Any]) -> tuple[TotalsState, Source]:
-        """The state of the totals on the current server and what the rows are read from there.
+    def state_and_source(self, parameters: Mapping[str, Any]) -> tuple[TotalsState, Source]:
+        """Return the state of the totals on the current server, and the source of the rows there.
 
-        Raises NotHereError when its totals are too old for the question.
+        Raises NotHereError if its totals are too old for max_staleness.
         """
         state = state_here()
         if state is None or state.as_of is None:
             raise servers.NotHereError
         try:
-            source = self.source(asked, state)
+            source = self.source(parameters, state)
         except StaleTotalsError as error:
             raise servers.NotHereError from error
         if source is Source.LIVE:
@@ -121,34 +122,38 @@ class ListEndpoint(Endpoint):
         return state, source
 
     def tag(
-        self, request: Request, asked: Mapping[str, Any], pager: Pager, state: TotalsState
+        self, request: Request, parameters: Mapping[str, Any], pager: Pager, state: TotalsState
     ) -> str | None:
-        """The tag of the answer from these totals, or None for one that may change without them:
-        who has an external id, and what a user owns, may do so at any time."""
-        if asked.get("external_id") is not None or asked["owner"] is not None:
+        """Return the tag of the response from these totals; None if it may change without them.
+
+        The subscription of an external id, and the subscriptions of an owner, may change at any
+        time.
+        """
+        if parameters.get("external_id") is not None or parameters["owner"] is not None:
             return None
-        # Whatever changes totals writes the state anew, on each server in the same transaction.
+        # Every change of totals updates usage_state in the same transaction, so each server has
+        # both or neither.
         return responses.tag_of(
             request.user.pk,
-            (pager.query, pager.size, pager.cursor, asked["format"]),
+            (pager.query, pager.size, pager.cursor, parameters["format"]),
             (state.as_of, state.version, settings.USAGE_CURRENCY),
         )
 
-    def answer(
+    def respond(
         self,
         request: Request,
-        asked: Mapping[str, Any],
+        parameters: Mapping[str, Any],
         pager: Pager,
         state: TotalsState,
         source: Source,
         tag: str | None = None,
     ) -> HttpResponseBase:
-        """The rows of the current server, whose totals are in this state."""
+        """Return the response with the rows of the current server, whose totals have this state."""
         response: HttpResponseBase
-        if asked["format"] == filters.CSV:
-            response = csv_responses.answer(self, request, asked, state, source)
+        if parameters["format"] == filters.CSV:
+            response = csv_responses.respond(self, request, parameters, state, source)
         else:
-            response = responses.page(self.page(request, asked, pager, state, source))
+            response = responses.page(self.page(request, parameters, pager, state, source))
         if tag is not None:
             response["ETag"] = tag
         return response
@@ -156,16 +161,16 @@ class ListEndpoint(Endpoint):
     def page(
         self,
         request: Request,
-        asked: Mapping[str, Any],
+        parameters: Mapping[str, Any],
         pager: Pager,
         state: TotalsState,
         source: Source,
     ) -> Mapping[str, Any]:
-        """The envelope with the rows of one page."""
-        statement = self.statement(asked, source, after=pager.cursor is not None)
-        columns, found = statement.fetch({**asked, **pager.values})
+        """Return the envelope with the rows of one page."""
+        statement = self.statement(parameters, source, after=pager.cursor is not None)
+        columns, found = statement.fetch({**parameters, **pager.values})
         rows, cursor = pager.cut(columns, found)
-        from_date, to_date = self.days(asked)
+        from_date, to_date = self.days(parameters)
         return {
             "as_of": moment_text(state.moment_of(source)),
             "live": source is Source.LIVE,
@@ -174,58 +179,60 @@ class ListEndpoint(Endpoint):
             "from_date": from_date,
             "to_date": to_date,
             "next": next_url(request, cursor) if cursor else None,
-            "results": [self.result(row, asked) for row in rows],
+            "results": [self.result(row, parameters) for row in rows],
         }
 
-    def statement(self, asked: Mapping[str, Any], source: Source, *, after: bool) -> Statement:
-        """The SQL of a page, compiled for the first of all questions that differ in values only:
-        of the first page, or of one `after` a position."""
-        given = tuple(
+    def statement(self, parameters: Mapping[str, Any], source: Source, *, after: bool) -> Statement:
+        """Return the statement of the first page, or of a page `after` a position. Queries that
+        differ only in values share it, so it is compiled once."""
+        used = tuple(
             (name, value if name in self.shaped_by else None)
-            for name, value in asked.items()
+            for name, value in parameters.items()
             if value is not None and name not in NOT_IN_SQL
         )
         endpoint: Any = type(self)
-        return _statement(endpoint, given, source, after)
+        return _statement(endpoint, used, source, after)
 
-    def source(self, asked: Mapping[str, Any], state: TotalsState) -> Source:
-        """What the rows are read from: as they are now, unless totals are asked for. What is read
-        now is never too old."""
+    def source(self, parameters: Mapping[str, Any], state: TotalsState) -> Source:
+        """Return the source of the rows. By default they are live, so never too old."""
         return Source.LIVE
 
     @abstractmethod
-    def rows(self, asked: Mapping[str, Any], source: Source) -> Rows:
-        """The rows that are asked for; an Asked may stand for each value not in `shaped_by`."""
+    def rows(self, parameters: Mapping[str, Any], source: Source) -> Rows:
+        """Return the rows of a query. A RequestValue may replace each value not in `shaped_by`."""
 
     @abstractmethod
-    def keys(self, asked: Mapping[str, Any]) -> Sequence[CursorKey]:
-        """The order of the rows, ending with what makes a row unique."""
+    def keys(self, parameters: Mapping[str, Any]) -> Sequence[CursorKey]:
+        """Return the order of the rows, which ends with a unique key."""
 
     @abstractmethod
-    def result(self, row: Row, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One row as JSON, in this shape."""
+    def result(self, row: Row, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return one row as a JSON result."""
 
-    def lines(self, row: Row, asked: Mapping[str, Any]) -> Iterator[Row]:
-        """One row as those of a table, which has `columns`."""
-        yield tuple(self.result(row, asked).values())
+    def lines(self, row: Row, parameters: Mapping[str, Any]) -> Iterator[Row]:
+        """Yield the lines of one row in a table with `columns`."""
+        yield tuple(self.result(row, parameters).values())
 
-    def days(self, asked: Mapping[str, Any]) -> tuple[date | None, date | None]:
-        """The first and last day asked for, both included, None where open."""
-        return asked.get("from_date"), asked.get("to_date")
+    def days(self, parameters: Mapping[str, Any]) -> tuple[date | None, date | None]:
+        """Return the first and the last requested day, both included; None where open."""
+        return parameters.get("from_date"), parameters.get("to_date")
 
 
 @contextmanager
-def _large_sums_named(asked: Mapping[str, Any]) -> Iterator[None]:
-    """Names what can't be added up, among the subscriptions and days asked for alone."""
+def _explained_overflow(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Raise SumTooLargeError with the records whose sum is too large, for an overflow in SQL.
+
+    It searches only the subscriptions and days of the query.
+    """
     try:
         yield
     except DataError as error:
         conditions = {
             condition: value
             for condition, value in {
-                "id__in": asked.get("subscription_id"),
-                "external_id__in": asked.get("external_id"),
-                "owner": asked.get("owner"),
+                "id__in": parameters.get("subscription_id"),
+                "external_id__in": parameters.get("external_id"),
+                "owner": parameters.get("owner"),
             }.items()
             if value is not None
         }
@@ -234,8 +241,8 @@ def _large_sums_named(asked: Mapping[str, Any]) -> Iterator[None]:
             [*Subscription.objects.filter(**conditions).values_list("pk", flat=True)]
             if conditions
             else None,
-            asked.get("from_date"),
-            asked.get("to_date"),
+            parameters.get("from_date"),
+            parameters.get("to_date"),
             seconds=SEARCH_SECONDS,
         )
         if named is None:
@@ -245,18 +252,21 @@ def _large_sums_named(asked: Mapping[str, Any]) -> Iterator[None]:
 
 @lru_cache(maxsize=2000)
 def _statement(
-    endpoint: type[ListEndpoint], given: tuple[tuple[str, Any], ...], source: Source, after: bool
+    endpoint: type[ListEndpoint], used: tuple[tuple[str, Any], ...], source: Source, after: bool
 ) -> Statement:
-    """`given` has the value of what shapes the SQL, and None for what only stands in it."""
-    asked = dict.fromkeys(endpoint.filterset_class.base_filters)
-    asked |= {name: Asked(name) if value is None else value for name, value in given}
-    rows = endpoint().rows(asked, source)
-    if (owner := asked.get("owner")) is not None:
-        # Of every list, whatever it is about: what is not one's own is not there.
+    """Compile the statement of the queries that use these parameters.
+
+    `used` has the name of each parameter. Its value is None unless the value changes the SQL.
+    """
+    parameters = dict.fromkeys(endpoint.filterset_class.base_filters)
+    parameters |= {name: RequestValue(name) if value is None else value for name, value in used}
+    rows = endpoint().rows(parameters, source)
+    if (owner := parameters.get("owner")) is not None:
+        # In every list a subscription of another user is absent, exactly like a missing one.
         rows = selectors.owned_by(rows=rows, owner=owner)
-    # Named subscriptions are looked up in the index whoever and however many they are.
+    # Named subscriptions are always looked up in the index, so one plan fits any of them.
     is_lookup = source is Source.DAILY and any(
-        asked.get(name) is not None for name in filters.NAMES
+        parameters.get(name) is not None for name in filters.NAMES
     )
     name = endpoint.__name__.lower() if is_lookup else ""
-    return Statement.of(paged(rows, endpoint().keys(asked), after=after), name=name)
+    return Statement.of(paged(rows, endpoint().keys(parameters), after=after), name=name)

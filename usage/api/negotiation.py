@@ -1,4 +1,4 @@
-"""What an answer is written in: JSON, or CSV where a list is asked for as such."""
+"""The format of a response: JSON, or CSV if the request of a list says so."""
 
 from collections.abc import Iterable
 
@@ -13,19 +13,19 @@ MEDIA_TYPES = {"application/json": JSON, "text/csv": CSV}
 
 
 class Negotiation(DefaultContentNegotiation):
-    """The one renderer, JSON, and the media type that the Accept header likes best.
+    """Content negotiation: the media type that the Accept header prefers, and one renderer, JSON.
 
-    The parameter `format` wins over the header, so with it every header is good.
+    The parameter `format` overrides the header, so with it every header is accepted.
     """
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         [renderer] = renderers
-        # Most clients take anything; to parse that took a fifteenth of a request.
+        # Most clients accept anything. Parsing that took a fifteenth of the time of a request.
         if request.META.get("HTTP_ACCEPT", "") in ("", "*/*"):
             return renderer, renderer.media_type
-        # Best liked first.
+        # accepted_types has the preferred type first.
         for accepted in request.accepted_types:
             for media_type in MEDIA_TYPES:
                 if accepted.match(media_type):
@@ -36,5 +36,5 @@ class Negotiation(DefaultContentNegotiation):
 
 
 def format_accepted(request: Request) -> str:
-    """JSON or CSV, as the Accept header would have it."""
+    """Return JSON or CSV, as the Accept header prefers."""
     return MEDIA_TYPES[request.accepted_media_type]

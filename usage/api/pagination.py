@@ -1,4 +1,4 @@
-"""Pages by key: a page begins behind the last row of the page before, never at an offset."""
+"""Pages by key: a page begins after the last row of the previous page, never at an offset."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,19 +12,19 @@ from django.db.models import Q
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
-from usage.api.statements import ROW_LIMIT, Asked
+from usage.api.statements import ROW_LIMIT, RequestValue
 from usage.selectors import Behind, Rows
 
 DEFAULT_PAGE_SIZE = 100
 LARGEST_PAGE_SIZE = 1000
 
-# Not SIGNED_COOKIES or the like: a signature made elsewhere must not pass for a cursor.
+# A salt of its own: a signature made for another purpose must not pass for a cursor.
 _signer = Signer(salt="usage.api.cursor")
 
 
 @dataclasses.dataclass(frozen=True)
 class CursorKey:
-    """A column of the order and how its value is read back from a cursor."""
+    """A column of the order, and the function that reads its value from a cursor."""
 
     column: str
     read: Callable[[Any], Any] = lambda value: value
@@ -33,28 +33,28 @@ class CursorKey:
 
 @dataclasses.dataclass(frozen=True)
 class Cursor:
-    """The query a page belongs to, and the keys of the last row before the page."""
+    """The query of a page, and the keys of the last row before the page."""
 
     query: str
     position: list[Any]
 
     def sign(self) -> str:
-        """An opaque text, the same for the same query and position."""
+        """Return an opaque text, the same for the same query and position."""
         return _signer.sign_object([self.query, self.position])
 
     @classmethod
     def unsign(cls, text: str) -> "Cursor":
-        """The cursor of a signed text. Raises BadSignature when it isn't one of ours."""
+        """Return the cursor of a signed text. Raises BadSignature for an invalid signature."""
         query, position = _signer.unsign_object(text)
         return cls(query, position)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pager:
-    """Cuts the answer to one query into pages.
+    """The page of one query, by its cursor and size.
 
-    `keys` end with a unique key, or rows that are equal in them would be lost between pages.
-    Raises ValidationError, naming `cursor`, when the cursor belongs to another query.
+    `keys` end with a unique key, because rows that are equal in all keys would be lost between
+    pages. Raises ValidationError for `cursor` if the cursor belongs to another query.
     """
 
     keys: Sequence[CursorKey]
@@ -64,12 +64,16 @@ class Pager:
 
     def __post_init__(self) -> None:
         if self.cursor is not None and self.cursor.query != self.query:
-            fault = "Of another query. Repeat the parameters of the page before, or leave it out."
+            fault = (
+                "The cursor belongs to another query. Repeat the parameters of the previous page, "
+                "or leave the cursor out."
+            )
             raise ValidationError({"cursor": [ErrorDetail(fault, code="other_query")]})
 
     @property
     def values(self) -> dict[str, Any]:
-        """What `paged` leaves open: where the page begins, and one row more than it holds."""
+        """Return the values for the statement of `paged`: the position before the page, and a limit
+        of one row more than the page holds."""
         position = self.cursor.position if self.cursor is not None else []
         after = {
             position_name(key): key.read(value)
@@ -80,7 +84,7 @@ class Pager:
     def cut(
         self, columns: list[str], found: list[tuple[Any, ...]]
     ) -> tuple[list[tuple[Any, ...]], Cursor | None]:
-        """The rows of the page, and the cursor of the next page or None after the last."""
+        """Return the rows of the page, and the cursor of the next page; None after the last."""
         if len(found) <= self.size:
             return found, None
         last = dict(zip(columns, found[self.size - 1], strict=True))
@@ -89,22 +93,23 @@ class Pager:
 
 
 def paged(rows: Rows, keys: Sequence[CursorKey], *, after: bool) -> Rows:
-    """The rows in the order of the keys, and `after` a position that is Asked."""
+    """Return the rows in the order of the keys; with `after`, those after the position that a
+    request brings."""
     if after:
-        rows = rows.filter(rows_after([(key, Asked(position_name(key))) for key in keys]))
+        rows = rows.filter(rows_after([(key, RequestValue(position_name(key))) for key in keys]))
     return rows.order_by(*(f"-{key.column}" if key.descending else key.column for key in keys))
 
 
 def position_name(key: CursorKey) -> str:
-    """The name of the value that the last row before the page has in this column."""
+    """Return the name of this column's value in the last row before the page."""
     return f"after_{key.column}"
 
 
 def rows_after(position: Sequence[tuple[CursorKey, Any]]) -> Q | Behind:
-    """The condition of rows behind a position in the order of its keys.
+    """Return the condition of rows after a position in the order of its keys.
 
-    Where an order goes both ways, the bound on the first key follows from the rest; it is there
-    because an index can use it.
+    If the order has ascending and descending keys, the condition repeats the bound on the first
+    key. The rest of the condition implies this bound; it is there because an index can use it.
     """
     if not any(key.descending for key, _ in position):
         return Behind(*(key.column for key, _ in position), *(value for _, value in position))
@@ -118,7 +123,7 @@ def rows_after(position: Sequence[tuple[CursorKey, Any]]) -> Q | Behind:
 
 
 def written(value: Any) -> Any:
-    """The value of a key as JSON can hold it, without loss."""
+    """Return the value of a key in a type that JSON has, without loss."""
     match value:
         case Decimal():
             return format(value, "f")
@@ -131,7 +136,7 @@ def written(value: Any) -> Any:
 
 
 def next_url(request: Request, cursor: Cursor) -> str:
-    """The absolute address of the page a cursor leads to."""
+    """Return the absolute URL of the page that the cursor describes."""
     parameters = request.query_params.copy()
     parameters["cursor"] = cursor.sign()
     return request.build_absolute_uri(f"{request.path}?{parameters.urlencode(safe=',')}")

@@ -1,4 +1,4 @@
-"""Query parameters: what each may hold. Every fault says what is allowed."""
+"""Query parameters: the values that each allows. Every error names the allowed values."""
 
 import re
 from datetime import date
@@ -29,29 +29,30 @@ from usage.selectors import FIRST_DAY, LAST_DAY
 
 
 def shown(value: str) -> str:
-    """The value as a fault quotes it: never more than forty characters."""
+    """Return the value as an error quotes it: never more than forty characters."""
     return f"'{value}'" if len(value) <= 40 else f"'{value[:40]}...'"
 
 
 class ParameterField(forms.Field):
-    """A parameter given once. Subclasses say what is `allowed`, in words, as a JSON schema and by
-    an example, and read one value.
+    """A parameter with one value. A subclass reads the value, and describes the allowed values in
+    words (`allowed`), as a JSON schema and by an example.
 
-    `clean` takes every value that was given, so that a second one is seen; None for none.
+    `clean` takes all values of the parameter, to detect a repeated one; None if the request does
+    not have the parameter.
     """
 
     allowed: str
     schema: Schema
     example: Any
 
-    def clean(self, given: list[str] | None) -> Any:
-        if given is None:
+    def clean(self, texts: list[str] | None) -> Any:
+        if texts is None:
             if self.required:
                 raise self.fault("Missing", code="required")
             return None
-        if len(given) > 1:
-            raise self.fault(f"Given {len(given)} times where one is expected", code="repeated")
-        return self.read_or_raise(given[0])
+        if len(texts) > 1:
+            raise self.fault(f"Given {len(texts)} times where one is expected", code="repeated")
+        return self.read_or_raise(texts[0])
 
     def read_or_raise(self, value: str) -> Any:
         if not value:
@@ -65,7 +66,7 @@ class ParameterField(forms.Field):
         return read
 
     def read(self, value: str) -> Any:
-        """What the value means, or None when it is not allowed."""
+        """Return the value of the text, or None if it is not allowed."""
         raise NotImplementedError
 
     def fault(self, problem: str, *, code: str) -> ValidationError:
@@ -73,12 +74,13 @@ class ParameterField(forms.Field):
 
 
 class ManyField(ParameterField):
-    """A parameter that may be repeated and comma-separated; a sorted list without doubles."""
+    """A parameter that may be repeated and comma-separated, read as a sorted list of distinct
+    values."""
 
-    def clean(self, given: list[str] | None) -> list[Any] | None:
-        if given is None:
+    def clean(self, texts: list[str] | None) -> list[Any] | None:
+        if texts is None:
             return None
-        values = [self.read_or_raise(value) for text in given for value in text.split(",")]
+        values = [self.read_or_raise(value) for text in texts for value in text.split(",")]
         if len(values) > MOST_IDS:
             raise self.fault(f"{len(values)} values", code="too_many")
         return sorted(set(values))
@@ -150,7 +152,7 @@ class DayField(ParameterField):
 
 
 class MonthField(DayField):
-    """A month, as its first day."""
+    """A month, read as its first day."""
 
     allowed = (
         f"a month as YYYY-MM, from {FIRST_DAY:%Y-%m} to {LAST_DAY:%Y-%m}, "
@@ -193,7 +195,7 @@ class ChoiceField(ParameterField):
 
 class PageSizeField(ParameterField):
     allowed = f"a whole number from {PAGE_SIZES.least} to {PAGE_SIZES.most}"
-    # Without a default: a generated client sends it with every request.
+    # The schema has no default: a generated client would send it with every request.
     schema = PAGE_SIZES.schema
     example = 2
 
@@ -220,9 +222,9 @@ class MaxStalenessField(ParameterField):
 
 
 class CursorField(ParameterField):
-    allowed = "the cursor in the `next` of an answer to the same query, unchanged, or none"
+    allowed = "the unchanged cursor from `next` of a response to the same query, or leave it out"
     schema = {"type": "string", "minLength": 1}
-    example = None  # no cursor fits another server
+    example = None  # a cursor is valid on one server only
 
     def read(self, value: str) -> Cursor | None:
         try:

@@ -1,4 +1,4 @@
-"""What a browser may do with an answer."""
+"""The content security policy of responses."""
 
 from csp.constants import HEADER
 from csp.middleware import CSPMiddleware
@@ -7,8 +7,8 @@ from django.http.response import HttpResponseBase
 
 
 class PagesPolicy(CSPMiddleware):
-    """Answers of the API bring a policy of their own: to build one for each took a tenth of a
-    request."""
+    """Middleware that adds the policy of pages. Responses of the API have one already: building it
+    for each took a tenth of the time of a request."""
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase

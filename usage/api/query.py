@@ -1,4 +1,4 @@
-"""A question: the parameters of a request, read and checked together."""
+"""Queries: the parameters of a request, read and checked together."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from django.http import QueryDict
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
 
-from usage.api import parameters
 from usage.api.pagination import DEFAULT_PAGE_SIZE
+from usage.api.parameters import CursorField, PageSizeField
 
 
 class Parameter(django_filters.Filter):
-    """A query parameter. It `narrows` by a lookup, or is only checked here and used elsewhere."""
+    """A query parameter. The lookup `narrows` filters rows by it; None: it is only checked."""
 
     def __init__(
         self, field_class: type[forms.Field], *, narrows: str | None = None, **options: Any
@@ -34,21 +34,21 @@ class Parameter(django_filters.Filter):
         return queryset.filter(**{self.narrows: value})
 
 
-class Question(django_filters.FilterSet):
-    """The parameters of one request. One that the class doesn't name is a fault."""
+class Query(django_filters.FilterSet):
+    """The parameters of one request. A parameter that the class does not declare is an error."""
 
-    def __init__(self, data: QueryDict, **otherwise: Any) -> None:
-        """Not that of FilterSet, which copies every filter and makes a form for each request:
-        nothing here changes a filter or its field, so the class has them once.
+    def __init__(self, data: QueryDict, **defaults: Any) -> None:
+        """Keep the query string; `defaults` are the values of parameters that it lacks.
 
-        `otherwise` is what is asked where no parameter says anything else.
+        FilterSet.__init__ is not called: it copies every filter and makes a form for each request.
+        Nothing here changes a filter or its field, so all requests share those of the class.
         """
         self.data = data
-        self.otherwise = otherwise
+        self.defaults = defaults
 
     @cached_property
-    def asked(self) -> dict[str, Any]:
-        """The meaning of each parameter, None where it wasn't given.
+    def parameters(self) -> dict[str, Any]:
+        """Return the value of each parameter; None if the request does not have it.
 
         Raises ValidationError with every fault of every parameter.
         """
@@ -59,72 +59,69 @@ class Question(django_filters.FilterSet):
                 hint = f"Allowed are {allowed}." if allowed else "Send none here."
                 detail = f"Unknown parameter. {hint}"
                 faults[name[:100]] = [ErrorDetail(detail, code="unknown")]
-        asked: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
         for name, parameter in self.base_filters.items():
-            given = self.data.getlist(name) if name in self.data else None
+            texts = self.data.getlist(name) if name in self.data else None
             try:
-                asked[name] = parameter.field.clean(given)
+                parameters[name] = parameter.field.clean(texts)
             except FormError as fault:
-                asked[name] = None
+                parameters[name] = None
                 faults[name] = [_detail(fault)]
-        for name, value in self.otherwise.items():
-            if asked.get(name) is None:
-                asked[name] = value
-        for name, between in self.faults_between(asked):
-            faults.setdefault(name, []).append(_detail(between))
+        for name, value in self.defaults.items():
+            if parameters.get(name) is None:
+                parameters[name] = value
+        for name, combination_fault in self.combination_faults(parameters):
+            faults.setdefault(name, []).append(_detail(combination_fault))
         if faults:
             raise ValidationError(faults)
-        return asked
+        return parameters
 
-    def faults_between(self, asked: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
-        """Faults that no parameter has alone; a parameter with a fault of its own is None."""
+    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+        """Yield the faults of parameters together. A parameter with a fault of its own is None."""
         yield from ()
 
     def fault(self, name: str, problem: str, *, code: str = "invalid") -> FormError:
-        """What is wrong with a parameter, and what it allows."""
+        """Return the error that names the problem of a parameter and its allowed values."""
         return self.base_filters[name].field.fault(problem, code=code)
 
     @classmethod
-    def narrowed(cls, queryset: QuerySet, asked: Mapping[str, Any]) -> QuerySet:
-        """The rows of this queryset that are asked for."""
+    def narrowed(cls, queryset: QuerySet, parameters: Mapping[str, Any]) -> QuerySet:
+        """Return the rows that satisfy every parameter."""
         for name, parameter in cls.base_filters.items():
-            queryset = parameter.filter(queryset, asked[name])
+            queryset = parameter.filter(queryset, parameters[name])
         return queryset
 
     def digest(self, *, endpoint: str, columns: Sequence[str]) -> str:
-        """Names the query: the same for the same question in the same order, however written.
+        """Return a digest of the query: the same for the same values and order, however written.
 
-        Pages of one query may differ in size and in how old they may be.
+        Pages of one query may differ in page_size and max_staleness.
         """
-        not_asked = {"page_size", "cursor", "max_staleness", "month", "period", "format"}
-        question = {
+        ignored = {"page_size", "cursor", "max_staleness", "month", "period", "format"}
+        values = {
             name: value
-            for name, value in self.asked.items()
-            if value is not None and value is not False and name not in not_asked
+            for name, value in self.parameters.items()
+            if value is not None and value is not False and name not in ignored
         }
-        query = orjson.dumps(
-            [endpoint, columns, question], default=str, option=orjson.OPT_SORT_KEYS
-        )
+        query = orjson.dumps([endpoint, columns, values], default=str, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(query).hexdigest()[:32]
 
 
-class PageFilter(Question):
-    """Which page of a list."""
+class PageFilter(Query):
+    """The parameters that choose a page of a list."""
 
     page_size = Parameter(
-        parameters.PageSizeField,
-        help_text=f"Results on a page, {DEFAULT_PAGE_SIZE} unless another number is sent.",
+        PageSizeField, help_text=f"Results per page, {DEFAULT_PAGE_SIZE} by default."
     )
-    cursor = Parameter(parameters.CursorField, help_text="Which page.")
+    cursor = Parameter(CursorField, help_text="The page to return.")
 
 
-class NoParameters(Question):
-    """A request that has no parameters."""
+class NoParameters(Query):
+    """The query of an endpoint without parameters."""
 
 
 def refuse_parameters(request: Request) -> None:
-    """Raises ValidationError that names every parameter of the address: there is none here."""
-    _ = NoParameters(request.query_params).asked
+    """Raise ValidationError that names every parameter, for an endpoint without parameters."""
+    _ = NoParameters(request.query_params).parameters
 
 
 def _detail(fault: FormError) -> ErrorDetail:

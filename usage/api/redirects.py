@@ -1,4 +1,4 @@
-"""Redirects that keep what was sent."""
+"""Redirects that keep the method and the body of a request."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ MOVED, PERMANENT_REDIRECT = 301, 308
 
 
 class KeepMethod:
-    """Answers 308 where Django answers 301: to a path with its slash, and to https.
+    """Middleware that redirects by 308 instead of Django's 301: to the path with its slash, and to
+    https.
 
-    Clients follow a 301 of a POST with a GET, which does nothing and says nothing.
+    Clients follow the 301 of a POST with a GET, so the POST would be lost without an error.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -1,4 +1,4 @@
-"""The history of refreshes, and asking for one."""
+"""The history of refreshes, and requests for a refresh."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ NEWEST_FIRST = CursorKey("id", descending=True)
 
 
 class Refreshes(Endpoint):
-    """Every refresh, the newest first. Those of 90 days are kept."""
+    """Every refresh, the newest first. The history holds 90 days."""
 
     permission_classes = [MayReadOrRunRefreshes]
 
@@ -32,8 +32,8 @@ class Refreshes(Endpoint):
         pager = Pager(
             keys=[NEWEST_FIRST],
             query=query.digest(endpoint=type(self).__name__, columns=[NEWEST_FIRST.column]),
-            cursor=query.asked["cursor"],
-            size=query.asked["page_size"] or DEFAULT_PAGE_SIZE,
+            cursor=query.parameters["cursor"],
+            size=query.parameters["page_size"] or DEFAULT_PAGE_SIZE,
         )
         runs = selectors.runs_newest_first()
         if pager.cursor is not None:
@@ -49,8 +49,8 @@ class Refreshes(Endpoint):
         )
 
     def post(self, request: Request) -> HttpResponse:
-        """Asks for a refresh. A worker takes it at once; while one waits or runs, there is no
-        other."""
+        """Request a refresh. A worker takes it at once. While a refresh is queued or running,
+        another request is a 409."""
         refuse_parameters(request)
         refuse_fields(request)
         run = request_refresh()
@@ -69,7 +69,7 @@ class Refresh(Endpoint):
         refuse_parameters(request)
         run = selectors.runs_newest_first().filter(pk=run_id).first()
         if run is None:
-            raise NotFound(f"There is no refresh {run_id}; those of 90 days are kept.")
+            raise NotFound(f"There is no refresh {run_id}. Refreshes are kept for 90 days.")
         return responses.page(_as_result(run))
 
 

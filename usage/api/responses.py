@@ -1,4 +1,4 @@
-"""How an answer leaves: as JSON, and with a tag, so that a client that has it is told so."""
+"""Responses: JSON, with a tag for conditional requests."""
 
 import json
 from collections.abc import Mapping
@@ -12,60 +12,62 @@ from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
-# Raise it when the same totals come to another answer than before, or clients keep the old one.
+# Increase it when the response format changes, or clients keep serving cached responses.
 API_RELEASE = 2
 
-# Whoever signs in differently may get another answer; one that was kept is asked about each time.
+# A response depends on the credentials, so a cache stores one for each (Vary). It must revalidate a
+# stored response before each use (no-cache).
 HEADERS = {
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, Cookie, Accept",
-    # Nothing in an answer is to run or to be shown in a page.
+    # A browser must not run anything in a response, or show it inside a page.
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
 }
 
 
 def page(envelope: Mapping[str, Any]) -> HttpResponse:
-    """The envelope as JSON."""
+    """Return a response with the envelope as JSON."""
     return HttpResponse(as_json(envelope), content_type="application/json")
 
 
 def not_modified(tag: str) -> HttpResponse:
-    """Says that the answer with this tag is still the answer."""
+    """Return a 304: the stored response with this tag is still current."""
     return HttpResponseNotModified(headers={"ETag": tag})
 
 
 def tag_of(*parts: object) -> str:
-    """The tag of the answer that these make out, weak since a proxy may compress it.
+    """Return the tag of the response that these parts identify.
 
-    Nobody can make one up, and a change of the secret key, which ends cursors, changes it.
+    It is weak, since a proxy may compress the response. The secret key signs it, so a client cannot
+    forge a tag, and a new key changes every tag: it also invalidates the cursors in responses.
     """
     digest = salted_hmac("usage.api.responses", repr((API_RELEASE, parts)), algorithm="sha256")
     return f'W/"{digest.hexdigest()[:32]}"'
 
 
 def is_known(request: Request, tag: str) -> bool:
-    """Whether the client has the answer with this tag, by its If-None-Match."""
-    given = request.META.get("HTTP_IF_NONE_MATCH")
-    if given is None:
+    """Return whether If-None-Match says that the client has the response with this tag."""
+    header = request.META.get("HTTP_IF_NONE_MATCH")
+    if header is None:
         return False
-    known = parse_etags(given)
-    # Weak and strong tags are compared by what they name.
+    known = parse_etags(header)
+    # If-None-Match ignores whether a tag is weak or strong (RFC 9110, 13.1.2).
     return known == ["*"] or tag.removeprefix("W/") in (each.removeprefix("W/") for each in known)
 
 
 def as_json(envelope: Mapping[str, Any]) -> bytes:
-    """Compact JSON. Moments are text already: orjson leaves out the digits of a whole second, and
-    to hand it each moment one by one takes a tenth of a request."""
+    """Return compact JSON. Moments must be text already: orjson omits the fraction of a whole
+    second, and a function that it calls for each moment takes a tenth of the time of a request."""
     try:
         return orjson.dumps(envelope)
     except TypeError:
-        # orjson refuses a number of more than 64 bits, which a sum may have.
+        # A sum may have more than 64 bits, which orjson refuses.
         text = json.dumps(envelope, default=_text, ensure_ascii=False, separators=(",", ":"))
         return text.encode()
 
 
 def _text(value: Any) -> str:
-    """The text of what JSON has no type for. Raises TypeError for anything that is not sent."""
+    """Return the text of a value without a type in JSON. Raises TypeError for unexpected types."""
     match value:
         case date():
             return value.isoformat()

@@ -1,4 +1,4 @@
-"""How a row looks in JSON. Money and moments are text in one notation.
+"""JSON results, made from rows. Money and moments are text in one notation.
 
 The arguments are the columns of the selectors, in their order.
 """
@@ -22,7 +22,7 @@ def exceeded(
     prices: Sequence[Decimal | None],
     price_limit: Decimal,
 ) -> shapes.OverLimit:
-    """`prices` are those of the types in the order of UsageType."""
+    """Return a result of over-limit; `prices` has one price a usage type, in their order."""
     return {
         "subscription_id": subscription_id,
         "exceeded": [
@@ -50,7 +50,7 @@ def type_total(
         "usage_type": usage_type,
         "unit": UNITS[usage_type],
         "total_price": amount_text(price),
-        # The database adds up whole numbers to one without bounds.
+        # A sum of bigints is a numeric in PostgreSQL, a Decimal here.
         "total_usage": int(usage),
         "record_count": int(records),
         "first_day": first_day,
@@ -102,7 +102,7 @@ def subscription(
 
 
 def run(*columns: Any) -> Mapping[str, Any]:
-    """A refresh, by its RUN_COLUMNS."""
+    """Return a run, from its RUN_COLUMNS."""
     return {
         name: moment_text(value) if isinstance(value, datetime) else value
         for name, value in zip(selectors.RUN_COLUMNS, columns, strict=True)

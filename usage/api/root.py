@@ -16,7 +16,7 @@ from usage.api.query import refuse_parameters
 
 
 class Root(Endpoint):
-    """The endpoints of the API. It holds no data, so everybody may read it."""
+    """The endpoints of the API. The list holds no data, so everybody may read it."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]
@@ -27,7 +27,7 @@ class Root(Endpoint):
 
 
 def endpoint_lines() -> Iterator[shapes.EndpointLine]:
-    """Every endpoint, in the order of the addresses."""
+    """Yield every endpoint, in the order of the addresses."""
     root = reverse("api:root")
     _, resolver = get_resolver().namespace_dict["api"]
     for pattern in resolver.url_patterns:

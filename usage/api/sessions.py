@@ -1,4 +1,4 @@
-"""Sessions of people, read over a connection that is known to be alive."""
+"""Sessions of people, read over a connection that is known to be open."""
 
 from collections.abc import Awaitable
 
@@ -12,33 +12,33 @@ from usage.services import servers
 
 
 class PeoplesSessions(SessionMiddleware):
-    """Looks at a kept connection before a session is read. A request with a token, of which there
-    are many more, finds out by its first statement and is spared the look.
+    """Session middleware that checks a persistent connection before it reads a session.
 
-    While the primary is away, a replica is asked who the person is.
+    Requests with a token, which are far more frequent, skip this check: their first statement
+    detects a dead connection. While the primary is unreachable, a replica reads the session.
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return super().__call__(request)
-        with servers.at(_answering_server()):
+        with servers.at(_reachable_server()):
             return super().__call__(request)
 
 
-def _answering_server() -> str:
+def _reachable_server() -> str:
     try:
-        return servers.read(_look, first=servers.PRIMARY)
+        return servers.read(_probe, first=servers.PRIMARY)
     except (DatabaseError, InterfaceError):
         return servers.PRIMARY
 
 
-def _look() -> str:
+def _probe() -> str:
     server = servers.current()
     connection = connections[server]
     is_kept = connection.connection is not None and not connection.in_atomic_block
     if is_kept and not connection.is_usable():
         connection.close()
-    # Where there is no other server, whoever reads first says that this one is away.
+    # Without a replica, the first read of the request reports that the primary is unreachable.
     if servers.replicas():
         connection.ensure_connection()
     return server

@@ -1,7 +1,7 @@
-"""How answers look: the types of what is sent, and with them the schema that is published.
+"""The types of responses, from which the published schema is made.
 
-The name of a type here is its name in a generated client, so none is that of a type which such a
-language has by itself, as Record in TypeScript.
+The name of a type here is its name in a generated client. So no name is that of a built-in type of
+a client's language, such as Record in TypeScript.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,36 +16,36 @@ from usage.api.bounds import IDS, Schema
 from usage.models import RefreshRun, UsageType
 
 
-def _told(description: str, example: Any, **rules: Any) -> Schema:
+def _described(description: str, example: Any, **rules: Any) -> Schema:
     return {"description": description, "examples": [example], **rules}
 
 
 def _one_of(values: type[StrEnum | TextChoices], example: str) -> Schema:
-    """The rules of a value that is one of an enum, whose schema has a name of its own."""
+    """Return the rules of a value of an enum, whose schema has a name of its own."""
     return {"enum": values, "examples": [example]}
 
 
 def _moment(description: str, example: str) -> Schema:
-    """The rules of a moment, which is text in the form of moment_text."""
-    return _told(description, example, format="date-time")
+    """Return the rules of a moment, which is text in the format of moment_text."""
+    return _described(description, example, format="date-time")
 
 
 _MONEY = {"format": "decimal", "pattern": r"^-?[0-9]+(\.[0-9]+)?$"}
 
 
 class Unit(StrEnum):
-    """The unit that quantities of a usage type are counted in."""
+    """The unit in which quantities of a usage type are counted."""
 
     KILOBYTES = "kilobytes"
     SECONDS = "seconds"
 
 
-SubscriptionId = Annotated[int, _told("The subscription.", 1, **IDS.schema)]
+SubscriptionId = Annotated[int, _described("The subscription.", 1, **IDS.schema)]
 Type = Annotated[str, _one_of(UsageType, "data")]
 InUnit = Annotated[str, _one_of(Unit, "kilobytes")]
-Price = Annotated[str, _told("The price, exactly.", "260.45193828", **_MONEY)]
-Count = Annotated[int, _told("How many records were added up.", 488, minimum=1)]
-Quantity = Annotated[int, _told("Kilobytes or seconds.", 19333449, minimum=0)]
+Price = Annotated[str, _described("The price, exactly.", "260.45193828", **_MONEY)]
+Count = Annotated[int, _described("The number of raw records in the total.", 488, minimum=1)]
+Quantity = Annotated[int, _described("Kilobytes or seconds.", 19333449, minimum=0)]
 
 
 class ExceededLimit(TypedDict):
@@ -54,19 +54,20 @@ class ExceededLimit(TypedDict):
     usage_type: Type
     total_price: Price
     exceeded_by: Annotated[
-        str, _told("What is above the limit; zero when it is met.", "110.45193828", **_MONEY)
+        str,
+        _described("The price minus the limit; zero if they are equal.", "110.45193828", **_MONEY),
     ]
 
 
 class OverLimit(TypedDict):
-    """A subscription that reached the limit, with each type by which it did."""
+    """A subscription that reached the limit, with each usage type that did."""
 
     subscription_id: SubscriptionId
     exceeded: Annotated[Sequence[ExceededLimit], {"minItems": 1}]
 
 
 class TypeTotal(TypedDict):
-    """What a subscription used of one type in the days."""
+    """The total of one subscription and usage type over the days."""
 
     subscription_id: SubscriptionId
     usage_type: Type
@@ -74,15 +75,15 @@ class TypeTotal(TypedDict):
     total_price: Price
     total_usage: Quantity
     record_count: Count
-    first_day: Annotated[date, _told("The first day with usage.", "2026-11-01")]
-    last_day: Annotated[date, _told("The last day with usage.", "2026-11-24")]
+    first_day: Annotated[date, _described("The first day with usage.", "2026-11-01")]
+    last_day: Annotated[date, _described("The last day with usage.", "2026-11-24")]
 
 
 class DailyTotal(TypedDict):
-    """What a subscription used of one type on one day."""
+    """The total of one subscription and usage type on one day."""
 
     subscription_id: SubscriptionId
-    day: Annotated[date, _told("The day, in `time_zone`.", "2026-11-24")]
+    day: Annotated[date, _described("The day, in `time_zone`.", "2026-11-24")]
     usage_type: Type
     unit: InUnit
     total_price: Price
@@ -96,9 +97,9 @@ class DailyTotal(TypedDict):
 class UsageRecord(TypedDict):
     """One raw record."""
 
-    id: Annotated[UUID, _told("The record.", "0195f3a2-6c1e-7cc4-8ad0-3f1b5c2d9e77")]
-    usage_date: Annotated[str, _moment("When it was used.", "2026-11-24T09:12:54.000000Z")]
-    price: Annotated[str, _told("The price; below zero for a credit.", "0.03125", **_MONEY)]
+    id: Annotated[UUID, _described("The id of the record.", "0195f3a2-6c1e-7cc4-8ad0-3f1b5c2d9e77")]
+    usage_date: Annotated[str, _moment("The moment of the usage.", "2026-11-24T09:12:54.000000Z")]
+    price: Annotated[str, _described("The price; below zero for a credit.", "0.03125", **_MONEY)]
     quantity: Quantity
     unit: InUnit
 
@@ -107,11 +108,18 @@ class Subscription(TypedDict):
     """A subscription that usage is charged to."""
 
     subscription_id: SubscriptionId
-    external_id: Annotated[str, _told("Its name elsewhere.", "sub-000001")]
-    created_at: Annotated[str, _moment("When it was made.", "2026-11-01T08:00:00.000000Z")]
+    external_id: Annotated[
+        str, _described("The name of the subscription in other systems.", "sub-000001")
+    ]
+    created_at: Annotated[
+        str, _moment("When the subscription was created.", "2026-11-01T08:00:00.000000Z")
+    ]
 
 
-NextPage = Annotated[str | None, _told("The next page; null after the last.", None, format="uri")]
+NextPage = Annotated[
+    str | None,
+    _described("The URL of the next page; null after the last page.", None, format="uri"),
+]
 
 
 class Envelope(TypedDict):
@@ -119,13 +127,22 @@ class Envelope(TypedDict):
 
     as_of: Annotated[
         str,
-        _moment("Every record committed by then is in the answer.", "2026-11-24T11:37:17.214829Z"),
+        _moment(
+            "Every record committed by this moment is in the response.",
+            "2026-11-24T11:37:17.214829Z",
+        ),
     ]
-    live: Annotated[bool, _told("Whether the rows were read as they are now.", False)]
-    time_zone: Annotated[str, _told("The zone in which days are cut.", "UTC")]
-    currency: Annotated[str, _told("ISO 4217, of every price.", "USD", pattern="^[A-Z]{3}$")]
-    from_date: Annotated[date | None, _told("The first day asked for; null: open.", "2026-11-01")]
-    to_date: Annotated[date | None, _told("The last day asked for; null: open.", "2026-11-30")]
+    live: Annotated[
+        bool, _described("Whether the rows were read at the moment of the request.", False)
+    ]
+    time_zone: Annotated[str, _described("The zone in which days are cut.", "UTC")]
+    currency: Annotated[str, _described("ISO 4217, of every price.", "USD", pattern="^[A-Z]{3}$")]
+    from_date: Annotated[
+        date | None, _described("The first requested day; null if open.", "2026-11-01")
+    ]
+    to_date: Annotated[
+        date | None, _described("The last requested day; null if open.", "2026-11-30")
+    ]
     next: NextPage
 
 
@@ -160,36 +177,51 @@ class SubscriptionsPage(Envelope):
 
 
 class Run(TypedDict):
-    """One refresh or audit. A queued one has not begun."""
+    """A run: one refresh or audit. A queued run has not begun."""
 
-    id: Annotated[int, _told("Names it.", 1042, **IDS.schema)]
+    id: Annotated[int, _described("The number of the run.", 1042, **IDS.schema)]
     trigger: Annotated[str, _one_of(RefreshRun.Trigger, "api")]
     status: Annotated[str, _one_of(RefreshRun.Status, "success")]
     started_at: Annotated[
         str,
-        _moment("When it began or, while queued, was asked for.", "2026-11-24T14:40:12.500000Z"),
+        _moment(
+            "When the run began; while it is queued, when it was requested.",
+            "2026-11-24T14:40:12.500000Z",
+        ),
     ]
     finished_at: Annotated[
-        str | None, _moment("When it ended; null until then.", "2026-11-24T14:40:12.700000Z")
+        str | None, _moment("When the run ended; null until then.", "2026-11-24T14:40:12.700000Z")
     ]
     as_of: Annotated[
-        str | None, _moment("What totals are as of after it.", "2026-11-24T14:40:12.600000Z")
+        str | None,
+        _moment("The `as_of` of the totals after the run.", "2026-11-24T14:40:12.600000Z"),
     ]
-    open_rows: Annotated[int | None, _told("Rows of the open days after it.", 386)]
-    rows_changed: Annotated[int | None, _told("Rows of the open days it wrote.", 2)]
-    keys_repaired: Annotated[int, _told("Late totals computed again.", 0)]
-    days_sealed: Annotated[int, _told("Days it sealed.", 0)]
+    open_rows: Annotated[
+        int | None, _described("Daily totals of the open days after the run.", 386)
+    ]
+    rows_changed: Annotated[
+        int | None, _described("Daily totals of the open days that the run changed.", 2)
+    ]
+    keys_repaired: Annotated[int, _described("Late keys whose totals the run computed again.", 0)]
+    days_sealed: Annotated[int, _described("Days that the run sealed.", 0)]
     sealed_before: Annotated[
-        date | None, _told("Days before it are sealed; null: none is.", "2026-11-23")
+        date | None,
+        _described("The watermark: days before it are sealed; null if none is.", "2026-11-23"),
     ]
     subscriptions_audited: Annotated[
-        int | None, _told("Of an audit: how many were compared; null: every one.", None)
+        int | None,
+        _described("For an audit, how many subscriptions it compared; null if all.", None),
     ]
-    keys_differing: Annotated[int | None, _told("Of an audit: totals that differed.", None)]
-    phases: Annotated[Mapping[str, float], _told("Seconds by phase.", {"lock": 0.001})]
-    error: Annotated[str, _told("Why it failed or was skipped.", "")]
+    keys_differing: Annotated[
+        int | None, _described("For an audit, how many totals differed.", None)
+    ]
+    phases: Annotated[
+        Mapping[str, float], _described("The seconds of each phase.", {"lock": 0.001})
+    ]
+    error: Annotated[str, _described("Why the run failed or was skipped.", "")]
     remark: Annotated[
-        str, _told("What a run that succeeded found and mended, or could not finish.", "")
+        str,
+        _described("Problems that a successful run found and repaired, or could not finish.", ""),
     ]
 
 
@@ -203,10 +235,13 @@ class RunsPage(TypedDict):
 class EndpointLine(TypedDict):
     """One endpoint of the API."""
 
-    path: Annotated[str, _told("Its path.", "/api/v1/usage/totals/")]
-    methods: Annotated[Sequence[str], _told("The methods it takes.", ["GET"])]
+    path: Annotated[str, _described("The path of the endpoint.", "/api/v1/usage/totals/")]
+    methods: Annotated[Sequence[str], _described("The methods that it allows.", ["GET"])]
     description: Annotated[
-        str, _told("Its subject.", "Totals by subscription and usage type over the days.")
+        str,
+        _described(
+            "The subject of the endpoint.", "Totals by subscription and usage type over the days."
+        ),
     ]
 
 
@@ -219,11 +254,13 @@ class EndpointList(TypedDict):
 class OpenApiDocument(TypedDict):
     """A description of the API in OpenAPI 3.1."""
 
-    openapi: Annotated[str, _told("The version of OpenAPI.", "3.1.0")]
-    info: Annotated[Mapping[str, object], _told("Title, version and licence.", {"title": "Usage"})]
-    servers: Annotated[
-        Sequence[Mapping[str, object]], _told("The addresses of the server.", [{"url": "/"}])
+    openapi: Annotated[str, _described("The version of OpenAPI.", "3.1.0")]
+    info: Annotated[
+        Mapping[str, object], _described("Title, version and licence.", {"title": "Usage"})
     ]
-    tags: Annotated[Sequence[Mapping[str, object]], _told("Groups.", [{"name": "Usage"}])]
-    paths: Annotated[Mapping[str, object], _told("The endpoints.", {})]
-    components: Annotated[Mapping[str, object], _told("The types.", {})]
+    servers: Annotated[
+        Sequence[Mapping[str, object]], _described("The addresses of the server.", [{"url": "/"}])
+    ]
+    tags: Annotated[Sequence[Mapping[str, object]], _described("Groups.", [{"name": "Usage"}])]
+    paths: Annotated[Mapping[str, object], _described("The endpoints.", {})]
+    components: Annotated[Mapping[str, object], _described("The types.", {})]

@@ -1,4 +1,4 @@
-"""SQL compiled once for each shape of a question; a request only brings its values."""
+"""SQL that is compiled once for all queries that differ only in their values."""
 
 import hashlib
 import re
@@ -24,8 +24,8 @@ ROW_LIMIT = "row_limit"
 
 PLACEHOLDER = re.compile("%s|%%")
 
-# A plan takes 80 KB of the server's memory, and every thread has a connection of its own. Those
-# that are asked first are those that are asked often.
+# A plan takes 80 KB of the server's memory, and every thread has a connection of its own. The
+# statements that run first on a connection are also the frequent ones.
 MOST_PREPARED = 40
 
 PLAN_IS_OLD = "0A000"
@@ -34,8 +34,8 @@ PLAN_IS_OLD = "0A000"
 _prepared: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
 
 
-class Asked(Expression):
-    """Stands in a queryset for a value that each request brings, under this name."""
+class RequestValue(Expression):
+    """A placeholder in a queryset: each request brings the value with this name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Asked(Expression):
 @Field.register_lookup
 @ForeignKey.register_lookup
 class EqualsAny(Lookup):
-    """`subscription_id__any=[1, 2]`: unlike `in`, one parameter however many values there are."""
+    """`subscription_id__any=[1, 2]`: unlike `in`, one SQL parameter for any number of values."""
 
     lookup_name = "any"
     prepare_rhs = False
@@ -68,11 +68,12 @@ class EqualsAny(Lookup):
 
 @dataclass(frozen=True)
 class Statement:
-    """SQL; where a parameter is Asked, a request brings it.
+    """SQL with parameters. A request brings the value of each parameter that is a RequestValue.
 
-    One that has a `name` is prepared under it: the server parses and plans it once a connection.
-    That is for those whose plan doesn't depend on the values, which it soon stops looking at. None
-    is behind a pool, where the next transaction may be another connection's.
+    A statement with a `name` is prepared, so the server parses and plans it once a connection.
+    After a few executions its plan is one for any values, so a name is only for statements whose
+    best plan does not depend on the values. Behind a pool nothing is prepared: the next transaction
+    may run on another connection.
     """
 
     sql: str
@@ -81,26 +82,26 @@ class Statement:
 
     @classmethod
     def of(cls, rows: Rows, *, name: str = "") -> Self:
-        """The queryset, limited by the value named ROW_LIMIT."""
+        """Return the statement of a queryset, with the value ROW_LIMIT as its limit."""
         sql, parameters = rows.query.sql_with_params()
-        return cls(f"{sql} LIMIT %s", (*parameters, Asked(ROW_LIMIT)), name)
+        return cls(f"{sql} LIMIT %s", (*parameters, RequestValue(ROW_LIMIT)), name)
 
     def filled(self, values: Mapping[str, Any]) -> list[Any]:
-        """The parameters with the values of one request in them."""
+        """Return the parameters with the values of one request."""
         return [
-            values[parameter.name] if isinstance(parameter, Asked) else parameter
+            values[parameter.name] if isinstance(parameter, RequestValue) else parameter
             for parameter in self.parameters
         ]
 
     def fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """The names of the columns, and the rows, from the current server."""
+        """Return the names of the columns, and the rows, from the current server."""
         connection = connections[servers.current()]
         try:
             return self._fetch(connection, values)
         except DatabaseError as error:
             if not self.name or connection.in_atomic_block or sqlstate(error) != PLAN_IS_OLD:
                 raise
-            # A migration changed the type of a column since it was prepared.
+            # A migration has changed the type of a column since the statement was prepared.
             connection.close()
             return self._fetch(connection, values)
 
@@ -112,7 +113,8 @@ class Statement:
             return [column.name for column in cursor.description], cursor.fetchall()
 
     def sent(self, cursor: CursorWrapper) -> str:
-        """What is sent with the parameters: the SQL, or the name under which it is prepared."""
+        """Return the text to send with the parameters: the SQL, or an EXECUTE of the prepared
+        statement."""
         if not self.name or settings.DATABASE_POOL:
             return self.sql
         names = _prepared.setdefault(cursor.connection, set())

@@ -1,4 +1,4 @@
-"""A list as a table: every row that is asked for, flat, of one snapshot."""
+"""A list as a table: every row of the query, flat, from one snapshot."""
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 def flat_batches(
     endpoint: "ListEndpoint",
-    asked: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     source: Source,
     *,
     size: int,
     limits: Limits | None = None,
 ) -> Generator[list["Row"]]:
-    """The rows, with the columns of the endpoint and in the order of its pages, those of at most
-    `size` results at a time. Raises as read_batches does."""
-    statement = endpoint.statement(asked, source, after=False)
-    parameters = statement.filled({**asked, ROW_LIMIT: None})
-    with closing(read_batches(statement.sql, parameters, size=size, limits=limits)) as batches:
+    """Yield the rows in batches, with the columns of the endpoint and in the order of its pages.
+
+    A batch holds the rows of at most `size` results. Raises the errors of read_batches.
+    """
+    statement = endpoint.statement(parameters, source, after=False)
+    values = statement.filled({**parameters, ROW_LIMIT: None})
+    with closing(read_batches(statement.sql, values, size=size, limits=limits)) as batches:
         for batch in batches:
-            yield [line for row in batch for line in endpoint.lines(row, asked)]
+            yield [line for row in batch for line in endpoint.lines(row, parameters)]

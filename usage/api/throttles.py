@@ -1,7 +1,7 @@
-"""How often an address and a token may ask, counted in Valkey by the minute of the clock.
+"""Rate limits of an address and of a token, counted in Valkey by the minute of the clock.
 
-Not by the throttles of DRF: each of them reads a list of moments, changes it and writes it back,
-which takes four round trips where this takes one, and forgets what others wrote in between.
+The throttles of DRF are not used: each reads a list of moments, changes it and writes it back. That
+takes four round trips instead of one, and loses concurrent writes.
 """
 
 import hashlib
@@ -25,11 +25,12 @@ from usage.addresses import client_network
 from usage.api.authentication import sent_key
 
 WINDOW_SECONDS = 60
-# How long a request waits for Valkey, and how long none asks it again after one waited in vain.
+# How long a request waits for Valkey, and how long all requests skip it after a timeout.
 PATIENCE_SECONDS = 0.1
 PAUSE_SECONDS = 5.0
 
-# Of an address beyond its limit nothing more is kept, however many keys it tries.
+# The counts of tokens come after that of the address. Beyond the limit of the address the script
+# stores no count of a token, so an address that guesses keys does not fill Valkey.
 COUNT = """
 local counts = {}
 for number, key in ipairs(KEYS) do
@@ -52,8 +53,8 @@ _of_thread = local()
 
 
 def count_request(request: Request) -> None:
-    """Raises Throttled, with the seconds to wait, when the address or the token has asked too often
-    in this minute. Lets everybody pass while Valkey is away."""
+    """Count a request. Raises Throttled, with the seconds to wait, if the address or the token is
+    beyond its limit in this minute. Never raises while Valkey is unreachable."""
     limits = {
         f"address:{client_network(request._request)}": settings.USAGE_ADDRESS_REQUESTS_PER_MINUTE
     }
@@ -62,15 +63,18 @@ def count_request(request: Request) -> None:
         limits[f"token:{digest}"] = settings.USAGE_TOKEN_REQUESTS_PER_MINUTE
     now = time()
     minute = int(now // WINDOW_SECONDS)
-    prefix = f"usage:asked:{_database()}"
-    counts = _counts([f"{prefix}:{who}:{minute}" for who in limits], list(limits.values()))
+    prefix = f"usage:requests:{_database()}"
+    counts = _counts([f"{prefix}:{name}:{minute}" for name in limits], list(limits.values()))
     if any(count > limit for count, limit in zip(counts, limits.values(), strict=False)):
         raise Throttled(wait=WINDOW_SECONDS - int(now % WINDOW_SECONDS))
 
 
 def _database() -> str:
-    """Sets the counts of two databases apart that share Valkey: by their addresses, since requests
-    are counted also while the database is away."""
+    """Return a digest that separates the counts of two databases that share Valkey.
+
+    It is of the address of the database, because requests are also counted while the database is
+    unreachable.
+    """
     address = connections.settings["default"]
     return _digest_of(*(str(address[part]) for part in ("HOST", "PORT", "NAME")))
 
@@ -90,9 +94,9 @@ def _counts(keys: list[str], limits: list[int]) -> list[int]:
         if connection is None:
             return []
         try:
-            return _answer(connection, "EVALSHA", *arguments)
+            return _reply(connection, "EVALSHA", *arguments)
         except NoScriptError:
-            return _answer(connection, "EVAL", COUNT, *arguments[1:])
+            return _reply(connection, "EVAL", COUNT, *arguments[1:])
     except RedisError as error:
         _of_thread.__dict__.clear()
         _paused_until = monotonic() + PAUSE_SECONDS
@@ -100,14 +104,16 @@ def _counts(keys: list[str], limits: list[int]) -> list[int]:
         return []
 
 
-def _answer(connection: ConnectionInterface, *command: Any) -> Any:
+def _reply(connection: ConnectionInterface, *command: Any) -> Any:
     connection.send_packed_command(connection.pack_command(*command), check_health=False)
     return connection.read_response()
 
 
 def _connection(url: str) -> ConnectionInterface | None:
-    """That of this thread: to take one from a pool costs more than to ask. None for an address that
-    only Celery understands."""
+    """Return the connection of this thread: taking one from a pool costs more than the command.
+
+    None for a URL that only Celery understands.
+    """
     if (kept := _of_thread.__dict__.get(url)) is not None:
         return kept
     try:

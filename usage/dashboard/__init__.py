@@ -1,1 +1,1 @@
-"""Pages for people who signed in: the numbers of the API, drawn and listed."""
+"""Pages for people who signed in: the numbers of the API as charts and tables."""

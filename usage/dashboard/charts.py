@@ -1,4 +1,4 @@
-"""What charts.js draws: labels from left to right, and a value of each series for each."""
+"""The data that charts.js draws: labels from left to right, and series with a value a label."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,7 +12,7 @@ from usage.services.notation import amount_text
 
 Chart: TypeAlias = dict[str, Any]
 
-# Phases of a run by what they are about; more would not be told apart in one bar.
+# The parts of a bar, with the phases of a run in each. More colours would look alike in one bar.
 PHASES = {
     "locks": {"fence", "lock"},
     "late keys and seals": {"repair", "seal"},
@@ -32,9 +32,10 @@ def colour_of(usage_type: UsageType) -> str:
 
 
 def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
-    """Price of each type, and usage of each in its unit, by day; none without rows.
+    """Return charts by day: price of all types, and usage of each type in its unit.
 
-    The rows are those of selectors.day_totals; a day between them without usage is 0.
+    The rows come from selectors.day_totals. A day without usage between them is 0. Without rows
+    there is no chart.
     """
     types = [each for each in UsageType if any(row["usage_type"] == each for row in rows)]
     days = [row["day"] for row in rows]
@@ -46,7 +47,7 @@ def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
 
     def series(usage_type: UsageType, column: str) -> dict[str, Any]:
         found = {row["day"]: row[column] for row in rows if row["usage_type"] == usage_type}
-        # Text, so that no digit is lost on the way to the legend.
+        # Text keeps every digit for the legend.
         values = [amount_text(Decimal(found.get(day, 0))) for day in all_days]
         return {"label": usage_type.label, "colour": colour_of(usage_type), "values": values}
 
@@ -69,8 +70,10 @@ def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def of_runs(runs: Sequence[RefreshRun]) -> list[Chart]:
-    """Seconds by phase and rows changed of the runs that refreshed or failed, the oldest on the
-    left; none without such runs. The runs come with the newest first."""
+    """Return charts of the runs that succeeded or failed: seconds by phase, and changed totals.
+
+    The runs come newest first and are drawn oldest first. Without such runs there is no chart.
+    """
     drawn = [
         run
         for run in reversed(runs)
@@ -110,7 +113,7 @@ def of_runs(runs: Sequence[RefreshRun]) -> list[Chart]:
 
 
 def _seconds_by_part(run: RefreshRun) -> dict[str, float]:
-    """Seconds of each part; those of a failed run are one part of their own."""
+    """Return the seconds of each part; a failed run has the one part FAILED."""
     parts = dict.fromkeys(COLOURS, 0.0)
     if run.status == RefreshRun.Status.FAILED:
         parts[FAILED] = run.seconds or 0.0

@@ -1,4 +1,4 @@
-"""What the pages may be asked: the bounds of the API, and a range that a page can draw."""
+"""Forms that check the query parameters of pages: the bounds of the API, and the longest range."""
 
 from datetime import date, timedelta
 from decimal import Decimal
@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from usage.models import UsageType
 from usage.selectors import FIRST_DAY, LAST_DAY, whole_period
 
-# Of everybody each day is read whole: 200,000 totals a day at 100,000 subscriptions.
+# A page about everybody reads each day whole: 200,000 totals a day at 100,000 subscriptions.
 MOST_DAYS = 92
 MOST_DAYS_OF_ONE = 366
 
@@ -43,11 +43,11 @@ class DaysForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        asked: dict[str, Any] = super().clean() or {}
-        first, last = asked.get("from_date"), asked.get("to_date")
+        cleaned: dict[str, Any] = super().clean() or {}
+        first, last = cleaned.get("from_date"), cleaned.get("to_date")
         if first and last and first > last:
             self.add_error("from_date", f"This is after {last}, the last day.")
-        return asked
+        return cleaned
 
     def refuse_long_range(self, first: date, last: date, most: int, instead: str) -> None:
         """Add an error when there are more days than a page reads."""
@@ -70,23 +70,23 @@ class UsageForm(DaysForm):
     field_order = ["from_date", "to_date", "subscription", "usage_type"]
 
     def clean(self) -> dict[str, Any]:
-        asked = super().clean()
-        first, last = asked.get("from_date"), asked.get("to_date")
+        cleaned = super().clean()
+        first, last = cleaned.get("from_date"), cleaned.get("to_date")
         for name in ("from_date", "to_date"):
-            if name not in self.errors and not asked.get(name):
+            if name not in self.errors and not cleaned.get(name):
                 self.add_error(name, "Give the day.")
         if first and last:
-            if asked.get("subscription"):
+            if cleaned.get("subscription"):
                 self.refuse_long_range(first, last, MOST_DAYS_OF_ONE, "Choose fewer.")
             else:
                 self.refuse_long_range(
                     first, last, MOST_DAYS, "Choose fewer, or name a subscription."
                 )
-        return asked
+        return cleaned
 
 
 class OverLimitForm(DaysForm):
-    """Who reached a price limit in the days; without days in all of them."""
+    """Subscriptions that reached a price limit in the days; without dates, in all days."""
 
     price_limit = forms.DecimalField(
         label="Price limit",
@@ -97,7 +97,7 @@ class OverLimitForm(DaysForm):
             attrs={"step": "any", "min": "0", "placeholder": "for example 150"}
         ),
     )
-    # The total and the subscription behind which a page begins; none for the first page.
+    # The last row of the page before: its total and subscription. Empty for the first page.
     after_price = forms.DecimalField(
         required=False, max_digits=60, decimal_places=8, widget=forms.HiddenInput
     )
@@ -107,10 +107,10 @@ class OverLimitForm(DaysForm):
     field_order = ["price_limit", "from_date", "to_date", "usage_type"]
 
     def clean(self) -> dict[str, Any]:
-        asked = super().clean()
+        cleaned = super().clean()
         if self.errors:
-            return asked
-        first, last = asked.get("from_date"), asked.get("to_date")
+            return cleaned
+        first, last = cleaned.get("from_date"), cleaned.get("to_date")
         if (first is None) != (last is None):
             missing = "from_date" if first is None else "to_date"
             self.add_error(missing, "Give both days, or none for all days.")
@@ -118,4 +118,4 @@ class OverLimitForm(DaysForm):
             self.refuse_long_range(
                 first, last, MOST_DAYS, "Choose fewer, a whole month or all days."
             )
-        return asked
+        return cleaned

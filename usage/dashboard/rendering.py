@@ -1,4 +1,4 @@
-"""How a page is answered: to whom, with what at its head, and what it says when it can't be."""
+"""View helpers: login, shared template context, error pages."""
 
 import logging
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from usage.errors import TotalsNotFilledError
 from usage.models import Scope
 from usage.services import servers
 from usage.services.access import Access
-from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_of_server, sqlstate
+from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_server_error, sqlstate
 
-# What the address of a page says.
-Where = ParamSpec("Where")
-Page: TypeAlias = Callable[Concatenate[HttpRequest, Access, Where], HttpResponse]
-Endpoint: TypeAlias = Callable[Concatenate[HttpRequest, Where], HttpResponse]
+# The arguments that the URL pattern of a page captures.
+PathArguments = ParamSpec("PathArguments")
+Page: TypeAlias = Callable[Concatenate[HttpRequest, Access, PathArguments], HttpResponse]
+Endpoint: TypeAlias = Callable[Concatenate[HttpRequest, PathArguments], HttpResponse]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """How old the totals are, in seconds, and how many late keys wait to be in them."""
+    """The age of the totals in seconds, and the number of late keys that wait for a refresh."""
 
     as_of: datetime
     age_seconds: int
@@ -45,7 +45,7 @@ class Freshness:
 
 
 def freshness() -> Freshness | None:
-    """The freshness now, or None when the totals were never filled."""
+    """Return the freshness now, or None when the totals were never filled."""
     try:
         state = selectors.totals_state()
     except TotalsNotFilledError:
@@ -59,42 +59,47 @@ def freshness() -> Freshness | None:
     )
 
 
-def signed_in(page: Page[Where]) -> Endpoint[Where]:
-    """The page for whoever signed in, with what they may do; others are asked to sign in.
+def signed_in(page: Page[PathArguments]) -> Endpoint[PathArguments]:
+    """Decorate a page: pass the rights of the signed-in user, redirect others to the login.
 
-    When it can't be read from the database, a page says what to do.
+    If the database fails, respond with an error page that says what to do.
     """
 
     @never_cache
     @wraps(page)
-    def answered(request: HttpRequest, *args: Where.args, **where: Where.kwargs) -> HttpResponse:
+    def wrapper(
+        request: HttpRequest, *args: PathArguments.args, **kwargs: PathArguments.kwargs
+    ) -> HttpResponse:
         try:
             access = Access.of_person(request.user)
             if access is None:
                 return redirect_to_login(request.get_full_path())
-            return page(request, access, *args, **where)
+            return page(request, access, *args, **kwargs)
         except (DatabaseError, InterfaceError) as error:
-            if not is_of_server(error):
+            if not is_server_error(error):
                 raise
-            logger.warning("A page could not be answered: %s", str(error).strip())
+            logger.warning("A page could not be rendered: %s", str(error).strip())
             return _database_fault(request, error)
 
-    return answered
+    return wrapper
 
 
-def from_replicas(page: Page[Where]) -> Page[Where]:
-    """The page, which only reads, from the first server that can answer it."""
+def from_replicas(page: Page[PathArguments]) -> Page[PathArguments]:
+    """Decorate a page that only reads: run it on the first server that responds."""
 
     @wraps(page)
-    def read(
-        request: HttpRequest, access: Access, *args: Where.args, **where: Where.kwargs
+    def wrapper(
+        request: HttpRequest,
+        access: Access,
+        *args: PathArguments.args,
+        **kwargs: PathArguments.kwargs,
     ) -> HttpResponse:
-        return servers.read(lambda: page(request, access, *args, **where))
+        return servers.read(lambda: page(request, access, *args, **kwargs))
 
-    return read
+    return wrapper
 
 
-def answer(
+def render_page(
     request: HttpRequest,
     template: str,
     access: Access,
@@ -102,18 +107,18 @@ def answer(
     *,
     status: int = 200,
 ) -> HttpResponse:
-    """The page, with what every page has at its head."""
-    head = {
+    """Render a template with the context that the header of every page needs."""
+    shared = {
         "reader": request.user.get_username(),
         "may_read_refreshes": Scope.REFRESH_READ in access.scopes,
         "may_run_refreshes": Scope.REFRESH_RUN in access.scopes,
         "currency": settings.USAGE_CURRENCY,
     }
-    return render(request, f"dashboard/{template}", head | context, status=status)
+    return render(request, f"dashboard/{template}", shared | context, status=status)
 
 
-def fault(request: HttpRequest, status: int, title: str, detail: str) -> HttpResponse:
-    """A page that asks the database for nothing."""
+def error_page(request: HttpRequest, status: int, title: str, detail: str) -> HttpResponse:
+    """Render an error page, without a query to the database."""
     context = {"title": title, "detail": detail}
     return render(request, "dashboard/fault.html", context, status=status)
 
@@ -122,10 +127,10 @@ def _database_fault(request: HttpRequest, error: Exception) -> HttpResponse:
     match sqlstate(error):
         case code if code == QUERY_CANCELED:
             title = "This took too long"
-            detail = "Go back and choose fewer days, one usage type or a subscription."
+            detail = "Go back and choose fewer days, one usage type or one subscription."
         case code if code == NOT_POPULATED:
             title, detail = "There are no totals yet", str(TotalsNotFilledError())
         case _:
             title = "The database cannot be reached"
             detail = "Try again in a few seconds; if it stays away, tell the operator."
-    return fault(request, 503, title, detail)
+    return error_page(request, 503, title, detail)

@@ -1,4 +1,4 @@
-"""What the rows of a page add up to."""
+"""Sums of the rows of a page."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,7 +10,7 @@ from usage.selectors import EXACT
 
 
 def sums_by_type(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Price, usage (in `unit`) and records of each type that the rows of day_totals have."""
+    """Return price, usage (in `unit`) and records of each type in the rows of day_totals."""
     sums = []
     for usage_type in UsageType:
         rows = [row for row in days if row["usage_type"] == usage_type.value]

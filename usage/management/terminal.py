@@ -1,4 +1,4 @@
-"""Text for a terminal, which obeys control characters wherever they come from."""
+"""Escapes of control characters, which a terminal would obey."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from django.core.management.base import OutputWrapper
 
 
 def one_line(text: str) -> str:
-    """The text with every control character, line ends too, as an escape such as \\x1b."""
+    """Return the text with each control character, also a line end, as an escape like \\x1b."""
     return _escaped(text, kept="")
 
 
@@ -22,7 +22,7 @@ def _escaped(text: str, *, kept: str) -> str:
 
 
 class SafeOutput(OutputWrapper):
-    """The output of a command: control characters are escaped, but for line ends."""
+    """The output of a command, with control characters escaped, except line ends."""
 
     def write(  # type: ignore[override]
         self,

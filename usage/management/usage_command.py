@@ -1,4 +1,4 @@
-"""What every command of ours does with errors: say what to do next, without a traceback."""
+"""The base class of our commands: it turns errors into messages, without a traceback."""
 
 import os
 import sys
@@ -13,16 +13,16 @@ from usage.errors import UsageError
 from usage.management.terminal import SafeOutput
 from usage.models import UsageState
 from usage.services import database_errors
-from usage.services.locks import is_of_server
+from usage.services.locks import is_server_error
 
-# So that a monitor can tell "the totals are too old" (1) from "nobody knows" (2).
+# A monitor must distinguish totals that are too old (1) from an unknown age (2).
 DATABASE_AWAY = 2
 # The exit code of a process that SIGPIPE ended.
 BROKEN_PIPE = 141
 
 
 def day(text: str) -> date:
-    """An option that takes a day such as 2026-11-15."""
+    """Parse an option that is a day such as 2026-11-15."""
     try:
         return date.fromisoformat(text)
     except ValueError as error:
@@ -30,8 +30,8 @@ def day(text: str) -> date:
 
 
 class UsageCommand(BaseCommand):
-    """A thin command over one service: its errors become messages and exit codes, and its output
-    has no control characters."""
+    """A command that calls one service. Errors become messages and exit codes, and control
+    characters in the output become escapes."""
 
     def __init__(
         self,
@@ -54,12 +54,13 @@ class UsageCommand(BaseCommand):
         try:
             return super().execute(*args, **options)
         except BrokenPipeError:
-            # The reader, such as head, has enough. Python flushes again at exit.
+            # A reader such as head closed the pipe. Python flushes again at exit, which must
+            # not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         except UsageState.DoesNotExist as error:
             raise CommandError(
-                "usage_state has no row, as after a restore that left it out. Restore it: "
+                "usage_state has no row, probably after a restore without it. Restore it: "
                 "pg_restore --data-only --table=usage_state",
                 returncode=DATABASE_AWAY,
             ) from error
@@ -74,7 +75,7 @@ class UsageCommand(BaseCommand):
                     "Run: manage.py migrate",
                     returncode=DATABASE_AWAY,
                 ) from error
-            if not is_of_server(error):
+            if not is_server_error(error):
                 raise
             raise CommandError(
                 f"The database cannot be used: {str(error).strip()}. "

@@ -1,4 +1,4 @@
-"""Subscriptions and the raw usage records they are charged for."""
+"""Subscriptions, and their raw usage records."""
 
 import django.db.models.deletion
 import django.db.models.functions

@@ -1,4 +1,4 @@
-"""Daily totals: the day, the materialized view, the view readers use, state and runs."""
+"""Daily totals: usage_day(), the materialized view, the view for readers, state and runs."""
 
 from django.conf import settings
 from django.db import migrations, models
@@ -9,14 +9,14 @@ from usage.sql.migration_operations import SQLObject
 
 
 def choose_time_zone(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """The files of usage_day and its bounds take the zone from this setting of the session."""
+    """Set the session setting from which the files of usage_day and its bounds read the zone."""
     schema_editor.execute(
         "SELECT set_config('usage.time_zone', %s, true)", [settings.USAGE_TIME_ZONE]
     )
 
 
 def start_state(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """The materialized view was filled by this transaction, from tables no one else could see."""
+    """Insert the state. as_of is now: this transaction fills the view from tables that it made."""
     schema_editor.execute(
         "INSERT INTO usage_state (id, time_zone, as_of) VALUES (1, %s, now())",
         [settings.USAGE_TIME_ZONE],
@@ -197,7 +197,7 @@ class Migration(migrations.Migration):
         SQLObject("usage_day_start", to=1, drop="DROP FUNCTION usage_day_start(date)"),
         SQLObject("usage_day_end", to=1, drop="DROP FUNCTION usage_day_end(date)"),
         SQLObject("usage_refresh_lock", to=1, drop="DROP TABLE usage_refresh_lock"),
-        # Roles belong to the server: another database may use this one, so it stays.
+        # Roles belong to the server: another database may use this role, so going back keeps it.
         SQLObject("usage_analyst", to=1, drop="SELECT 1"),
         SQLObject("usage_daily_open", to=1, drop="DROP MATERIALIZED VIEW usage_daily_open"),
         SQLObject("usage_daily", to=1, drop="DROP VIEW usage_daily"),

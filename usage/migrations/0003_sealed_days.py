@@ -1,4 +1,4 @@
-"""Sealed days and late keys: where they lie, and the capture of what writers change."""
+"""Tables of sealed days and late keys, and the triggers that capture late keys."""
 
 from django.db import migrations, models
 

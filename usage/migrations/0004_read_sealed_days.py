@@ -1,7 +1,7 @@
-"""Totals from sealed and open days, and live ones.
+"""Totals from sealed and open days, and live totals.
 
-Apart from the migration before it, whose short locks must not be held while the materialized view
-is filled.
+This is a migration of its own, since the locks of the previous one must not be held while the
+materialized view is filled.
 """
 
 from django.db import migrations
@@ -12,7 +12,7 @@ from usage.sql.migration_operations import MaterializedViewUnderView, SQLObject
 
 
 def refuse_to_lose_totals(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Going back drops the sealed totals: without their raw records they could not be remade."""
+    """Refuse to go back after raw records were dropped: their sealed totals could not be restored."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT raw_kept_from FROM usage_state WHERE raw_kept_from IS NOT NULL")
         if row := cursor.fetchone():

@@ -1,4 +1,4 @@
-"""Totals by month and over all days. The first refresh fills them; nobody reads them before."""
+"""Totals of months and of all days. The first refresh fills them; until then nothing reads them."""
 
 from django.db import migrations, models
 

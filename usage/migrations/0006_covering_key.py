@@ -1,4 +1,4 @@
-"""Read the sealed days of a subscription from the index of their key alone."""
+"""A covering primary key: sealed days of a subscription are read from its index alone."""
 
 from django.db import migrations
 

@@ -1,6 +1,6 @@
-"""Roles for the web server and for writers, and what analysts read about months and freshness.
+"""Roles for the web server and for writers, and views of months and freshness for analysts.
 
-What the roles may do is granted after every migrate: usage/services/roles.py.
+usage/services/roles.py grants privileges to the roles after every migrate.
 """
 
 from django.db import migrations
@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0006_covering_key")]
 
     operations = [
-        # Roles belong to the server: another database may use these, so they stay.
+        # Roles belong to the server: another database may use these, so going back keeps them.
         SQLObject("usage_analyst", to=2, back_to=1, drop="SELECT 1"),
         SQLObject("usage_writer", to=1, drop="SELECT 1"),
         SQLObject("usage_web", to=1, drop="SELECT 1"),

@@ -1,4 +1,4 @@
-"""What /metrics counts over all runs, which are not kept for ever."""
+"""Sums over all runs for /metrics, since old runs are deleted."""
 
 from django.db import migrations, models
 

@@ -1,5 +1,5 @@
-"""Tokens with scopes, of whose keys only digests are kept. Those before it end: their keys were
-kept as they are."""
+"""Tokens with scopes, which store the digest of the key only. Older tokens are dropped, since
+their keys were stored in plain text."""
 
 import django.contrib.postgres.fields
 import django.db.models.deletion

@@ -1,4 +1,4 @@
-"""Refreshes that are asked for wait as runs, one at a time."""
+"""A requested refresh waits as a queued run; there is at most one."""
 
 from django.db import migrations, models
 
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # Django would also set the type of each column again, which a view that reads it forbids.
+        # Django would also set the type of the columns, which PostgreSQL refuses: a view reads them.
         migrations.SeparateDatabaseAndState(
             database_operations=[migrations.RunSQL(COMMENTS, COMMENTS_BEFORE)],
             state_operations=[

@@ -1,4 +1,4 @@
-"""How changes of days that are over are noticed: by triggers, or not at all in a long window."""
+"""The late keys mode: triggers log late records, or a window refuses them."""
 
 from django.conf import settings
 from django.db import migrations, models
@@ -21,7 +21,7 @@ HOLDS_USAGE = """
 
 
 def choose_late_keys(_apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """A new database is as the setting says. Another one stays as it is: switch_late_keys."""
+    """Apply the setting to an empty database. One with usage needs `switch_late_keys`."""
     if settings.USAGE_LATE_KEYS != "window":
         return
     with schema_editor.connection.cursor() as cursor:

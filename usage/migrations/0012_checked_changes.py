@@ -1,7 +1,7 @@
-"""Records that a MERGE moves are captured, and noted changes are checked.
+"""Capture of records that a MERGE moves, and the check of noted changes.
 
-Period totals that the release before this one left wrong are found and mended by the first refresh,
-which adds them all up again. Until then readers add up daily totals.
+The first refresh adds up all period totals again, so it corrects those that the previous release
+left wrong. Until then readers add up daily totals.
 """
 
 from django.db import migrations, models
@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
     dependencies = [("usage", "0011_late_keys")]
 
     operations = [
-        # First on the way up, and, as the last operation, first on the way down.
+        # The lock comes first: here when migrating forwards, in the last operation backwards.
         migrations.RunSQL(LOCK_REFRESH, migrations.RunSQL.noop),
         migrations.AddField(
             model_name="refreshrun",

@@ -1,7 +1,7 @@
-"""The triggers that capture late records are looked at by every refresh.
+"""A check, in every refresh, of the triggers that capture late records.
 
-Nothing looked at them before, and the release before this one missed records that a MERGE moved. So
-the sealed days whose raw records are kept count as unaudited, and each refresh audits one.
+Nothing checked them before, and the previous release missed records that a MERGE moved. So the
+sealed days with kept raw records count as unaudited, and each refresh audits one.
 """
 
 import django.contrib.postgres.fields
@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 from usage.sql.migration_operations import LOCK_REFRESH
 
-# The digest of no triggers at all: the first refresh finds another one.
+# A digest that no triggers have, so the first refresh finds a difference.
 DISTRUST = """
     UPDATE usage_state
     SET capture_digest = '00000000-0000-0000-0000-000000000000'

@@ -1,4 +1,4 @@
-"""A new record has a quantity of at most 2^32, so that the totals of its key fit into a bigint."""
+"""A bound of 2^32 on the quantity of new records, so that the totals of a key fit into a bigint."""
 
 import django.core.validators
 from django.db import migrations, models
@@ -13,7 +13,7 @@ COMMENT ON COLUMN usage_datausagerecord.kilobytes_used IS
 COMMENT ON COLUMN usage_voiceusagerecord.seconds_used IS
 'Quantity used, in seconds, from 0 to 2^40.'
 """
-# Writers wait behind the lock: the migration gives up after some seconds and can be run again.
+# Writers queue behind the lock, so the migration gives up after some seconds. Run it again then.
 WAIT_BRIEFLY = "SET LOCAL lock_timeout = '5s'"
 
 

@@ -1,8 +1,8 @@
-"""Retention remembers which day it has reached, so that a clock that is ahead drops little."""
+"""The day reached by retention, so that a clock that is ahead drops little."""
 
 from django.db import migrations, models
 
-# Where the clock is ahead at this moment, the last refresh still says which day it was.
+# If the clock is ahead now, as_of of the last refresh still has the right day.
 REACH_TODAY = """
 UPDATE usage_state SET reached_day = usage_day(least(as_of, clock_timestamp()))
 """

@@ -1,4 +1,5 @@
-"""Imports and the care of indexes take turns by tables that only writers of usage can lock."""
+"""Tables of turns, for imports and for the rebuild of indexes. Each locks a row during its turn,
+which only writers of usage can."""
 
 from django.db import migrations
 

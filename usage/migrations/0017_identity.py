@@ -1,4 +1,4 @@
-"""Each database gets an identity, and the log of late keys one for logical replication."""
+"""The identity of a database, and the replica identity of usage_late_key."""
 
 from django.contrib.postgres.functions import RandomUUID
 from django.db import migrations, models

@@ -1,5 +1,5 @@
-"""Models of the read model, in the order data moves: subscriptions, records, totals, runs; and the
-tokens of those who ask."""
+"""Models of the read model, in the order in which data moves: subscriptions, records, totals,
+runs; and the tokens of clients."""
 
 from usage.models.daily import (
     DailyUsage,

@@ -33,7 +33,7 @@ class UsageTypeField(models.TextField):
 
 
 class DailyKey(models.Model):
-    """What totals are kept by, besides the days that they are of."""
+    """The key of totals, without the day or period."""
 
     subscription = models.ForeignKey(
         Subscription, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
@@ -69,7 +69,7 @@ class DailyTotals(Totals):
 
 
 class OpenDailyUsage(DailyTotals):
-    """Days still being written: the materialized view the refresh brings up to date."""
+    """Totals of the open days: the materialized view that each refresh refreshes."""
 
     always_null = models.BooleanField(null=True)
 
@@ -79,7 +79,7 @@ class OpenDailyUsage(DailyTotals):
 
 
 class SealedDailyUsage(DailyTotals):
-    """Days that are over: written once, changed only by the repair of late keys."""
+    """Totals of the sealed days: written once, then changed only by repairs and rebuilds."""
 
     class Meta:
         managed = False
@@ -87,7 +87,7 @@ class SealedDailyUsage(DailyTotals):
 
 
 class DailyUsage(DailyTotals):
-    """Every day: the view that readers use, as of UsageState.as_of."""
+    """Totals of all days, as of UsageState.as_of: the view that readers use."""
 
     class Meta:
         managed = False
@@ -95,7 +95,8 @@ class DailyUsage(DailyTotals):
 
 
 class LiveDailyUsage(DailyTotals):
-    """Every day, exact at the moment of the query. Filter by subscription: it reads raw records."""
+    """Totals of all days, exact at the moment of the query. Filter by subscription, since the view
+    reads raw records."""
 
     class Meta:
         managed = False
@@ -103,7 +104,7 @@ class LiveDailyUsage(DailyTotals):
 
 
 class PeriodTotal(Totals):
-    """What the daily totals of a month, or of all days, add up to by subscription and type."""
+    """The sum of the daily totals of a month, or of all days, of one subscription and type."""
 
     ALL_DAYS = date.min
 
@@ -117,7 +118,7 @@ class PeriodTotal(Totals):
 
 
 class LateKey(DailyKey):
-    """A key whose raw records changed after its day was over, until a refresh repairs it."""
+    """A key whose raw records changed after its day was over; a refresh repairs and deletes it."""
 
     pk = models.CompositePrimaryKey("subscription_id", "day", "usage_type")
     day = models.DateField()

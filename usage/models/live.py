@@ -1,7 +1,7 @@
-"""Where live totals of named subscriptions come from: a function of the database.
+"""Live totals of named subscriptions, from a function of the database.
 
-The view usage_daily_live has the same rows, but planning it takes longer than reading the few of
-one subscription.
+The view usage_daily_live has the same rows, but PostgreSQL takes longer to plan it than to read
+the few rows of one subscription.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,10 @@ CONDITIONS = {
 
 
 class LiveTable(BaseTable):
-    """What a queryset over LiveDailyUsage writes behind FROM: the function, named as the view.
+    """The FROM item of a queryset over LiveDailyUsage: the function, with the name of the view.
 
-    Its rows are those of the days given, both included, and of the subscriptions that every
-    condition given is true of. An Expression that stands for a value goes into the parameters as
-    it is.
+    It returns the rows of the days, both included, and of the subscriptions that satisfy every
+    condition. A value may be an Expression: it goes into the parameters unchanged.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class LiveTable(BaseTable):
         last_day: date | Expression,
     ) -> None:
         super().__init__(LiveDailyUsage._meta.db_table, None)
-        given = {
+        conditions = {
             name: value if isinstance(value, int | Expression) else list(value)
             for name, value in {
                 "subscription_ids": subscription_ids,
@@ -52,10 +51,10 @@ class LiveTable(BaseTable):
             if value is not None
         }
         self.ids = IDS
-        if set(given) != {"subscription_ids"}:
-            conditions = " AND ".join(CONDITIONS[name] for name in given)
-            self.ids = f"ARRAY(SELECT id FROM usage_subscription WHERE {conditions})"  # noqa: S608
-        self.arguments = (*given.values(), first_day, last_day)
+        if set(conditions) != {"subscription_ids"}:
+            where = " AND ".join(CONDITIONS[name] for name in conditions)
+            self.ids = f"ARRAY(SELECT id FROM usage_subscription WHERE {where})"  # noqa: S608
+        self.arguments = (*conditions.values(), first_day, last_day)
 
     def as_sql(
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper

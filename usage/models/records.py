@@ -1,4 +1,4 @@
-"""Raw usage records: what the network reported, as it reported it."""
+"""Raw usage records, as the network reported them."""
 
 import uuid
 from collections.abc import Iterable
@@ -12,12 +12,13 @@ from django.db import connections, models, router, transaction
 from usage.errors import UnknownSubscriptionError
 from usage.models.subscriptions import Subscription
 
-# Two billion records of one subscription, day and type add up to a bigint.
+# With this bound, two billion records of one subscription, day and type still fit a bigint sum.
 MOST_QUANTITY = 2**32
 
 
 def quantity_field() -> models.BigIntegerField:
-    """Kilobytes or seconds of one record; the database checks the same bounds."""
+    """Return the field for kilobytes or seconds of one record. The database checks the same
+    bounds."""
     return models.BigIntegerField(
         validators=[MinValueValidator(0), MaxValueValidator(MOST_QUANTITY)]
     )
@@ -62,7 +63,7 @@ def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
 
 
 class UsageRecordQuerySet(models.QuerySet):
-    """Checks on writing what no foreign key checks: that the subscriptions exist."""
+    """A queryset whose writes check that the subscriptions exist, since no foreign key does."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         records = list(objs)
@@ -108,9 +109,9 @@ class UsageRecord(models.Model):
         return record
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the record; one whose subscription, moment or id was changed is moved there.
+        """Store the record. If its subscription, moment or id was changed, move the stored row.
 
-        Django alone would leave the record where it was and store a second one.
+        Django alone would leave the old row and store a second one.
         """
         using = kwargs.get("using") or router.db_for_write(type(self), instance=self)
         is_copy = self._state.adding or kwargs.get("force_insert")

@@ -1,4 +1,4 @@
-"""The state of the totals and the runs that brought them there."""
+"""The state of the totals, and the runs of the refresh."""
 
 from datetime import date
 
@@ -9,14 +9,14 @@ from django.db.models import Q
 
 
 class LateKeysMode(models.TextChoices):
-    """How changes of days that are over are noticed."""
+    """How changes of days that are over are handled: logged by triggers, or refused in a window."""
 
     TRIGGERS = "triggers"
     WINDOW = "window"
 
 
 class UsageState(models.Model):
-    """One row: what the totals are as of, and how days are cut."""
+    """The one row of usage_state: as_of, the marks between the states of days, the time zone."""
 
     id = models.SmallIntegerField(primary_key=True, default=1, db_comment="Always 1.")
     time_zone = models.TextField(db_comment="IANA zone in which days are cut.")
@@ -98,17 +98,17 @@ class UsageState(models.Model):
 
     @property
     def is_window(self) -> bool:
-        """Whether days that are over can't change, so that no late key is captured."""
+        """Return whether no record can be late, so that no late key is captured."""
         return self.late_keys == LateKeysMode.WINDOW
 
     @property
     def unaudited(self) -> list[date]:
-        """The sealed days that may miss changes, in the order in which they are audited."""
+        """Return the sealed days that may miss changes, in the order in which they are audited."""
         return list(self.unaudited_days or [])
 
     @property
     def has_days_to_seal(self) -> bool:
-        """Whether days that are over wait for their fence, or for a refresh to seal them."""
+        """Return whether days that are over wait for their fence, or for a refresh to seal them."""
         return self.fence_day is not None and self.fence_day > (self.sealed_before or date.min)
 
 
@@ -195,7 +195,7 @@ class RefreshRun(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long the run took, or None while it runs."""
+        """Return the duration of the run, or None while it runs."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
     def __str__(self) -> str:
@@ -203,9 +203,9 @@ class RefreshRun(models.Model):
 
 
 class RefreshTally(models.Model):
-    """Numbers that only grow, added up over every run there ever was.
+    """Sums over all runs that ever ended. They only grow.
 
-    Runs are deleted after a time; a rate needs sums that are not.
+    Old runs are deleted, but a rate in Prometheus needs sums that never shrink.
     """
 
     pk = models.CompositePrimaryKey("name", "label")

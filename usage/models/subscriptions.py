@@ -4,9 +4,9 @@ from django.db.models.functions import Now
 
 
 class Subscription(models.Model):
-    """What a customer subscribes to and usage is charged to, for example a phone line.
+    """The account that usage is charged to, for example a phone line.
 
-    One that has usage can't be deleted: the database refuses.
+    The database refuses to delete a subscription that has usage.
     """
 
     id = models.BigAutoField(

@@ -1,4 +1,4 @@
-"""Tokens of machine clients. Of a key only its digest is kept: nobody can read a key from here."""
+"""Tokens of machine clients. Only the digest of a key is stored, so the key can't be read here."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 
 class Scope(models.TextChoices):
-    """What a token lets its bearer do."""
+    """A right of a token."""
 
     READ = "usage:read", "read the usage of every subscription"
     READ_OWN = "usage:read:own", "read the usage of the subscriptions that the token's user owns"
@@ -19,13 +19,14 @@ class Scope(models.TextChoices):
 
 
 def digest_of(key: str) -> str:
-    """What is kept of a key. It has 256 random bits, so a plain hash can't be turned back; a slow
-    one, made for passwords, would cost each request more than all the rest."""
+    """Return the digest that is stored for a key. A key has 256 random bits, so a plain hash can't
+    be reversed. A slow hash, as for passwords, would cost a request more than all its other work.
+    """
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class AccessToken(models.Model):
-    """Lets a client ask in the name of its user, as far as its scopes go."""
+    """A token, with which a client sends requests in the name of its user, within its scopes."""
 
     id = models.BigAutoField(primary_key=True, db_comment="Identifies the token to operators.")
     digest = models.CharField(

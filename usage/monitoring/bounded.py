@@ -1,4 +1,4 @@
-"""Questions to servers that may not answer: each ends within seconds, whatever the server does."""
+"""Queries with a deadline on the client, for servers that may hang."""
 
 import time
 from collections.abc import Mapping
@@ -14,25 +14,27 @@ from redis.retry import Retry
 from usage.services import servers
 from usage.services.silence import SilentServerError, wait_until
 
-# Less than the usual time-out of a probe, for both servers one after the other.
+# Short enough that the database and the broker, one after the other, stay below the usual
+# timeout of a probe.
 PATIENCE_SECONDS = 2.0
 
 
 class NoAnswerError(Exception):
-    """The server refused, broke off or did not answer in time. Says which, and no address."""
+    """The server refused, broke the connection or timed out. The message holds no address."""
 
 
 def ask_database(
     query: str, server: str = servers.PRIMARY, parameters: Mapping[str, Any] | None = None
 ) -> tuple[Any, ...]:
-    """The first row that a new session of the server is answered with.
+    """Run the query in a new session of the server and return its first row.
 
-    Raises NoAnswerError when it took longer than PATIENCE_SECONDS or the server said no. The
-    look-up of a host name is bounded by the resolver alone.
+    Raises NoAnswerError after PATIENCE_SECONDS, or when the server refuses. Only the resolver
+    limits the lookup of a host name.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
-        # A server that hangs is not stopped by its own statement_timeout: the wait is ours.
+        # A server that hangs does not apply its own statement_timeout, so the client waits with a
+        # deadline.
         session = psycopg2.connect(**connections[server].get_connection_params(), async_=True)
         try:
             wait_until(deadline, session)
@@ -52,7 +54,7 @@ def ask_database(
 
 
 def ask_broker(*command: str | int) -> Any:
-    """What the broker replies to one command.
+    """Send one command to the broker and return its reply.
 
     Raises NoAnswerError when it does not reply within PATIENCE_SECONDS.
     """
@@ -64,7 +66,7 @@ def ask_broker(*command: str | int) -> Any:
             retry=Retry(NoBackoff(), 0),
         ) as client:
             return client.execute_command(*command)
-    except Exception as error:  # the client raises its own, those of sockets and ValueError
+    except Exception as error:  # the client raises its own errors, socket errors and ValueError
         raise NoAnswerError(_broker_says(error)) from error
 
 

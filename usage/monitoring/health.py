@@ -1,6 +1,6 @@
-"""Whether this process is alive, and whether what it needs is there. Anybody may ask.
+"""Liveness of this process, and readiness of the servers that it needs. They need no login.
 
-No answer holds an address, a name or the text of an error: those are in the log.
+A response holds no address, no name and no text of an error: these are in the log.
 """
 
 import json
@@ -20,7 +20,7 @@ from usage.monitoring.bounded import NoAnswerError, ask_broker, ask_database
 from usage.monitoring.replicas import Replica, look_at_replicas
 from usage.services import sequences, triggers
 
-# Each look opens a session of the database: a process takes no more looks than this.
+# Each look opens a database session, so a process looks at most once in this time.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 TOTALS = f"""
@@ -34,14 +34,17 @@ TOTALS = f"""
 """  # noqa: S608 - constants
 
 SEQUENCES_REACHED = "The sequences have reached the state."
-SEQUENCES_BEHIND = "A restore left sequences behind: refresh_usage moves them, before writers come."
+SEQUENCES_BEHIND = (
+    "A restore left sequences behind usage_state. Run refresh_usage, which moves them, before "
+    "writers start."
+)
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must be so for the totals to be answered as promised."""
+    """One condition that must hold for this process to serve totals."""
 
     name: str
     ok: bool
@@ -58,7 +61,7 @@ def live(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when every check holds, else 503; a check is a line of the answer."""
+    """Respond 200 when every check holds, otherwise 503. Each check is one line."""
     checks = _looks.newest()
     is_ready = all(check.ok for check in checks)
     lines = ",\n".join(f"  {json.dumps(asdict(check))}" for check in checks)
@@ -70,7 +73,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 
 def look() -> list[Check]:
-    """Every check, made now."""
+    """Run every check now."""
     return [*_database(), *map(_replica, look_at_replicas()), _broker()]
 
 
@@ -81,7 +84,7 @@ def _database() -> Iterator[Check]:
         logger.warning("Not ready: the database %s: %s", error, error.__cause__)
         yield Check("database", False, f"The database {error}.")
         for name in ["sequences", "totals_populated", "totals_age", "capture"]:
-            yield Check(name, False, "Not known without the database.")
+            yield Check(name, False, "Unknown: the database is away.")
         return
     yield Check("database", True, "The database answers.")
     yield Check("sequences", not is_behind, SEQUENCES_BEHIND if is_behind else SEQUENCES_REACHED)
@@ -91,7 +94,7 @@ def _database() -> Iterator[Check]:
         detail = f"The totals are {age:.0f} s old, at most {most} s are allowed."
         yield Check("totals_age", age <= most, detail)
     else:
-        yield Check("totals_populated", False, "The totals were never filled: refresh_usage does.")
+        yield Check("totals_populated", False, "The totals were never filled. Run refresh_usage.")
         yield Check("totals_age", False, "There are no totals yet.")
     detail = f"{faults} triggers on raw tables are off." if faults else "Every trigger is on."
     yield Check("capture", not faults, detail)
@@ -119,7 +122,7 @@ def _broker() -> Check:
 
 
 class _Looks:
-    """One look at a time in a process, and not more than one a second."""
+    """The newest checks: one look at a time in a process, and at most one a second."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -127,8 +130,8 @@ class _Looks:
         self._looked_at = float("-inf")
 
     def newest(self) -> list[Check]:
-        # Who comes while another one looks is answered with the look before, if there was one:
-        # a server that hangs must not hold every thread.
+        # While another thread looks, return its previous checks, if there are any: a server that
+        # hangs must not hold every thread.
         if self._lock.acquire(blocking=not self._checks):
             try:
                 if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:

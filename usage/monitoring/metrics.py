@@ -1,7 +1,7 @@
-"""What Prometheus reads: requests, counted by the processes that answered them, and the totals.
+"""Metrics for Prometheus: requests, which each process counts, and the state of the totals.
 
-Who asks sends `Authorization: Bearer` with USAGE_METRICS_TOKEN. It is no token of the API: those
-are looked up in the database, and its absence is what a monitor is to hear about.
+A request must have `Authorization: Bearer` with USAGE_METRICS_TOKEN. Tokens of the API are in the
+database, so with them a monitor could not read that the database is away.
 """
 
 import os
@@ -26,7 +26,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "usage_http_request_seconds",
-    "Seconds until an answer was ready to be sent; of a CSV until its first lines.",
+    "Seconds until a response was ready to be sent; for a CSV, until its first lines were.",
     ["endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15),
     registry=None,
@@ -36,7 +36,7 @@ REQUEST_SECONDS = Histogram(
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Every metric in the text format of Prometheus; 401 without the token."""
+    """Respond with every metric in the text format of Prometheus; 401 without the token."""
     if not _may_read(request):
         return HttpResponse(
             "Send Authorization: Bearer with the value of USAGE_METRICS_TOKEN.\n",
@@ -58,7 +58,8 @@ def _may_read(request: HttpRequest) -> bool:
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(TotalsCollector())
-    # config/gunicorn.py sets it: then each process counts in a file that all of them read.
+    # With this variable, which config/gunicorn.py sets, each process counts in a file, and every
+    # process reads all of these files.
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(registry)
     else:

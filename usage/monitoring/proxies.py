@@ -1,7 +1,8 @@
-"""Notices a reverse proxy that DJANGO_PROXIES does not count.
+"""Detection of a reverse proxy that DJANGO_PROXIES does not count.
 
 Behind such a proxy all clients have one address, so ten wrong passwords of one client lock
-everybody out. `manage.py check --deploy` reads in Valkey what the web processes noticed.
+everybody out. Web processes store the address of such a proxy in Valkey, and
+`manage.py check --deploy` reads it there.
 """
 
 import logging
@@ -23,12 +24,12 @@ _next_note = 0.0
 
 
 def notice(request: HttpRequest) -> None:
-    """Note a proxy, once an hour in each process: in the log, and in Valkey for a day."""
+    """Log a proxy, once an hour in each process, and store its address in Valkey for a day."""
     global _next_note
     if settings.DJANGO_PROXIES or "HTTP_X_FORWARDED_FOR" not in request.META:
         return
     peer = client_address(request)
-    # A client elsewhere may send the header itself.
+    # A client on the Internet may send the header itself.
     if ip_address(peer).is_global or time.monotonic() < _next_note:
         return
     _next_note = time.monotonic() + SECONDS_BETWEEN_NOTES
@@ -44,8 +45,8 @@ def notice(request: HttpRequest) -> None:
 
 
 def uncounted_proxy() -> str | None:
-    """The address of a proxy that was noticed within a day; None where all are counted, or where
-    the broker does not answer."""
+    """Return the address of a proxy that was detected within a day; None if there is none, if
+    DJANGO_PROXIES is set, or if the broker does not respond."""
     if settings.DJANGO_PROXIES:
         return None
     try:

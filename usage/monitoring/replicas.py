@@ -1,4 +1,4 @@
-"""How the replicas are, each asked beside the others for a bounded time."""
+"""The state of the replicas, queried in parallel with a deadline."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from usage.monitoring.bounded import NoAnswerError, ask_database
 from usage.services import identity, servers
 from usage.services.identity import Identity, fault_of_replica
 
-# By the clock of the replica, whose as_of is the one that it has replayed.
+# The age by the clock of the replica, from the as_of that it has replayed.
 AGE = f"""
     SELECT
         extract(EPOCH FROM clock_timestamp() - usage_state.as_of)::float,
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Replica:
-    """What a replica said: the age of its totals in seconds, None where it has none or is left out.
+    """A replica, with the age of its totals in seconds, or None without totals or with a fault.
 
-    `fault` says why it is left out; it is foreign when it answers and is no replica of the primary.
+    `fault` says why reads leave it out. `is_foreign`: it responds but is no replica of the primary.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Replica:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether its totals are no older than USAGE_MAX_AGE_SECONDS."""
+        """Return whether its totals are at most USAGE_MAX_AGE_SECONDS old."""
         return self.age_seconds is not None and self.age_seconds <= settings.USAGE_MAX_AGE_SECONDS
 
 
 def look_at_replicas() -> list[Replica]:
-    """Every replica, in the order of DATABASE_REPLICA_URL."""
+    """Return every replica, in the order of DATABASE_REPLICA_URL."""
     names = servers.replicas()
     if not names:
         return []
@@ -63,7 +63,7 @@ def _identity_of_primary() -> Identity | None:
     try:
         return Identity(*ask_database(identity.IDENTITY))
     except NoAnswerError:
-        return None  # a check of its own says so
+        return None  # the check of the database reports it
 
 
 def _compared(replica: Replica, known: Identity | None, primary: Identity | None) -> Replica:

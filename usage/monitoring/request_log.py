@@ -1,4 +1,4 @@
-"""Around every request: a name for it, one line in the log, and its place in the counts."""
+"""Middleware around every request: its X-Request-ID, its line in the log, its metrics."""
 
 import logging
 import re
@@ -14,25 +14,26 @@ from usage.addresses import client_address
 from usage.monitoring import proxies
 from usage.monitoring.metrics import REQUEST_SECONDS, REQUESTS
 
-# What a proxy or a client may call a request: nothing that could break a line or fill a disk.
+# Accepted values of X-Request-ID: they can't break a line of the log or fill a disk.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
-# Asked every few seconds: they are counted, and in the log when they fail.
+# Probes come every few seconds, so only those that fail are logged. All are counted.
 PROBES = {"health/live", "health/ready", "metrics"}
 
 logger = logging.getLogger(__name__)
 
 
 class Observed:
-    """The outermost middleware. X-Request-ID names the request, also in the answer."""
+    """The outermost middleware. X-Request-ID identifies the request in the log and the response."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
-        # A CSV is still being made after the end of this call: config/gunicorn.py clears them then.
+        header = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = header if REQUEST_ID.fullmatch(header) else uuid4().hex
+        # A CSV is made after this call returns and logs with these variables, so they are cleared
+        # here, before the next request, and by config/gunicorn.py.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         proxies.notice(request)
@@ -46,14 +47,15 @@ class Observed:
 
 def _note(request: HttpRequest, status: int, seconds: float) -> None:
     match = request.resolver_match
-    # The pattern of the path, never the path: its values would be metrics without end.
+    # The label is the pattern of the path: paths themselves would make an unlimited number of
+    # metrics.
     endpoint = match.route if match else "none"
     method = request.method if request.method in METHODS else "other"
     REQUESTS.labels(endpoint, method, status).inc()
     REQUEST_SECONDS.labels(endpoint).observe(seconds)
     if endpoint in PROBES and status < 400:
         return
-    # Without the query: it names customers.
+    # The log leaves out the query string, which names customers.
     logger.info(
         "request",
         extra={

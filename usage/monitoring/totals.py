@@ -1,5 +1,4 @@
-"""What the database knows about the totals, as metrics: read when they are asked for, so every
-process that answers says the same."""
+"""Metrics of the totals. Each scrape reads them from the database, so all processes agree."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -23,11 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 class TotalsCollector(Collector):
-    """Metrics of the totals and of the runs; only `usage_database_up 0` without a database."""
+    """Metrics of the totals, runs and replicas. While the database is away, `usage_database_up`
+    is 0 and those of totals and runs are missing."""
 
     def collect(self) -> Iterator[Metric]:
         try:
-            # Before Django's own connection, which may wait for longer than a scrape does.
+            # This query has a short deadline. Django's connection may wait longer than a scrape.
             ask_database("SELECT 1")
             _leave_ended_connection()
             found = [*_state(read_status()), *_runs(tallies.read()), _database_size()]
@@ -40,7 +40,8 @@ class TotalsCollector(Collector):
 
 
 def _leave_ended_connection() -> None:
-    """The server may have ended a connection that was kept: that is not a server that is away."""
+    """Close a persistent connection that the server has ended, so that the next query reconnects:
+    the server itself may well be up."""
     is_kept = connection.connection is not None and not connection.in_atomic_block
     if is_kept and not connection.is_usable():
         connection.close()
@@ -49,7 +50,7 @@ def _leave_ended_connection() -> None:
 def _replicas(found: list[Replica]) -> Iterator[Metric]:
     yield _gauge(
         "usage_replicas_away",
-        "Replicas that do not answer; the other servers answer for them.",
+        "Replicas that do not respond; the other servers serve their requests.",
         sum(replica.fault is not None and not replica.is_foreign for replica in found),
     )
     yield _gauge(
@@ -59,12 +60,12 @@ def _replicas(found: list[Replica]) -> Iterator[Metric]:
     )
     yield _gauge(
         "usage_replicas_behind",
-        "Replicas that answer with totals older than USAGE_MAX_AGE_SECONDS, or have none.",
+        "Replicas whose totals are older than USAGE_MAX_AGE_SECONDS, or that have none.",
         sum(replica.fault is None and not replica.is_fresh for replica in found),
     )
     yield _labelled(
         "usage_replica_totals_age_seconds",
-        "Age of the totals as the replica has them.",
+        "Age of the totals on the replica.",
         "replica",
         ((each.name, each.age_seconds) for each in found if each.age_seconds is not None),
     )
@@ -98,7 +99,7 @@ def _state(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "usage_unaudited_days",
-        "Sealed days that may miss changes, since a trigger was off.",
+        "Sealed days that may miss changes because a trigger was off.",
         len(status.unaudited_days),
     )
     if (audit := status.last_audit) is not None:
@@ -123,8 +124,8 @@ def _state(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "usage_retention_days_held",
-        "Days by which the clock is too far ahead for retention to follow at once; 0 when it is "
-        "not.",
+        "Days from the day reached to the clock, if that is too far for retention to follow at "
+        "once; otherwise 0.",
         status.days_not_reached if status.clock_is_ahead else 0,
     )
     yield _gauge(
@@ -142,7 +143,7 @@ def _state(status: Status) -> Iterator[Metric]:
     )
     yield _labelled(
         "usage_default_partition_bytes",
-        "Size on disk of the partition for records that no other one takes.",
+        "Size on disk of the default partition: records whose day has no partition.",
         "relation",
         ((table, found["default_bytes"]) for table, found in partitions),
     )
@@ -182,8 +183,8 @@ def _delays(counts: dict[str, float], total: float) -> Metric:
         buckets.append((bound, so_far))
     return HistogramMetricFamily(
         "usage_commit_to_visible_seconds",
-        "The longest that a record may have waited from its commit to the totals, once a "
-        "successful refresh: from the as_of of the refresh before to the end of this one.",
+        "The longest possible time from the commit of a record to its totals, observed once a "
+        "successful refresh: from the as_of of the previous refresh to the end of this one.",
         buckets=buckets,
         sum_value=total,
     )

@@ -1,10 +1,10 @@
-"""Every question asked of the totals, as querysets.
+"""Every query of the totals, as querysets.
 
-A question about totals takes `daily`, the daily totals it is to be answered from (refreshed_daily
-or live_daily), already narrowed to the days, types and subscriptions that are meant. Money is
-Decimal in the currency of the deployment, quantities are kilobytes (data) or seconds (voice).
+A query takes its daily totals as `daily`: refreshed_daily or live_daily, already filtered by days,
+types and subscriptions. Money is Decimal in the currency of the deployment. Quantities are
+kilobytes (data) or seconds (voice).
 
-Where a value is asked for, an Expression may stand for it, so that one queryset serves many values.
+Each value may be an Expression instead, so that one queryset serves many values.
 """
 
 from usage.selectors.daily import (

@@ -1,4 +1,4 @@
-"""Daily totals, and what they add up to by subscription or by day."""
+"""Daily totals, and their sums by subscription or by day."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -12,18 +12,18 @@ from usage.models import DailyUsage, LiveDailyUsage, UsageType
 from usage.models.live import LiveTable
 from usage.selectors.expressions import Negative, Rows
 
-# The days that may be asked for.
+# The first and last day that a query accepts.
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2099, 12, 31)
 
-# For money: sums and differences of any length are exact, or raise.
+# The context for money: sums and differences are exact, or raise.
 EXACT = Context(prec=1000, traps=[Inexact])
 
-# The daily totals that a question may be answered from.
+# The daily totals that a query may read.
 DailySource: TypeAlias = QuerySet[DailyUsage] | QuerySet[LiveDailyUsage]
 
 
 def refreshed_daily() -> QuerySet[DailyUsage]:
-    """The daily totals of the last refresh."""
+    """Return the daily totals of the last refresh."""
     return DailyUsage.objects.all()
 
 
@@ -35,9 +35,11 @@ def live_daily(
     to_date: date | Expression | None = None,
     owner: int | Expression | None = None,
 ) -> QuerySet[LiveDailyUsage]:
-    """Daily totals exact at the snapshot of the statement, at least those of the subscriptions
-    and days named here: the caller narrows. Naming subscriptions, or the user who owns them, makes
-    it quick."""
+    """Return daily totals that are exact at the snapshot of the statement.
+
+    They include at least the subscriptions and days named here; the caller filters further. The
+    query is fast only if it names subscriptions, or the user who owns them.
+    """
     daily = LiveDailyUsage.objects.all()
     if subscription_ids is not None or external_ids is not None or owner is not None:
         daily.query.join(
@@ -53,7 +55,7 @@ def live_daily(
 
 
 def daily_rows(*, daily: DailySource) -> Rows:
-    """The daily totals as they stand, one row per subscription, day and usage type."""
+    """Return the daily totals without sums, one row per subscription, day and usage type."""
     return daily.values(
         "subscription_id",
         "day",
@@ -66,7 +68,7 @@ def daily_rows(*, daily: DailySource) -> Rows:
 
 
 def type_totals(*, daily: DailySource) -> Rows:
-    """One row per subscription and usage type that had usage, added up over its days."""
+    """Return one row per subscription and usage type with usage, summed over its days."""
     return daily.values("subscription_id", "usage_type").annotate(
         price=Sum("total_price"),
         usage=Sum("total_usage"),
@@ -77,8 +79,8 @@ def type_totals(*, daily: DailySource) -> Rows:
 
 
 def day_totals(*, daily: DailySource) -> Rows:
-    """One row per day and usage type that had usage, added up over its subscriptions, which are
-    counted."""
+    """Return one row per day and usage type with usage, summed over its subscriptions, with their
+    number."""
     return daily.values("day", "usage_type").annotate(
         price=Sum("total_price"),
         usage=Sum("total_usage"),
@@ -88,11 +90,11 @@ def day_totals(*, daily: DailySource) -> Rows:
 
 
 def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows:
-    """One row per subscription with a usage type whose price, added up, reached the limit.
+    """Return one row per subscription with a usage type whose summed price reached the limit.
 
     Each row has subscription_id, `<type>_price` for every type (None without usage of that type)
-    and rank, the largest of these below zero: so that the order by rank and subscription ascends
-    in both.
+    and rank, the negative of the largest price. So the order by rank and subscription ascends in
+    both columns.
     """
     by_type = {
         f"{usage_type.value}_price": Sum("total_price", filter=Q(usage_type=usage_type.value))
@@ -110,9 +112,9 @@ def over_limit(*, daily: DailySource, price_limit: Decimal | Expression) -> Rows
 def exceeded(
     prices: Iterable[Decimal | None], price_limit: Decimal
 ) -> list[tuple[UsageType, Decimal, Decimal]]:
-    """Each usage type whose price reached the limit, its price, and by how much it is exceeded.
+    """Return each usage type whose price reached the limit, its price, and the excess.
 
-    `prices` are those of a row of over_limit, in the order of UsageType.
+    `prices` are the prices of a row of over_limit, in the order of UsageType.
     """
     return [
         (usage_type, price, EXACT.subtract(price, price_limit))

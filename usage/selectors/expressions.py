@@ -1,4 +1,4 @@
-"""What the questions are written with."""
+"""Expressions and types that the queries share."""
 
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ Rows: TypeAlias = QuerySet[Any, Any]
 
 
 class UsageDay(Func):
-    """The day a moment belongs to, cut by the database."""
+    """The day that a moment belongs to, as the database cuts days."""
 
     function = "usage_day"
     arity = 1
@@ -19,7 +19,7 @@ class UsageDay(Func):
 
 
 class UsageDayStart(Func):
-    """The earliest moment of a day, inclusive: a bound that prunes partitions."""
+    """The first moment of a day, an inclusive bound, with which PostgreSQL skips partitions."""
 
     function = "usage_day_start"
     arity = 1
@@ -27,7 +27,7 @@ class UsageDayStart(Func):
 
 
 class UsageDayEnd(Func):
-    """The moment after the last one of a day, exclusive: a bound that prunes partitions."""
+    """The end of a day, an exclusive bound, with which PostgreSQL skips partitions."""
 
     function = "usage_day_end"
     arity = 1
@@ -35,14 +35,14 @@ class UsageDayEnd(Func):
 
 
 class Negative(Func):
-    """The value below zero as it is above, written as the indexes of period totals are."""
+    """The negative of a value, written as in the indexes of period totals."""
 
     template = "(-%(expressions)s)"
     arity = 1
 
 
 class Behind(Func):
-    """(a, b) > (x, y): where an index has these columns, a range that begins right there."""
+    """The row comparison (a, b) > (x, y): with an index on these columns, the scan begins there."""
 
     output_field = BooleanField()
 

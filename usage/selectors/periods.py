@@ -1,4 +1,4 @@
-"""Totals of months and of all days."""
+"""Period totals: of months and of all days."""
 
 from calendar import monthrange
 from datetime import date
@@ -12,7 +12,7 @@ from usage.selectors.expressions import Behind, Negative, Rows
 
 
 def whole_period(from_date: date | None, to_date: date | None) -> date | None:
-    """The period that these days are: a month by its first day, ALL_DAYS when both are open, or
+    """Return the period of these days: the first day of a whole month, ALL_DAYS without dates, or
     None for any other days."""
     if from_date is None and to_date is None:
         return PeriodTotal.ALL_DAYS
@@ -22,21 +22,22 @@ def whole_period(from_date: date | None, to_date: date | None) -> date | None:
 
 
 def month_end(day: date) -> date:
-    """The last day of the month that this day is in."""
+    """Return the last day of the month of this day."""
     return day.replace(day=monthrange(day.year, day.month)[1])
 
 
 def period_totals(*, period: date | Expression) -> QuerySet[PeriodTotal]:
-    """The totals of one period as of the last refresh, those of TotalsState.periods_filled."""
+    """Return the totals of one period as of the last refresh. Check TotalsState.periods_filled
+    first."""
     return PeriodTotal.objects.filter(period=period)
 
 
 def over_limit_in_period(
     *, totals: QuerySet[PeriodTotal], price_limit: Decimal | Expression, is_of_one_type: bool
 ) -> Rows:
-    """The rows of over_limit for the totals of one period: a range of an index.
+    """Return the rows of over_limit from the totals of one period, a range of an index.
 
-    `is_of_one_type` says that they are narrowed to one usage type.
+    `is_of_one_type`: the totals are already filtered by one usage type.
     """
     if is_of_one_type:
         by_type: dict[str, Any] = {
@@ -63,8 +64,8 @@ def over_limit_in_period(
 
 
 def over_limit_page(*, rows: Rows, after: tuple[Decimal, int] | None, size: int) -> Rows:
-    """The next `size` rows of over_limit or over_limit_in_period, the largest total first, behind
-    the row with this rank and subscription."""
+    """Return the next `size` rows of over_limit or over_limit_in_period, the largest total first,
+    after the row with this rank and subscription."""
     if after is not None:
         rows = rows.filter(Behind("rank", "subscription_id", *after))
     return rows.order_by("rank", "subscription_id")[:size]

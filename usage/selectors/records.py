@@ -10,7 +10,7 @@ from usage.selectors.expressions import Rows, UsageDay, UsageDayEnd, UsageDaySta
 
 
 def refuse_dropped_day(*, day: date, kept_from: date | None) -> None:
-    """Raises RecordsDroppedError for a day before kept_from, the first whose records are kept."""
+    """Raise RecordsDroppedError for a day before kept_from, the first day with kept records."""
     if kept_from is not None and day < kept_from:
         raise RecordsDroppedError(
             f"The raw records of {day} are dropped: {kept_from} is the first day whose records are "
@@ -21,9 +21,9 @@ def refuse_dropped_day(*, day: date, kept_from: date | None) -> None:
 def day_records(
     *, subscription_id: int | Expression, usage_type: UsageType, day: date | Expression
 ) -> Rows:
-    """The raw records behind one daily total: id, usage_date, price and quantity.
+    """Return the raw records of one daily total: id, usage_date, price and quantity.
 
-    The bounds on usage_date only spare the other partitions; usage_day decides.
+    The bounds on usage_date only let PostgreSQL skip partitions; usage_day decides.
     """
     model = RECORD_MODELS[usage_type]
     return (
@@ -39,13 +39,13 @@ def day_records(
 
 
 def owned_by(*, rows: Rows, owner: int | Expression) -> Rows:
-    """Those of the rows, which have a subscription_id, whose subscription this user owns."""
+    """Filter rows with a subscription_id by the subscriptions that this user owns."""
     owned = Subscription.objects.filter(owner=owner).values("id")
     return rows.filter(subscription_id__in=owned)
 
 
 def subscription_rows(*, subscriptions: QuerySet[Subscription]) -> Rows:
-    """The subscriptions as they stand: subscription_id, external_id and created_at."""
+    """Return subscription_id, external_id and created_at of the subscriptions."""
     return subscriptions.annotate(subscription_id=F("id")).values(
         "subscription_id", "external_id", "created_at"
     )

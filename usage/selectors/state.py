@@ -1,4 +1,4 @@
-"""What the totals are as of, and what a question is answered from."""
+"""The state of the totals, the source of a response, late keys and runs."""
 
 import math
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 from usage.errors import StaleTotalsError, TotalsNotFilledError
 from usage.models import LateKey, RefreshRun, UsageState
 
-# SQL for what is another one whenever totals may have changed. Every refresh of the view, by hand
-# too, writes its row of the catalogue anew; whatever else changes totals writes the state anew.
+# SQL of a version that differs whenever totals may have changed. Each refresh of the view, also by
+# hand, rewrites the view's row in pg_class; every other change of totals rewrites usage_state.
 VERSION = (
     "usage_state.xmin::text || '/' || (SELECT pg_class.xmin::text FROM pg_class"
     " WHERE oid = 'usage_daily_open'::regclass)"
@@ -21,7 +21,7 @@ VERSION = (
 
 
 class Source(Enum):
-    """What a question is answered from."""
+    """The source of a response."""
 
     DAILY = "the daily totals of the last refresh"
     PERIODS = "the totals of months and of all days of the last refresh"
@@ -30,33 +30,33 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class TotalsState:
-    """What the totals are as of, seen at read_at; both by the clock of the database."""
+    """The state of the totals at read_at. as_of and read_at are by the clock of the database."""
 
     as_of: datetime
     read_at: datetime
     time_zone: str
     raw_kept_from: date | None
     periods_filled: bool
-    # Another one whenever totals may have changed: a rebuild changes some without moving as_of.
+    # Differs whenever totals may have changed; as_of does not: a rebuild changes totals only.
     version: str
 
     @property
     def age(self) -> timedelta:
-        """How old the totals are."""
+        """Return the age of the totals."""
         return self.read_at - self.as_of
 
     def moment_of(self, source: Source) -> datetime:
-        """What an answer from this source is as of."""
+        """Return the as_of of a response from this source."""
         return self.read_at if source is Source.LIVE else self.as_of
 
 
 def totals_state() -> TotalsState:
-    """What the totals are as of and the zone their days are cut in.
+    """Read the state of the totals.
 
-    Read before the totals, as_of is never later than the truth; read before live totals, read_at
-    is not. Raises TotalsNotFilledError when there are no totals yet.
+    Call this before reading totals: then as_of, or read_at for live totals, is never later than
+    the truth. Raises TotalsNotFilledError when there are no totals yet.
     """
-    # Now() is the moment the server received the query, which is before it takes the snapshot.
+    # Now() is the moment at which the server received the query, before it takes the snapshot.
     state = UsageState.objects.annotate(read_at=Now(), version=RawSQL(VERSION, [])).first()  # noqa: S611 - a constant
     if state is None or state.as_of is None:
         raise TotalsNotFilledError
@@ -73,10 +73,10 @@ def totals_state() -> TotalsState:
 def is_answered_live(
     *, state: TotalsState, live: bool, max_staleness: int | None, is_named: bool
 ) -> bool:
-    """Whether a question is answered from live totals instead of those of the last refresh.
+    """Return whether a request needs live totals instead of those of the last refresh.
 
-    It is when `live` was asked for, or when the totals are older than max_staleness seconds and
-    the question names its subscriptions. Raises StaleTotalsError when it names none.
+    It does with `live`, or when the totals are older than max_staleness seconds and the request
+    names its subscriptions. Raises StaleTotalsError when it names none.
     """
     if live or max_staleness is None or state.age <= timedelta(seconds=max_staleness):
         return live
@@ -90,12 +90,11 @@ def is_answered_live(
 
 
 def late_keys() -> QuerySet[LateKey]:
-    """The keys whose raw records changed after their day was over, until a refresh repairs them; a
-    key may stand there more than once."""
+    """Return the keys that wait for the next refresh to repair them; a key may occur repeatedly."""
     return LateKey.objects.all()
 
 
-# What is told of a refresh.
+# Columns of a run that the API returns.
 RUN_COLUMNS = (
     "id",
     "trigger",
@@ -117,5 +116,5 @@ RUN_COLUMNS = (
 
 
 def runs_newest_first() -> QuerySet[RefreshRun]:
-    """The history of refreshes and audits."""
+    """Return the history of refreshes and audits."""
     return RefreshRun.objects.order_by("-pk")

@@ -1,4 +1,4 @@
-"""Who may see and do what. Pages and the API ask here."""
+"""Permissions of users and tokens, for pages and the API."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,15 +10,17 @@ from usage.models import Scope
 
 @dataclass(frozen=True)
 class Access:
-    """What a user may do: by the scopes of a token, or as a person who signed in."""
+    """The permissions of a user, by the scopes of a token or by a sign-in with a password."""
 
     user_id: int
     scopes: frozenset[str]
 
     @classmethod
     def of_person(cls, user: AbstractBaseUser | AnonymousUser) -> Self | None:
-        """Staff sees and does everything, others see the subscriptions they own; nobody who has
-        not signed in or has left."""
+        """Return the access of a signed-in user; None if not signed in or deactivated.
+
+        Staff users may see and do everything, others may see the subscriptions that they own.
+        """
         if not (user.is_authenticated and user.is_active):
             return None
         is_staff = getattr(user, "is_staff", False)
@@ -27,5 +29,5 @@ class Access:
 
     @property
     def owner(self) -> int | None:
-        """The user whose subscriptions alone may be seen, or None when every one may."""
+        """The user to whose subscriptions the access is limited; None without such a limit."""
         return None if Scope.READ in self.scopes else self.user_id

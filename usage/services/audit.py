@@ -1,4 +1,4 @@
-"""Audit and repair: do the totals say what the raw records say?"""
+"""Audit and repair: compare totals with raw records, and compute again those that differ."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from usage.services import periods, sealing
 from usage.services.audit_sql import (
     DIFFERING,
     DIFFERING_PERIODS,
-    MARK_THEM_LATE,
-    NAME_THEM,
+    LIST_DIFFERING,
+    MARK_DIFFERING_LATE,
     RANDOM_SUBSCRIPTIONS,
     SAMPLED,
 )
@@ -28,18 +28,19 @@ from usage.services.removals import Removals, removals
 from usage.services.repair import reseal
 from usage.services.startup import compare_settings
 
-# A report names this many differing keys; the count goes on.
+# A report lists at most this many differing keys, but counts all of them.
 MOST_DIFFERENCES = 1_000
 
-# How long an audit or a rebuild waits for a refresh that is on.
+# How long an audit or a rebuild waits for a running refresh.
 PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A key whose total is not what its raw records add up to. None: no row, or no record.
+    """A key whose total differs from the sum of its raw records.
 
-    Of a period total `day` is the period: the first day of a month, or ALL_DAYS.
+    Total columns are None if the total is missing, expected ones if there is no raw record. For a
+    period total, `day` is the period: the first day of a month, or ALL_DAYS.
     """
 
     subscription_id: int
@@ -55,11 +56,11 @@ class Difference:
 
 @dataclass
 class AuditReport:
-    """What an audit compared and what differs; at most 1,000 differences of each kind are named.
+    """The result of an audit; it lists at most 1,000 differences of each kind.
 
-    `open_days_left_out` says why open days were not compared, if they were not. `withheld` are the
-    days of which a repair would remove more totals than it may. `repaired` is true after a repair
-    that a second look found complete.
+    `open_days_left_out` is the reason why open days were not compared; empty if they were.
+    `withheld` are the days that were not repaired, because a repair would remove more of their
+    totals than it may. `repaired` is true if a second comparison found the repair complete.
     """
 
     sealed_days: int = 0
@@ -84,17 +85,17 @@ def verify(
     progress: Callable[[date], None] = lambda _day: None,
     announce: Callable[[Removals], None] = lambda _removals: None,
 ) -> AuditReport:
-    """Compare the totals of kept days with their raw records, and the totals of periods with those
-    of all days, and report each differing key.
+    """Compare daily totals of kept days with raw records, and period totals with daily totals.
 
-    Sealed days are compared one by one, each at one snapshot, leaving out the keys that wait for
-    repair; open days inside a refresh, at the snapshot of their totals. `sample` compares that
-    many random subscriptions only. `repair` marks the differing keys late and refreshes, but leaves
-    a day as it is of which it would remove more totals than it may; with `remove` it removes them.
-    `announce` gets each wrong day whose repair removes totals, before anything is repaired.
-    While sealed days are compared, other refreshes go on. Raises RefreshFailedError when the
-    refresh fails, RefreshRunningError when a repair had to wait too long for another one,
-    SumTooLargeError when usage adds up to more than a total can hold.
+    Each sealed day is compared at one snapshot of its own, without its late keys. Open days are
+    compared inside a refresh, at the snapshot of their totals. With `sample` only that many random
+    subscriptions are compared. With `repair` the differing keys are marked late and a refresh
+    computes them again. It skips a day if it would remove more of its totals than it may; with
+    `remove` it removes them. `announce` is called with each wrong day whose repair removes totals,
+    before anything is repaired. Other refreshes can run while sealed days are compared.
+
+    Raises RefreshFailedError when the refresh fails, RefreshRunningError when a repair waited too
+    long for another refresh, SumTooLargeError when a sum is larger than a total can hold.
     """
     report = AuditReport()
     sampled_ids = None if sample is None else _random_subscriptions(sample)
@@ -122,7 +123,7 @@ def verify(
             _mark_late(day)
         if report.periods_differing:
             _forget_periods()
-        _refresh_patiently()
+        _wait_and_refresh()
         again = AuditReport()
         for day in wrong_days:
             _compare(again, "usage_daily", day, day, None)
@@ -139,11 +140,12 @@ def rebuild(
     remove: bool = False,
     progress: Callable[[date], None] = lambda _day: None,
 ) -> int:
-    """Compute the kept days again, each in a transaction of its own; returns the rows changed.
+    """Compute the kept days again, each in its own transaction; return the number of changed rows.
 
-    Readers see each day before or after. Cut off, it can be run again from the day it got to.
-    Open days are computed by a refresh. Raises RefreshRunningError while another one is on, and
-    without `remove` TooManyRemovalsError at a day that would lose more totals than it may.
+    Readers see each day either before or after its transaction. After an interruption it can be
+    run again from the day that it had reached. Open days are computed by a refresh. Raises
+    RefreshRunningError while a refresh is running and, without `remove`, TooManyRemovalsError at a
+    day that would lose more totals than it may.
     """
     changed = 0
     for day in sealing.kept_sealed_days(UsageState.objects.get(), from_date, to_date):
@@ -154,24 +156,25 @@ def rebuild(
             if day >= (state.raw_kept_from or date.min):
                 if not remove and (found := removals(day)).are_too_many:
                     raise TooManyRemovalsError(
-                        f"The days before {day} are computed again. On {found}. Restore the raw "
-                        "records, or run again from this day with --remove to remove the totals."
+                        f"The rebuild stopped at {found}. The days before it are rebuilt. Restore "
+                        "the raw records, or run again from this day with --remove to remove the "
+                        "totals."
                     )
                 changes = Changes()
                 changed += reseal(state, day, changes)
                 periods.apply_changes(changes)
-                state.save(update_fields=["as_of"])  # unchanged, but a new version of the row
+                state.save(update_fields=["as_of"])  # the same value, but a new row version
         progress(day)
-    run = _refresh_patiently()
+    run = _wait_and_refresh()
     return changed + (run.rows_changed or 0)
 
 
 def _compare(
     report: AuditReport, relation: str, first_day: date, last_day: date, sample: list[int] | None
 ) -> int:
-    """One statement, one snapshot: what the relation says against what the records add up to.
+    """Compare the totals of the relation with raw records in one statement, so at one snapshot.
 
-    Returns how many keys differ.
+    Adds the differing keys to the report and returns their number.
     """
     query = DIFFERING.format(
         relation=relation,
@@ -180,7 +183,9 @@ def _compare(
     )
     bounds = {"first_day": first_day, "last_day": last_day}
     with connection.cursor() as cursor:
-        cursor.execute(query + NAME_THEM, {**bounds, "sample": sample, "limit": MOST_DIFFERENCES})
+        cursor.execute(
+            query + LIST_DIFFERING, {**bounds, "sample": sample, "limit": MOST_DIFFERENCES}
+        )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     differing = rows[0][-1] if rows else 0
     report.differing += differing
@@ -190,14 +195,17 @@ def _compare(
 
 
 def _mark_late(day: date) -> None:
-    """Log every differing key of a sealed day, as if a writer had touched it."""
+    """Log every differing key of a sealed day as a late key, as a trigger does."""
     query = DIFFERING.format(relation="usage_daily_sealed", sampled="", and_sampled="")
     with connection.cursor() as cursor:
-        cursor.execute(query + MARK_THEM_LATE, {"first_day": day, "last_day": day})
+        cursor.execute(query + MARK_DIFFERING_LATE, {"first_day": day, "last_day": day})
 
 
 def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
-    """Readers see daily and period totals change at once, so any snapshot will do."""
+    """Compare period totals with daily totals.
+
+    Any snapshot is right for this, since both change in the same commit.
+    """
     query = DIFFERING_PERIODS.format(sampled="" if sample is None else f"WHERE {SAMPLED}")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -209,7 +217,10 @@ def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
 
 
 def _forget_periods() -> None:
-    """The next refresh fills them anew; until then readers add up daily totals instead."""
+    """Have the next refresh compute all period totals again.
+
+    Until then readers add up daily totals instead.
+    """
     with transaction.atomic(durable=True):
         take_refresh_lock(wait_seconds=PATIENCE_SECONDS)
         UsageState.objects.update(open_digest=None)
@@ -218,7 +229,10 @@ def _forget_periods() -> None:
 def _verify_open_days(
     report: AuditReport, from_date: date | None, to_date: date | None, sample: list[int] | None
 ) -> RefreshRun | None:
-    """Returns the run of the comparison, or None when another refresh went on for too long."""
+    """Compare open days inside a refresh; return its run.
+
+    Returns None if another refresh did not end in time.
+    """
 
     def compare(state: UsageState, run: RefreshRun) -> None:
         first = max(from_date or date.min, state.sealed_before or date.min)
@@ -228,19 +242,19 @@ def _verify_open_days(
         run.subscriptions_audited, run.keys_differing = report.subscriptions, report.differing
 
     try:
-        return _refresh_patiently(RefreshRun.Trigger.AUDIT, then=compare)
+        return _wait_and_refresh(RefreshRun.Trigger.AUDIT, then=compare)
     except RefreshRunningError as error:
-        # What was found on sealed days is not thrown away.
+        # The result for sealed days is still worth reporting.
         report.open_days_left_out = str(error)
         return None
 
 
-def _refresh_patiently(
+def _wait_and_refresh(
     trigger: RefreshRun.Trigger = RefreshRun.Trigger.COMMAND,
     *,
     then: Callable[[UsageState, RefreshRun], None] | None = None,
 ) -> RefreshRun:
-    """Refresh after the one that is on, if it ends within some seconds."""
+    """Refresh; wait up to PATIENCE_SECONDS for a running refresh to end first."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -252,7 +266,7 @@ def _refresh_patiently(
 
 
 def _random_subscriptions(count: int) -> list[int]:
-    """At most `count` random subscriptions, found through the primary key."""
+    """Return at most `count` random subscriptions, found through the primary key."""
     with connection.cursor() as cursor:
         cursor.execute(RANDOM_SUBSCRIPTIONS, [count])
         return [pk for (pk,) in cursor]

@@ -1,6 +1,6 @@
-"""The questions an audit asks of the database."""
+"""The queries of an audit."""
 
-# The keys of whole days whose total is not what the raw records add up to, at one snapshot.
+# Keys of whole days whose total differs from the sum of their raw records, at one snapshot.
 DIFFERING = """
     WITH kept AS (
         SELECT coalesce(raw_kept_from, '-infinity'::date) AS from_day FROM usage_state
@@ -13,7 +13,8 @@ DIFFERING = """
         {sampled}
     ),
 
-    -- Added up, since a key that both halves of usage_daily hold is counted twice by readers.
+    -- A key that is in both halves of usage_daily must differ, since readers count it twice:
+    -- hence the sums.
     found AS MATERIALIZED (
         SELECT
             subscription_id,
@@ -50,7 +51,7 @@ DIFFERING = """
                 expected.record_count,
                 expected.last_usage_at
             )
-            -- A day may be closed while an audit is on its way to it.
+            -- A day may be closed after the audit has begun and before it compares the day.
             AND day >= (SELECT kept.from_day FROM kept)
     ),
 
@@ -76,7 +77,7 @@ DIFFERING = """
             )
     )
 """
-NAME_THEM = """
+LIST_DIFFERING = """
     SELECT
         subscription_id,
         day,
@@ -92,7 +93,7 @@ NAME_THEM = """
     ORDER BY subscription_id, day, usage_type
     LIMIT %(limit)s
 """
-MARK_THEM_LATE = """
+MARK_DIFFERING_LATE = """
     INSERT INTO usage_late_key (subscription_id, day, usage_type)
     SELECT subscription_id, day, usage_type FROM differing
 """
@@ -104,7 +105,7 @@ COUNT_REMOVALS = """
 """
 SAMPLED = "subscription_id = ANY(%(sample)s)"
 
-# The period totals that are not what the daily totals add up to, at one snapshot.
+# Period totals that differ from the sum of their daily totals, at one snapshot.
 DIFFERING_PERIODS = """
     WITH monthly AS MATERIALIZED (
         SELECT

@@ -1,10 +1,11 @@
-"""The changes of daily totals that one transaction makes: noted, and checked before they are used.
+"""Changes of daily totals in one transaction: they are noted, and checked before they are used.
 
 Period totals are kept by these changes alone, so a change that is not noted would leave them wrong
-for good. Each statement that writes daily totals therefore does two things. It notes in
-usage_total_change what it added and took away. And it returns the fingerprint of the rows that it
-wrote and replaced, which does not come from the notes. Before the changes are added to the period
-totals, the fingerprint of the notes must equal the sum of those fingerprints.
+for good. So each statement that writes daily totals does two things. It notes in usage_total_change
+the amounts that it added and took away. It also returns the fingerprint of the rows that it wrote,
+less that of the rows that it replaced; this fingerprint does not come from the notes. The
+fingerprint of the notes must equal the sum of those fingerprints before the changes are added to
+the period totals.
 """
 
 from datetime import date
@@ -25,9 +26,9 @@ CREATE = """
 
 WEIGHT = "usage_total_weight(subscription_id, day, usage_type)"
 
-# An aggregate over rows with the columns of a total. The factors keep a smaller price from being
-# hidden by a larger usage. The halves of the usage are summed as bigint, which takes half the time
-# of numeric.
+# An aggregate over rows with the columns of a total. Price, usage and record count have different
+# factors, so that a price that is too small cannot cancel a usage that is too large. The usage is
+# summed in two halves of 32 bits as bigint, which takes half the time of numeric.
 FINGERPRINT = f"""
     coalesce(
         sum({WEIGHT} * total_price)
@@ -47,24 +48,25 @@ EXACT = Context(prec=1_000)
 class Changes:
     """The changes of one transaction, from its first write to apply_changes().
 
-    `written` is the fingerprint of what its statements wrote, less that of what they replaced.
-    `first_day` is the earliest day they may have written, None while they wrote nothing.
+    `written` is the fingerprint of the rows that its statements wrote, less that of the rows that
+    they replaced. `first_day` is the earliest day that they may have written; None before the
+    first write.
     """
 
     def __init__(self) -> None:
-        """Begin to note. This takes the snapshot, if no query took it before."""
+        """Create the table of notes. This takes the snapshot, unless an earlier query did."""
         self.written = Decimal(0)
         self.first_day: date | None = None
         with connection.cursor() as cursor:
             cursor.execute(CREATE)
 
     def add_written(self, fingerprint: Decimal, first_day: date) -> None:
-        """Count what a statement wrote, in days from first_day on."""
+        """Add the fingerprint of a statement that wrote days from first_day on."""
         self.written = EXACT.add(self.written, fingerprint)
         self.first_day = min(first_day, self.first_day or first_day)
 
     def are_all_noted(self) -> bool:
-        """Whether the notes are what was written."""
+        """Return whether the notes have the same fingerprint as the written rows."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {FINGERPRINT} FROM usage_total_change")  # noqa: S608 - a constant
             (noted,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Today, as the database counts days. Tests that move over midnight replace this function."""
+"""The current day and moment, by the clock of the database. Tests replace these functions."""
 
 from datetime import date, datetime
 
@@ -8,7 +8,7 @@ from usage.services import servers
 
 
 def today() -> date:
-    """The current day in the time zone of the deployment, by the clock of the database."""
+    """Return the current day in USAGE_TIME_ZONE, by the clock of the database."""
     with connections[servers.current()].cursor() as cursor:
         cursor.execute("SELECT usage_day(clock_timestamp())")
         (day,) = cursor.fetchone()
@@ -16,7 +16,7 @@ def today() -> date:
 
 
 def now() -> datetime:
-    """The moment by the clock of the database."""
+    """Return the current moment by the clock of the database."""
     with connections[servers.current()].cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         (moment,) = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""What a database error means, in one line that an operator can act on."""
+"""Database errors, explained in one line that an operator can act on."""
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -14,11 +14,11 @@ from usage.services.locks import (
     READ_ONLY,
     SERIALIZATION_FAILURE,
     UNIQUE_VIOLATION,
-    is_of_server,
+    is_server_error,
     sqlstate,
 )
 
-# A command that waits for a lock waits for one of these.
+# The tables whose locks commands wait for.
 TABLES = [
     *RAW_TABLES,
     "usage_daily_open",
@@ -29,26 +29,28 @@ TABLES = [
 
 
 def explain(error: BaseException) -> str | None:
-    """The cause where the server answered and said it; None where it did not, or where the error is
-    of another kind. Must not be called in the transaction that failed."""
+    """Return the cause and what to do, if the server reported a known one; otherwise None.
+
+    Do not call it in the transaction that failed.
+    """
     first_line = str(error).strip().partition("\n")[0]
     match sqlstate(error):
         case code if code == READ_ONLY:
             return f"The database takes no changes: {first_line}. {_why_read_only()}"
         case code if code == LOCK_NOT_AVAILABLE:
-            return f"A lock was not to be had in time: {first_line}. {_who_holds_tables()}"
+            return f"A lock was not available in time: {first_line}. {_who_holds_tables()}"
         case code if code == QUERY_CANCELED:
             return (
                 f"The server ended a statement: {first_line}. If nobody cancelled it, raise "
                 "statement_timeout of the role."
             )
         case code if code in {DEADLOCK, SERIALIZATION_FAILURE}:
-            return f"Another transaction was in the way: {first_line}. Try again."
+            return f"The statement conflicted with another transaction: {first_line}. Try again."
         case code if code == INSUFFICIENT_PRIVILEGE:
             return (
-                f"The login of DATABASE_URL may not do this: {first_line}. Use that of the owner "
-                "of the tables, or see docs/roles.md for what each role may do. A restore makes "
-                "the owner right by: pg_restore --no-owner --role=ROLE"
+                f"The role of DATABASE_URL lacks a privilege: {first_line}. Use the owner of the "
+                "tables, or see docs/roles.md for the privileges of each role. If a restore set "
+                "the wrong owner, restore with: pg_restore --no-owner --role=ROLE"
             )
         case code if (
             code == UNIQUE_VIOLATION and "_pkey" in first_line and "usage_daily" not in first_line
@@ -64,19 +66,19 @@ def explain(error: BaseException) -> str | None:
                 f"The server is short of resources: {first_line}. Free disk space, memory or "
                 "connections."
             )
-        case None if is_of_server(error) and "closed the connection" in first_line:
+        case None if is_server_error(error) and "closed the connection" in first_line:
             return _transaction_timeout()
         case _:
             return None
 
 
 def lock_advice() -> str:
-    """How full the lock table of the server is, and what to do."""
+    """Return how full the lock table of the server is, and what to do."""
     try:
         room = lock_room.read()
-    except (DatabaseError, InterfaceError):  # which needs locks as well
+    except (DatabaseError, InterfaceError):  # this query needs locks, too
         return "Raise max_locks_per_transaction of the server and restart it."
-    return f"It is full of locks of partitions: {room}. {room.advice}"
+    return f"Locks of partitions fill it: {room}. {room.advice}"
 
 
 def _why_read_only() -> str:
@@ -88,9 +90,9 @@ def _why_read_only() -> str:
             )
             is_standby, source = cursor.fetchone()
     except (DatabaseError, InterfaceError):
-        return "See whether it is a standby, and SHOW default_transaction_read_only."
+        return "Check whether it is a standby, and run: SHOW default_transaction_read_only"
     if is_standby:
-        return "It is a standby: let DATABASE_URL lead to the primary."
+        return "It is a standby. Set DATABASE_URL to the primary."
     return f"default_transaction_read_only is on (set by: {source}). Turn it off there."
 
 
@@ -100,12 +102,15 @@ def _who_holds_tables() -> str:
     except (DatabaseError, InterfaceError):
         found = []
     if not found:
-        return "The lock is free again: try again."
+        return "The lock is free again. Try again."
     return f"Held by: {'; '.join(map(str, found))}"
 
 
 def _transaction_timeout() -> str | None:
-    """The driver loses the reason why the server ended a session; a new session shows the limit."""
+    """Return the explanation if a transaction_timeout may have ended the session.
+
+    The driver loses the reason why the server ended a session; a new session shows the limit.
+    """
     connection.close()
     try:
         with connection.cursor() as cursor:

@@ -1,8 +1,8 @@
-"""Spreading the raw records over the servers of a Citus cluster.
+"""Distribution of the raw tables over the servers of a Citus cluster.
 
-Raw records are what grows. The totals stay on the coordinator: there one commit changes all of
-them, and Citus hands no condition to the two halves of usage_daily, so that a question about one
-subscription would read every sealed total.
+Only raw records grow fast, so the totals stay on the coordinator. There one commit changes all of
+them. Also, Citus does not push a condition down to the two halves of usage_daily, so a query about
+one subscription would read every sealed total if these were distributed.
 """
 
 from django.db import connections, transaction
@@ -12,9 +12,8 @@ from usage.models import RAW_TABLES, UsageState
 from usage.services.locks import take_refresh_lock
 from usage.sql import capture
 
-# The server puts a function in SQL in the place of its call after Citus has looked for distributed
-# tables: the query would find the records of no server, and no error. So the same query is put
-# into PL/pgSQL.
+# PostgreSQL inlines a function in SQL after Citus has looked for distributed tables: the query
+# would find no record on any server, and report no error. A function in PL/pgSQL is not inlined.
 TOTALS_OF_DAYS = r"""
 DO $do$
 BEGIN
@@ -31,12 +30,12 @@ BEGIN
         WHERE pg_proc.oid = 'usage_totals_of_days(date, date)'::regprocedure AND lanname = 'sql'
     );
 EXCEPTION
-    WHEN null_value_not_allowed THEN NULL; -- it is in PL/pgSQL already
+    WHEN null_value_not_allowed THEN NULL; -- the function is in PL/pgSQL already
 END
 $do$
 """
 
-# In a window no key is late: live totals are the sealed ones and what the open view would hold now.
+# In a window no key is late, so live totals are the sealed totals and the query of the open view.
 LIVE = """
 DO $do$
 BEGIN
@@ -50,21 +49,21 @@ END
 $do$
 """
 
-# One plan for all subscriptions would ask every server.
+# A generic plan would query every server; a custom plan queries those of its subscriptions.
 LIVE_OF = "ALTER FUNCTION usage_daily_live_of(bigint[], date, date) RESET plan_cache_mode"
 
 
 def distribute(*, dry_run: bool = False) -> list[str]:
-    """Spread the raw tables by subscription; return those that were not spread before.
+    """Distribute the raw tables by subscription; return those that were not distributed before.
 
-    Writers of raw records wait meanwhile, readers of totals don't. Raises DistributionError when
-    something must come first, RefreshRunningError while a refresh is on.
+    Meanwhile writers of raw records wait, readers of totals do not. Raises DistributionError when
+    another step must be done first, RefreshRunningError while a refresh is running.
     """
     if not _has_citus("default"):
         raise DistributionError(
-            "This database has no extension citus. On the coordinator and every worker, as a "
-            "superuser: CREATE EXTENSION citus; then on the coordinator: "
-            "SELECT citus_add_node('address of a worker', 5432)"
+            "The extension citus is missing in this database. Run as a superuser on the "
+            "coordinator and on every worker: CREATE EXTENSION citus; then run on the "
+            "coordinator: SELECT citus_add_node('address of a worker', 5432)"
         )
     with transaction.atomic(durable=True), connections["default"].cursor() as cursor:
         take_refresh_lock()
@@ -75,32 +74,32 @@ def distribute(*, dry_run: bool = False) -> list[str]:
         state = UsageState.objects.get()
         if not state.is_window:
             raise DistributionError(
-                "Citus refuses the triggers that notice late records. Set USAGE_LATE_KEYS=window "
+                "Citus refuses the triggers that log late records. Set USAGE_LATE_KEYS=window "
                 "and run first: manage.py switch_late_keys"
             )
         cursor.execute("SELECT count(*) FROM pg_dist_node WHERE isactive AND shouldhaveshards")
         if cursor.fetchone() == (0,):
             raise DistributionError(
-                "No server of the cluster takes records. Run on the coordinator: "
+                "No server of the cluster can store records. Run on the coordinator: "
                 "SELECT citus_add_node('address of a worker', 5432)"
             )
         if not dry_run:
             cursor.execute("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
             cursor.execute(capture.drop())
-            # Records of closed days that are not dropped yet are copied like the others.
+            # The CHECK on closed days would refuse to copy their records that are not dropped yet.
             cursor.execute("SELECT usage_close_days(NULL)")
             for table in missing:
                 cursor.execute("SELECT create_distributed_table(%s, 'subscription_id')", [table])
             cursor.execute("SELECT usage_close_days(%s)", [state.fence_day or state.raw_kept_from])
             for table in missing:
-                # What was copied to the workers lies here still, behind the table.
+                # The coordinator keeps the rows that were copied to the workers.
                 cursor.execute("SELECT truncate_local_data_after_distributing_table(%s)", [table])
             adapt()
     return missing
 
 
 def distributed_tables(using: str = "default") -> list[str]:
-    """The raw tables that are spread over servers."""
+    """Return the raw tables that are distributed over servers."""
     if not _has_citus(using):
         return []
     with connections[using].cursor() as cursor:
@@ -114,7 +113,10 @@ def distributed_tables(using: str = "default") -> list[str]:
 
 
 def adapt(using: str = "default") -> None:
-    """Have what reads spread records ask all servers; after each migrate, which may replace it."""
+    """Replace the objects that read raw records by ones that query all servers.
+
+    Call it after each migrate, which may bring back the originals.
+    """
     if distributed_tables(using):
         with connections[using].cursor() as cursor:
             for statement in (TOTALS_OF_DAYS, LIVE, LIVE_OF):

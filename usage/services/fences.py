@@ -1,7 +1,7 @@
-"""Fences: waiting until every transaction that began before a moment has ended.
+"""Fences: they wait until no transaction is left that began before a change.
 
-A fence is a transaction id. Once the oldest transaction that still runs is not older than it,
-nothing that could still write without knowing of the change before the fence is left.
+A fence is a transaction id, drawn after a change that every writer must see. Once all transactions
+with a smaller id have ended, no writer is left that did not see the change.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from django.db import connection
 
-# Of a session, or of a prepared transaction that has none any more.
+# The columns of a Blocker: a prepared transaction has no session any more.
 SESSION = """
     activity.pid,
     coalesce(activity.datname, prepared.database),
@@ -23,19 +23,23 @@ SESSION = """
 
 
 def draw_fence() -> int:
-    """The id of this transaction, which must have begun after the change it guards."""
+    """Return the id of this transaction, which must have begun after the change."""
     return _number("SELECT pg_current_xact_id()::text::bigint")
 
 
 def has_passed(fence: int | None) -> bool:
-    """Whether the snapshot of this transaction sees the end of all that began before the fence."""
+    """Return whether all transactions before the fence have ended in this snapshot."""
     if fence is None:
         return False
     return _number("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint") >= fence
 
 
 def is_from_another_server(fence: int | None) -> bool:
-    """Whether the fence lies in the future: it came with a restored dump and would never pass."""
+    """Return whether the fence must be drawn again, because it came with a restored dump.
+
+    Such a fence is larger than every transaction id of this server, and may never pass. True also
+    without a fence.
+    """
     if fence is None:
         return True
     return fence > _number("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
@@ -43,7 +47,7 @@ def is_from_another_server(fence: int | None) -> bool:
 
 @dataclass(frozen=True)
 class Blocker:
-    """A transaction that is waited for. What the role may not see of another's session is None."""
+    """A transaction that a fence or a lock waits for; None where the role may not see a value."""
 
     transaction_id: int | None
     pid: int | None
@@ -61,7 +65,7 @@ class Blocker:
                 f"since {self.started_at}. End it with COMMIT PREPARED or ROLLBACK PREPARED"
             )
         if self.pid is None:
-            return f"transaction {self.transaction_id} of a session this role may not see"
+            return f"transaction {self.transaction_id} of a session that this role may not see"
         if self.state is None:
             return f"process {self.pid} of {self.user}, whose state this role may not see"
         return (
@@ -72,7 +76,7 @@ class Blocker:
 
 
 def blockers(fence: int) -> list[Blocker]:
-    """The open transactions older than the fence, oldest first, at most 20."""
+    """Return the open transactions before the fence: the oldest 20, oldest first."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -96,10 +100,10 @@ def blockers(fence: int) -> list[Blocker]:
 
 
 def holders(tables: Sequence[str]) -> list[Blocker]:
-    """The open transactions that hold a lock on these tables or their partitions, oldest first, at
-    most 20: what a closing waits for where no fence is drawn.
+    """Return the transactions that lock these tables or their partitions: the oldest 20.
 
-    Whoever refreshes is none of them, nor is a session of another server of a cluster.
+    In a window no fence is drawn, and closing a day waits for these. The list leaves out the
+    refresh and the sessions on other servers of a cluster.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -118,7 +122,7 @@ def holders(tables: Sequence[str]) -> list[Blocker]:
                         SELECT oid FROM pg_database WHERE datname = current_database()
                     )
             LEFT JOIN pg_stat_activity AS activity ON activity.pid = held.pid
-            -- A prepared transaction keeps the virtual id of the session that prepared it.
+            -- A lock of a prepared transaction has no pid, so the virtual id finds its own lock.
             LEFT JOIN pg_locks AS itself
                 ON
                     held.pid IS NULL

@@ -1,4 +1,4 @@
-"""Forgetting who a subscription was, on request: its name elsewhere goes, its usage stays."""
+"""Erasure of the name of a subscription, on request: its external_id goes, its usage stays."""
 
 import secrets
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from django.db import connection, transaction
 from usage.errors import AmbiguousSubscriptionError, UnknownSubscriptionError
 from usage.models import Subscription
 
-# What remains of a name: enough chance that no two are ever alike.
+# The new external_id: this prefix and so many random bytes that no two are ever equal.
 FORGOTTEN = "forgotten-"
 RANDOM_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """A subscription, and the name that it has from now on."""
+    """A subscription with its new external_id."""
 
     subscription_id: int
     external_id: str
 
 
 def find(name: str) -> Subscription:
-    """The subscription with this external_id or, failing that, with this id.
+    """Return the subscription with this external_id or, if there is none, with this id.
 
-    Raises UnknownSubscriptionError, and AmbiguousSubscriptionError when one has it as its
-    external_id and another one as its id.
+    Raises UnknownSubscriptionError when there is no such subscription, AmbiguousSubscriptionError
+    when the name is the external_id of one and the id of another.
     """
     found = list(Subscription.objects.filter(external_id=name))
     if name.isascii() and name.isdigit() and len(name) < 19:
@@ -36,16 +36,16 @@ def find(name: str) -> Subscription:
     if len(found) > 1:
         raise AmbiguousSubscriptionError(
             f"{name} is the external_id of subscription {found[0].pk} and the id of another one. "
-            f"Name the first by its id {found[0].pk}, the second by its external_id."
+            f"For the first use its id {found[0].pk}, for the second its external_id."
         )
     return found[0]
 
 
 def forget_subscription(subscription: Subscription) -> Forgotten:
-    """Replace the external_id by a random one for good; totals and records stay as they are.
+    """Replace the external_id by a random one for good; totals and records do not change.
 
-    The rows of the admin's history that show the name are changed with it, and the old version of
-    the row leaves the table.
+    The name is also replaced in the history of the admin, and VACUUM removes the old row version
+    from the table.
     """
     name = FORGOTTEN + secrets.token_hex(RANDOM_BYTES)
     with transaction.atomic():

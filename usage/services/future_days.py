@@ -1,7 +1,7 @@
-"""Days far in the future: their records are deleted, and their partitions dropped once empty.
+"""Days far in the future: a prune deletes their records and drops their empty partitions.
 
-A record dated years ahead would be read by every refresh until its day is over. Retention keeps as
-many days ahead as it keeps back, and at least those that have partitions.
+Otherwise every refresh would read a record dated years ahead until its day is over. Retention
+keeps as many days in the future as in the past, and at least those that have partitions.
 """
 
 from datetime import date, timedelta
@@ -16,9 +16,9 @@ from usage.services.partitions import DAYS_AHEAD, LOCK_MILLISECONDS, TRIES, Leaf
 
 
 def delete_future_records(last_day: date, *, dry_run: bool) -> int:
-    """Delete the records of the days after last_day; returns how many there are.
+    """Delete the raw records of the days after last_day; return how many there are.
 
-    This is a deletion like any other: the next refresh takes them out of the totals.
+    Unlike dropping by retention, this changes totals: the next refresh leaves the records out.
     """
     count = 0
     for table in RAW_TABLES:
@@ -36,10 +36,10 @@ def delete_future_records(last_day: date, *, dry_run: bool) -> int:
 
 
 def drop_future_partitions(today: date) -> list[str]:
-    """Drop the empty partitions of days more than 14 days ahead; returns their names.
+    """Drop the empty partitions of days more than 14 days ahead; return their names.
 
-    A clock that was ahead made them, or an import by an earlier release. One that stays locked is
-    left to the next prune.
+    Such partitions were made while the clock was ahead, or by an import of an earlier release.
+    The next prune tries again to drop a partition that stays locked.
     """
     dropped: list[str] = []
     for table in RAW_TABLES:

@@ -1,7 +1,7 @@
-"""Makes up usage, for demonstrations and measurements, inside PostgreSQL.
+"""Generator of sample usage, for demonstrations and benchmarks, inside PostgreSQL.
 
-Every record is a function of the arguments and its row number alone: the same arguments make the
-same records, and making them again adds nothing.
+Each record depends only on the arguments and its row number. So the same arguments generate the
+same records, and a second run adds none.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ from usage.services.partitions import try_to_make_partitions
 MOST_SUBSCRIPTIONS = 1_000_000
 MOST_DAYS = 3_660
 MOST_RECORDS = 1_000_000_000
-FIRST_DAY = date(2000, 1, 2)  # the first that lies within 2000 in every zone
+FIRST_DAY = date(2000, 1, 2)  # all of it lies in the year 2000 in every zone
 STEP_RECORDS = 250_000
 PATIENCE_SECONDS = 10.0
 
-# Of a thousand records of a day, how many fall into each hour; and the days of a week compared.
+# Weights of the 24 hours of a day, and of the days of a week.
 WORKDAY_HOURS = [
     *(14, 9, 6, 4, 4, 7, 18, 35, 48, 52, 54, 56),
     *(60, 56, 52, 52, 55, 62, 68, 74, 76, 68, 46, 24),
@@ -49,7 +49,7 @@ class GenerateArgumentError(UsageError):
 
 @dataclass(frozen=True)
 class GenerateReport:
-    """What was made: records of whole days in the time zone of the deployment."""
+    """The result of generate_usage: records of whole days in USAGE_TIME_ZONE."""
 
     added: int
     already_known: int
@@ -73,10 +73,10 @@ def generate_usage(
     until: date | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> GenerateReport:
-    """Make records of the days before `until` (today unless given), so none is of the future.
+    """Generate records of the days before `until` (by default today), so none is in the future.
 
-    `on_progress` is told how many records each step dealt with. Must not be called in a
-    transaction: each step is one. Raises GenerateArgumentError.
+    `on_progress` is called with the number of records of each step. Each step is a transaction of
+    its own, so do not call this function in a transaction. Raises GenerateArgumentError.
     """
     started = time.monotonic()
     today = clock.today()
@@ -86,8 +86,8 @@ def generate_usage(
     _refuse_out_of_bounds("--records", records, MOST_RECORDS)
     if until > today or (until - FIRST_DAY).days < days:
         raise GenerateArgumentError(
-            f"--until {until} --days {days}: the days before must lie between {FIRST_DAY} and "
-            f"{today}, which is today."
+            f"--until {until} --days {days}: the {days:,} days before {until} must lie between "
+            f"{FIRST_DAY} and {today} (today). Change --until or --days."
         )
     first_day = until - timedelta(days=days)
     try_to_make_partitions(
@@ -135,13 +135,16 @@ def _make_records(day: date, first: int, last: int, subscriptions: int, seeds: l
 
 
 def _seeds(*arguments: object) -> list[int]:
-    """Two numbers of 64 bits. Other arguments give others, so that two runs share no record."""
+    """Return two numbers of 64 bits that depend on the arguments.
+
+    Runs with different arguments have different numbers, so they share no record.
+    """
     digest = hashlib.sha256(repr([str(argument) for argument in arguments]).encode()).digest()
     return [int.from_bytes(part, signed=True) for part in (digest[:8], digest[8:16])]
 
 
 def _steps(first_day: date, days: int, records: int) -> Iterator[tuple[date, int, int]]:
-    """Day, first and last row number of each step; a day has as many rows as its weight asks."""
+    """Yield day, first and last row number of each step; the rows of a day follow its weight."""
     weights = [WEEK[(first_day + timedelta(days=number)).weekday()] for number in range(days)]
     total = sum(weights)
     begin = 0

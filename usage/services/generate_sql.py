@@ -69,14 +69,15 @@ INNER JOIN usage_subscription ON external_id
 ANALYZE pg_temp.usage_generate_subscription;
 """
 
-# For the moment of a step nobody may delete a subscription that is about to get usage; locking
-# each one as the importer does would cost more than making the records.
+# During a step nobody may delete a subscription that gets usage. To lock each row, as the importer
+# does, would take longer than to generate the records.
 LOCK_SUBSCRIPTIONS = "LOCK TABLE usage_subscription IN SHARE MODE"
 
-# One in two hundred records is a credit, four in two hundred cost nothing.
-# Two hashes of the row number give 128 bits of chance: the id, and four numbers from 0 up to 1.
-# The cube of one makes few subscriptions use much; the fourth power of one makes most records
-# small. Sorted, the rows find their index pages in memory and two runs never deadlock.
+# Two hashes of the row number are 128 random bits. They are the id, and also the source of three
+# numbers from 0 up to 1 and of one from 0 to 1023 (`oddity`). The cube of the first makes few
+# subscriptions use much; the fourth power of the third makes most records small. By `oddity` one
+# record in two hundred is a credit and four in two hundred cost nothing. The rows are sorted, so
+# that they find their index pages in memory and two runs never deadlock.
 MAKE_RECORDS = """
 INSERT INTO {table} (subscription_id, usage_date, {quantity}, price, id)
 WITH hashes AS (

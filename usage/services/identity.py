@@ -1,7 +1,7 @@
-"""The identity of a database: its own uuid, the server it lies on, and its name there.
+"""The identity of a database: its uuid, the system identifier of its server, and its name.
 
-A dump copies the uuid, so two databases differ when any of the three does. A streaming replica has
-all three of its primary, is in recovery, and follows the timeline of its primary.
+A dump copies the uuid, so two databases are different if any of the three differs. A streaming
+replica has the same three values as its primary, is in recovery, and follows its timeline.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils.functional import cached_property
 
-# The columns of an Identity. The timeline is the one of the last refresh: a replica has it by
-# replay, so that one that follows another server than the primary has another.
+# The columns of an Identity. The timeline is the one that the last refresh wrote. A replica gets it
+# by replay, so a replica that follows another server than the primary has another value.
 COLUMNS = """
     usage_state.uuid::text AS uuid,
     (SELECT system_identifier FROM pg_control_system())::text AS system,
@@ -23,7 +23,7 @@ COLUMNS = """
 """
 IDENTITY = f"SELECT {COLUMNS} FROM usage_state"  # noqa: S608 - a constant
 
-# PostgreSQL says the timeline of a primary only by the name of a file of its log.
+# PostgreSQL shows the timeline of a primary only in the name of a WAL file.
 PLACE = """
     SELECT
         ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer,
@@ -36,18 +36,18 @@ PLACE = """
 """
 
 
-# The header of a message that names the database by its key.
+# The header of a Celery message with the key of the database.
 HEADER = "database"
 
-# How long a process that can do nothing without the database waits before it asks again.
-AGAIN_SECONDS = 5.0
+# How long read_patiently() waits before it tries again.
+RETRY_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which database a server has: None for the timeline before the first refresh."""
+    """The identity of the database on a server; the timeline is None before the first refresh."""
 
     uuid: str
     system: str
@@ -57,13 +57,13 @@ class Identity:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits that differ for any two databases; replicas have the same."""
+        """16 hexadecimal digits, unique to a database; a replica has those of its primary."""
         text = "/".join([self.uuid, self.system, self.database])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read(server: str) -> Identity | None:
-    """The identity of the database on the server of this alias; None without a row of state."""
+    """Return the identity of the database with this alias; None if usage_state has no row."""
     with connections[server].cursor() as cursor:
         cursor.execute(IDENTITY)
         row = cursor.fetchone()
@@ -71,7 +71,7 @@ def read(server: str) -> Identity | None:
 
 
 def read_patiently() -> Identity:
-    """The identity of the database; waits while it is away, or not migrated yet."""
+    """Return the identity of the database; wait while it is unavailable or not migrated yet."""
     while True:
         try:
             known = read("default")
@@ -84,23 +84,24 @@ def read_patiently() -> Identity:
         finally:
             if not connections["default"].in_atomic_block:
                 connections["default"].close()
-        time.sleep(AGAIN_SECONDS)
+        time.sleep(RETRY_SECONDS)
 
 
 def queue_of(database: Identity) -> str:
-    """The name of the queue of messages for this database."""
+    """Return the name of the Celery queue of this database."""
     return f"usage-{database.key}"
 
 
 def queue_name() -> str:
-    """The name of the queue of the database that this process is connected to."""
+    """Return the name of the Celery queue of the database that this process uses."""
     return queue_of(read_patiently())
 
 
 def place() -> tuple[int, str]:
-    """The timeline of the primary, and where its months lie: server, database and file.
+    """Return the timeline of the primary and the place of its period totals.
 
-    The place is another one after a restore, an upgrade by pg_upgrade or a TRUNCATE.
+    The place is the server, the database and the file of usage_period_total. It differs after a
+    restore, an upgrade by pg_upgrade or a TRUNCATE.
     """
     with connections["default"].cursor() as cursor:
         cursor.execute(PLACE)
@@ -109,9 +110,9 @@ def place() -> tuple[int, str]:
 
 
 def fault_of_replica(replica: Identity, primary: Identity | None) -> str:
-    """Why this is no replica of the primary; empty when it is one.
+    """Return why this server is no replica of the primary; empty if it is one.
 
-    Without the identity of the primary, only a server that is in recovery is a replica.
+    If the identity of the primary is unknown, every server in recovery passes as a replica.
     """
     if not replica.in_recovery:
         return "is not a replica but takes writes itself: it was promoted, or is another database"
@@ -122,5 +123,5 @@ def fault_of_replica(replica: Identity, primary: Identity | None) -> str:
     if (replica.uuid, replica.database) != (primary.uuid, primary.database):
         return "has another database than the primary"
     if replica.timeline != primary.timeline:
-        return "follows another timeline than the primary, or has not reached its last failover yet"
+        return "follows another timeline than the primary, or has not replayed the last failover"
     return ""

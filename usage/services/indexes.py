@@ -1,7 +1,7 @@
-"""Indexes by price of the period totals, built anew when their pages are half empty.
+"""Indexes of the period totals by price, rebuilt when they are loose: a third of the space is free.
 
-An entry of theirs moves with every price, and the server gives a page back only when it is empty:
-what a month that is over left there would stay for ever.
+An index entry moves whenever its price changes, and PostgreSQL reuses a page only when it is empty.
+So the pages of a month that is over would stay half empty forever.
 """
 
 import logging
@@ -16,16 +16,16 @@ from usage.services.locks import DEADLOCK, LOCK_NOT_AVAILABLE, sqlstate
 
 logger = logging.getLogger(__name__)
 
-# How long a step waits for each transaction that began before it. Nobody waits for this meanwhile,
-# but the cleaning up of old rows does.
+# How long a step waits for each transaction that began before it. Meanwhile no other session waits
+# for this one, but VACUUM cannot remove old row versions.
 WAIT_SECONDS = 10
 BUILD_SECONDS = 3600
 
-# A smaller index is not worth it.
+# Smaller indexes are not rebuilt.
 SMALL_BYTES = 1_000_000
 
-# An entry has a pointer of 4 bytes, a header of 8 and its columns, up to a multiple of 8; a new
-# index fills nine tenths of its pages.
+# An index entry has a pointer of 4 bytes, a header of 8 bytes and its columns, rounded up to a
+# multiple of 8. A new index fills nine tenths of each page.
 LOOSE = """
     SELECT pg_namespace.nspname, index.relname
     FROM pg_index
@@ -49,7 +49,7 @@ LOOSE = """
     ORDER BY index.relname
 """
 
-# What the server calls the new and the old index while it builds, and after it was cut off.
+# REINDEX CONCURRENTLY uses these suffixes for invalid indexes; an interrupted one leaves them.
 LEFT_BEHIND = """
     SELECT pg_namespace.nspname, index.relname
     FROM pg_index
@@ -63,7 +63,7 @@ LEFT_BEHIND = """
 """
 
 
-# A session that has ended holds nothing.
+# A row of usage_index_care whose session has ended does not count.
 HOLDER = """
     SELECT activity.pid, activity.usename, activity.state, activity.state_change
     FROM (SELECT pid, backend_start FROM usage_index_care FOR UPDATE) AS care
@@ -71,7 +71,7 @@ HOLDER = """
         ON activity.pid = care.pid AND activity.backend_start = care.backend_start
     WHERE activity.pid <> pg_backend_pid()
 """
-BECOME_THE_ONE = """
+BECOME_REBUILDER = """
     UPDATE usage_index_care
     SET pid = activity.pid, backend_start = activity.backend_start
     FROM pg_stat_activity AS activity
@@ -80,10 +80,11 @@ BECOME_THE_ONE = """
 
 
 def rebuild_loose() -> list[str]:
-    """Build anew the indexes that take some 1.5 times what a new one would; return their names.
+    """Rebuild the indexes that take more than 1.5 times the size of a new one; return their names.
 
-    Readers and refreshes go on. Raises IndexesHeldError when a transaction stays open for too
-    long; the next call takes up what this one left. Does nothing while another one is at it.
+    Readers and refreshes are not blocked. Raises IndexesHeldError when a transaction stays open for
+    too long; the next call removes the remains and tries again. Does nothing while another session
+    rebuilds indexes.
     """
     with _session_for_builds() as is_alone:
         if not is_alone:
@@ -95,9 +96,9 @@ def rebuild_loose() -> list[str]:
             loose = _names(LOOSE)
             for index in loose:
                 _execute("REINDEX INDEX CONCURRENTLY {}", index)
-                logger.info("The index %s was built anew.", index[1])
+                logger.info("The index %s was rebuilt.", index[1])
         except DatabaseError as error:
-            # Each write would keep it up for nothing, and on a full disk it takes the room.
+            # Writers would maintain the invalid index for nothing, and it fills a full disk.
             with suppress(DatabaseError, InterfaceError):
                 _drop_left_behind()
             if sqlstate(error) in {LOCK_NOT_AVAILABLE, DEADLOCK}:
@@ -112,7 +113,7 @@ def _drop_left_behind() -> None:
 
 
 def _names(query: str) -> list[tuple[str, str]]:
-    """Schema and name of each index."""
+    """Return schema and name of each index that the query finds."""
     with connection.cursor() as cursor:
         cursor.execute(query, {"small_bytes": SMALL_BYTES})
         return cursor.fetchall()
@@ -125,9 +126,10 @@ def _execute(statement: str, index: tuple[str, str]) -> None:
 
 @contextmanager
 def _session_for_builds() -> Iterator[bool]:
-    """Whether nobody else is at it: two builds of one table would wait for each other.
+    """Set timeouts for the session, and yield whether no other session rebuilds indexes.
 
-    The limits are those of the session: such a statement can't run in a transaction.
+    Two rebuilds of one table would wait for each other. SET LOCAL is no choice here, since a
+    concurrent rebuild cannot run in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{WAIT_SECONDS}s'")
@@ -135,14 +137,14 @@ def _session_for_builds() -> Iterator[bool]:
     is_alone = False
     try:
         try:
-            is_alone = _become_the_one()
+            is_alone = _become_rebuilder()
         except OperationalError as error:
             if sqlstate(error) == LOCK_NOT_AVAILABLE:
                 raise IndexesHeldError from error
             raise
         yield is_alone
     finally:
-        # All of it went with the session, if that is what failed.
+        # If the session has ended, its row does not count and its settings are gone.
         with suppress(DatabaseError, InterfaceError), connection.cursor() as cursor:
             if is_alone:
                 cursor.execute("UPDATE usage_index_care SET pid = NULL, backend_start = NULL")
@@ -150,18 +152,18 @@ def _session_for_builds() -> Iterator[bool]:
             cursor.execute("RESET statement_timeout")
 
 
-def _become_the_one() -> bool:
-    """Note this session as the one that builds; False, and a line in the log, while another is."""
+def _become_rebuilder() -> bool:
+    """Record this session as the one that rebuilds; False, with a log line, while another does."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(HOLDER)
         holder = cursor.fetchone()
         if holder is not None:
             logger.warning(
-                "Indexes are not looked after now: process %s of %s, %s since %s, is at it. To end "
-                "it: SELECT pg_terminate_backend(%s)",
+                "Indexes are not rebuilt now, because another session rebuilds them: process %s of "
+                "%s, %s since %s. To end it: SELECT pg_terminate_backend(%s)",
                 *holder,
                 holder[0],
             )
             return False
-        cursor.execute(BECOME_THE_ONE)
+        cursor.execute(BECOME_REBUILDER)
     return True

@@ -1,7 +1,7 @@
-"""Going from one way of noticing changes of days that are over to the other, without losing one.
+"""The switch from one late keys mode to the other, without losing a change.
 
 With triggers a record may come late for any day whose raw records are kept. In a window every such
-day is open, so no insert pays for a trigger and the raw tables can be spread over servers.
+day is open, so inserts run without triggers and the raw tables can be spread over servers.
 """
 
 from datetime import date
@@ -22,10 +22,10 @@ from usage.sql import capture
 
 
 def switch(*, dry_run: bool = False) -> bool:
-    """Bring the database to what USAGE_LATE_KEYS says; False when it is there already.
+    """Switch the database to the late keys mode of USAGE_LATE_KEYS; False if it has it already.
 
-    Writers of raw records wait meanwhile, readers of totals don't. Raises LateKeysChangedError
-    when something must come first, RefreshRunningError while a refresh is on.
+    Meanwhile writers of raw records wait, readers of totals do not. Raises LateKeysChangedError
+    when another step must be done first, RefreshRunningError while a refresh is running.
     """
     with transaction.atomic(durable=True):
         begin_without_writers()
@@ -44,30 +44,31 @@ def switch(*, dry_run: bool = False) -> bool:
 def _refuse_to_open(state: UsageState) -> None:
     if is_closing(state):
         raise LateKeysChangedError(
-            "Days are being dropped. Set USAGE_LATE_KEYS=triggers and the days to keep as they "
-            "were, and run first: manage.py prune_usage"
+            "A prune has closed days and not dropped them yet. Set USAGE_LATE_KEYS=triggers and "
+            "the old retention settings, and run first: manage.py prune_usage"
         )
     without = days_without_records(state.raw_kept_from or date.min, state.sealed_before or date.min)
     if without:
         raise LateKeysChangedError(
             f"{len(without)} sealed days have totals and no raw record, the first is "
-            f"{without[0][0]}: open, they would lose their totals. Run: manage.py check_restore"
+            f"{without[0][0]}. If they were opened, their totals would be lost. Run: manage.py "
+            "check_restore"
         )
 
 
 def _open(state: UsageState) -> None:
-    """Every day with raw records becomes open again, its totals are computed with the others."""
+    """Open every day with raw records, and compute all totals that depend on them again."""
     first_open = state.raw_kept_from
     is_filled = state.open_digest is not None
     with connection.cursor() as cursor:
-        Changes()  # add_up_again() notes in its table
+        Changes()  # creates the table in which add_up_again() notes changes
         cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first_open or date.min])
         cursor.execute("DELETE FROM usage_late_key")
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
         cursor.execute("SELECT usage_close_days(%s)", [first_open])
         state.late_keys = LateKeysMode.WINDOW
         state.capture_digest = triggers.digest()
-        state.unaudited_days = None  # they are open again
+        state.unaudited_days = None  # open days need no audit
         state.sealed_before = first_open
         state.fence = state.fence_day = None
         state.save()
@@ -83,17 +84,20 @@ def _refuse_to_capture(state: UsageState) -> None:
     if distributed_tables():
         raise LateKeysChangedError(
             "The raw records are spread over servers, where Citus refuses triggers. Set "
-            "USAGE_LATE_KEYS=window. docs/scaling.md says how to come back to one server."
+            "USAGE_LATE_KEYS=window. docs/scaling.md says how to return to one server."
         )
     if is_closing(state):
         raise LateKeysChangedError(
-            "Days are being sealed. Set USAGE_LATE_KEYS=window and the open days as they were, and "
-            "run first: manage.py refresh_usage"
+            "A refresh has closed days and not sealed them yet. Set USAGE_LATE_KEYS=window and the "
+            "old USAGE_OPEN_DAYS, and run first: manage.py refresh_usage"
         )
 
 
 def _capture(state: UsageState) -> None:
-    """Every writer has ended, so what is sealed is whole and changes from here on are captured."""
+    """Create the triggers.
+
+    No writer is left, so the sealed totals are complete, and the triggers log all later changes.
+    """
     for sequence in ("usage_logging_before", "usage_raw_kept_from"):
         if state.sealed_before is not None:
             move_forward(sequence, state.sealed_before)

@@ -1,7 +1,8 @@
-"""How many locks a refresh takes, and how many the server has room for.
+"""The number of locks that a refresh takes, and the number that the server has room for.
 
 A statement over a partitioned table locks every partition with its indexes. The server keeps the
-locks of all its databases in one table of a fixed size; when it is full, statements of all fail.
+locks of all its databases in one table of a fixed size. Once it is full, statements fail in all of
+them.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ TREES = """
 
 @dataclass(frozen=True)
 class LockRoom:
-    """The locks that a refresh takes on raw tables, the room there is, and the setting it is of."""
+    """The locks that a refresh takes on raw tables, and the room that a server setting gives."""
 
     needed: int
     room: int
@@ -49,7 +50,7 @@ class LockRoom:
 
     @property
     def advice(self) -> str:
-        """What gives more room, or needs less."""
+        """The ways to get more room, or to need fewer locks."""
         return (
             f"Raise max_locks_per_transaction of the server (now {self.max_locks_per_transaction}) "
             "and restart it, or drop old days: set USAGE_RAW_RETENTION_DAYS lower and run "
@@ -58,7 +59,7 @@ class LockRoom:
 
 
 def read() -> LockRoom:
-    """The numbers of this moment."""
+    """Read the current numbers."""
     with connection.cursor() as cursor:
         cursor.execute(TREES + READ, [RAW_TABLES])
         return LockRoom(*cursor.fetchone())

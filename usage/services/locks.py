@@ -1,4 +1,4 @@
-"""The lock of the one refresher, how its transactions begin, and why a lock was not had."""
+"""The refresh lock, the first statements of transactions that write totals, and lock errors."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
 DEADLOCK = "40P01"
 SERIALIZATION_FAILURE = "40001"
-# Of a materialized view that was never filled.
+# The SQLSTATE for a materialized view that was never filled.
 NOT_POPULATED = "55000"
 INSUFFICIENT_PRIVILEGE = "42501"
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
@@ -24,42 +24,43 @@ UNIQUE_VIOLATION = "23505"
 
 FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
-# How long a transaction that writes totals waits for a TRUNCATE or a change of a raw table.
+# How long a transaction that writes totals waits for a TRUNCATE or ALTER of a raw table.
 RAW_LOCK_SECONDS = 5
 
-# It waits for one table while it holds the other. The server looks for deadlocks after a second and
-# could end a writer that truncates both, one after the other: so it lets go before that.
+# The transaction waits for one raw table while it holds the other. A writer that truncates both,
+# one after the other, can deadlock with it, and the server could end the writer. So each try
+# releases the locks before the server looks for deadlocks, which it does after one second.
 TRY_SECONDS = 0.5
 
-# A process may stand still in a transaction, stopped or swapped out. Nobody is to wait for ever for
-# what it locked: after so long the server ends it, and its transaction is as never begun. Writers
-# wait for an exclusive lock; behind that of the refresh only other refreshes do, and who truncates
-# or alters a raw table.
+# A frozen process (SIGSTOP, swapping) would hold its locks forever. After this many idle seconds
+# PostgreSQL ends the session and rolls back. The limit is short for exclusive locks, which block
+# writers. The locks of a refresh block only other refreshes, TRUNCATE and ALTER of a raw table.
 IDLE_SECONDS = 10
 IDLE_REFRESH_SECONDS = 300
 
-# Enough to add up a day of 500,000 subscriptions without a temporary file.
+# Enough to add up one day of 500,000 subscriptions without a temporary file.
 WORK_MEM_MEGABYTES = 128
 
 
 def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE of a database error, or None when the server sent none."""
+    """Return the SQLSTATE of a database error, or None if the server sent none."""
     cause = error.__cause__ if isinstance(error, DatabaseError) else error
     return getattr(cause, "pgcode", None)
 
 
-def is_of_server(error: BaseException) -> bool:
-    """Whether the server or the way to it is at fault, not what was asked.
+def is_server_error(error: BaseException) -> bool:
+    """Return whether the server or the connection is at fault, and not the statement.
 
-    The driver tells of a server that went between two questions by the bare class at times.
+    The driver sometimes raises a plain DatabaseError if the connection ended between two
+    statements.
     """
     return isinstance(error, (OperationalError, InterfaceError)) or type(error) is DatabaseError
 
 
 def take_refresh_lock(*, wait_seconds: float = 0) -> None:
-    """Become the one refresher until the transaction ends, or raise RefreshRunningError.
+    """Take the refresh lock until the transaction ends, or raise RefreshRunningError.
 
-    LOCK TABLE takes no snapshot, so what the transaction reads next is read under the lock.
+    LOCK TABLE takes no snapshot, so the next query of the transaction reads under the lock.
     """
     try:
         with connection.cursor() as cursor:
@@ -67,7 +68,7 @@ def take_refresh_lock(*, wait_seconds: float = 0) -> None:
                 f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_REFRESH_SECONDS}s'"
             )
             if connection.pg_version >= FIRST_WITH_TRANSACTION_TIMEOUT:  # type: ignore[attr-defined]
-                # That of a role is for its requests; the statements here have limits of their own.
+                # A timeout of the role is meant for requests; a refresh has its own timeouts.
                 cursor.execute("SET LOCAL transaction_timeout = 0")
             if wait_seconds:
                 cursor.execute(f"SET LOCAL lock_timeout = '{wait_seconds}s'")
@@ -82,7 +83,7 @@ def take_refresh_lock(*, wait_seconds: float = 0) -> None:
 
 
 def refresh_is_on() -> bool:
-    """Whether somebody holds the refresh lock at this moment."""
+    """Return whether a session holds the refresh lock now."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM pg_locks INNER JOIN pg_database"
@@ -95,17 +96,17 @@ def refresh_is_on() -> bool:
 
 
 def limit_exclusive_lock(milliseconds: int) -> None:
-    """How long this transaction waits for a lock that locks others out, and may keep it idle."""
+    """Limit how long this transaction waits for an exclusive lock, and how long it may idle."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
         cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
 
 
 def retry_locked(work: Callable[[], None], *, tries: int, milliseconds: int) -> bool:
-    """Do the work in a transaction under the refresh lock; False when a table stayed locked.
+    """Run work() in a transaction under the refresh lock; return False if a table stayed locked.
 
-    An exclusive lock stops others while it waits for readers, so each try waits for a moment
-    only: less than the server takes to find a deadlock and end one of its parties.
+    A request for an exclusive lock blocks other sessions while it waits for readers. So each try
+    waits only briefly, and for less time than the server needs to find a deadlock.
     """
     for _ in range(tries):
         try:
@@ -136,9 +137,9 @@ def lock_raw_tables(mode: str) -> None:
 
 
 def begin_totals() -> None:
-    """The first statements of a transaction that writes totals: its locks, before its snapshot.
+    """Run the first statements of a transaction that writes totals, which take its locks.
 
-    Raises RefreshRunningError when another one is on. The next query takes the snapshot.
+    The next query takes the snapshot. Raises RefreshRunningError while another refresh is running.
     """
     with connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -146,10 +147,10 @@ def begin_totals() -> None:
             "lock_timeout": f"{TRY_SECONDS}s",
             "statement_timeout": f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS}s",
             "work_mem": f"{WORK_MEM_MEGABYTES}MB",
-            # Compiling a plan over dozens of partitions takes longer than running it.
+            # To compile a plan over dozens of partitions takes longer than to run it.
             "jit": "off",
-            # The server can't tell how few days there are and would rather sort every record than
-            # add up in a hash table, which takes less than half the time.
+            # The planner does not know how few days there are, so it prefers to sort all records.
+            # Adding them up in a hash table takes less than half the time.
             "enable_sort": "off",
             "enable_incremental_sort": "off",
         }.items():
@@ -161,8 +162,10 @@ def begin_totals() -> None:
 
 
 def begin_without_writers() -> None:
-    """Begin like begin_totals(), and wait until nobody writes raw records: what goes by days that
-    are about to change has ended, or has not begun. Readers of totals go on."""
+    """Begin like begin_totals(), and lock out writers of raw records.
+
+    So no transaction is left that relies on the old states of days. Readers of totals do not wait.
+    """
     begin_totals()
     limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
     lock_raw_tables("ACCESS EXCLUSIVE")
@@ -171,8 +174,8 @@ def begin_without_writers() -> None:
 def _wait_for_raw_tables() -> None:
     """Lock the raw tables before the snapshot is taken.
 
-    A TRUNCATE that slipped in behind the snapshot would show it an empty past. Raises
-    RawTableLockedError when one stays locked for RAW_LOCK_SECONDS.
+    TRUNCATE is not MVCC-safe: after one that ran later than the snapshot, the refresh would find
+    the tables empty. Raises RawTableLockedError when one stays locked for RAW_LOCK_SECONDS.
     """
     deadline = time.monotonic() + RAW_LOCK_SECONDS
     while True:
@@ -188,7 +191,7 @@ def _wait_for_raw_tables() -> None:
                 first_line = str(error).partition("\n")[0]
                 raise RawTableLockedError(
                     f"A raw table stayed locked for {RAW_LOCK_SECONDS} s: {first_line}. A TRUNCATE "
-                    "or ALTER TABLE is under way (see pg_stat_activity); the next run tries again."
+                    "or ALTER TABLE is running (see pg_stat_activity); the next run tries again."
                 ) from error
         else:
             return

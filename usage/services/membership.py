@@ -1,7 +1,7 @@
-"""Whether a replica belongs to the primary: compared before it answers, again every second.
+"""The check that a replica belongs to the primary: before its first response, then every second.
 
-A server that was promoted, that follows another server or has another database answers other
-totals, as quickly and as surely as the right one.
+A server that was promoted, follows another server or has another database would respond normally,
+but with wrong totals.
 """
 
 import time
@@ -10,31 +10,33 @@ from collections.abc import Callable
 from usage.services import identity
 from usage.services.identity import Identity
 
-# How old the last comparison may be: then one request makes another before it is answered.
+# The maximum age of the last comparison; the next request compares again before it reads.
 COMPARE_SECONDS = 1.0
 
 _compared_at: dict[str, float] = {}
 _primary: Identity | None = None
 
 
-class StrangerError(Exception):
-    """The server is no replica of the primary. Says why."""
+class NoReplicaError(Exception):
+    """The server is no replica of the primary; the message is the reason."""
 
 
-def refuse_stranger(server: str, ask_primary: Callable[[], Identity | None]) -> None:
-    """Raise StrangerError when the server of this alias is no replica of the primary.
+def check_is_replica(server: str, read_primary: Callable[[], Identity | None]) -> None:
+    """Raise NoReplicaError if the server with this alias is no replica of the primary.
 
-    `ask_primary` returns the identity of the primary, or None while it is away: then the one that
-    was known last counts.
+    `read_primary` returns the identity of the primary, or None while it is unavailable; then the
+    last known identity is used.
     """
     global _primary
     now = time.monotonic()
     if now - _compared_at.get(server, float("-inf")) < COMPARE_SECONDS:
         return
-    _primary = ask_primary() or _primary
+    _primary = read_primary() or _primary
     found = identity.read(server)
-    fault = "has no state" if found is None else identity.fault_of_replica(found, _primary)
+    fault = (
+        "has no row in usage_state" if found is None else identity.fault_of_replica(found, _primary)
+    )
     if fault:
         _compared_at.pop(server, None)
-        raise StrangerError(fault)
+        raise NoReplicaError(fault)
     _compared_at[server] = now

@@ -1,4 +1,4 @@
-"""The materialized view of the open days: refreshing it, and noting what that changed."""
+"""The materialized view of the open days: refresh it and note the changes."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -39,7 +39,8 @@ LOOK = f"""
 
 @dataclass(frozen=True)
 class OpenRows:
-    """The rows of the view after a refresh: how many, how many of them it wrote, and their sum."""
+    """The rows of the view after a refresh: their number, how many of them the refresh wrote, and
+    their fingerprint."""
 
     count: int
     changed: int
@@ -47,12 +48,12 @@ class OpenRows:
 
 
 def refresh_and_note(changes: Changes, before: Decimal, first_day: date) -> OpenRows:
-    """Refresh the view concurrently and note what that changed.
+    """Refresh the view concurrently and note the changes.
 
-    `before` is the fingerprint of the view until now, `first_day` the first day it holds.
+    `before` is the fingerprint of the view before the refresh, `first_day` its first day.
 
-    A key that vanished leaves nothing behind to find it by: the first statement still sees the
-    rows that the refresh within it replaced or removed.
+    The first statement runs the refresh and still sees the rows that the refresh replaces or
+    removes. A later statement would not find the rows of removed keys.
     """
     with connection.cursor() as cursor:
         cursor.execute(NOTE_REPLACED_ROWS)
@@ -63,7 +64,7 @@ def refresh_and_note(changes: Changes, before: Decimal, first_day: date) -> Open
 
 
 def refresh() -> OpenRows:
-    """Refresh the view, concurrently where readers could read it before, and note nothing."""
+    """Refresh the view, concurrently if it was filled before, and note nothing."""
     concurrently = "CONCURRENTLY" if is_filled() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"REFRESH MATERIALIZED VIEW {concurrently} usage_daily_open")
@@ -71,7 +72,7 @@ def refresh() -> OpenRows:
 
 
 def is_filled() -> bool:
-    """Whether the view was ever filled: until then every reader of it gets an error."""
+    """Return whether the view was ever filled. Until then every query of it fails."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relispopulated FROM pg_class WHERE oid = 'usage_daily_open'::regclass"
@@ -81,12 +82,12 @@ def is_filled() -> bool:
 
 
 def fingerprint() -> Decimal | None:
-    """A sum that differs when any key or total of the view does; None when it was never filled."""
+    """Return the fingerprint of the view, or None if the view was never filled."""
     return look().fingerprint if is_filled() else None
 
 
 def look() -> OpenRows:
-    """The rows of the view as they are."""
+    """Return the current rows of the view, as numbers."""
     with connection.cursor() as cursor:
         cursor.execute(LOOK)
         return OpenRows(*cursor.fetchone())

@@ -1,6 +1,7 @@
-"""Sums too large for a bigint: finding the subscriptions, days and types that have them.
+"""Sums that are too large for a bigint: find their subscriptions, days and usage types.
 
-New records are too small for that. Records of earlier releases may have quantities of up to 2^40.
+New records are too small to cause such a sum. Records of earlier releases may have quantities of up
+to 2^40.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,8 @@ from usage.errors import SumTooLargeError
 from usage.models import MOST_QUANTITY, PeriodTotal, UsageState, UsageType
 from usage.services.locks import NUMERIC_VALUE_OUT_OF_RANGE, sqlstate
 
-# The search reads raw records once more. A statement of it may take this long, and it names this
-# many keys.
+# The search reads raw records once more. Each of its statements may take this long, and the error
+# names at most this many keys.
 SEARCH_SECONDS = 60
 MOST_KEYS = 10
 
@@ -32,7 +33,7 @@ LARGE_DAYS = """
     LIMIT %(limit)s
 """
 
-# Live, since the totals of the refresh that failed were rolled back.
+# It reads live totals, because the totals of the failed refresh were rolled back.
 LARGE_PERIODS = """
     SELECT
         subscription_id,
@@ -48,13 +49,13 @@ LARGE_PERIODS = """
     LIMIT %(limit)s
 """
 
-# A record of a day may be dated just beside the bounds of the first and last day of all.
+# The local day of a moment may lie one day before 2000 in UTC, or one day after 2099.
 FIRST_DAY, LAST_DAY = date(1999, 12, 31), date(2100, 1, 1)
 
 
 @dataclass(frozen=True)
 class LargeSum:
-    """A sum that no bigint holds: of a day, or of a month or all days where it is_period."""
+    """A sum that is too large for a bigint: of one day or, if is_period, of a month or all days."""
 
     subscription_id: int
     day: date
@@ -76,9 +77,9 @@ def large_sums_named(
     from_date: date | None = None,
     to_date: date | None = None,
 ) -> Iterator[None]:
-    """Raises SumTooLargeError, which names the keys, where the block fails to add up usage.
+    """Raise SumTooLargeError, which names the keys, if a sum in the block is too large.
 
-    The block must end its own transaction. Only these subscriptions and days are looked at.
+    The block must end its own transaction. The search is limited to these subscriptions and days.
     """
     try:
         yield
@@ -96,8 +97,11 @@ def explain(
     *,
     seconds: int = SEARCH_SECONDS,
 ) -> SumTooLargeError | None:
-    """What could not be added up, if that is what the error says; must not be called in the
-    transaction that failed. Each of at most three statements may take `seconds`."""
+    """Return an error that names the sums that are too large, or None if `error` has another cause.
+
+    Must not be called in the transaction that failed. It runs at most three statements, each of
+    which may take `seconds`.
+    """
     if sqlstate(error) != NUMERIC_VALUE_OUT_OF_RANGE:
         return None
     try:
@@ -105,8 +109,9 @@ def explain(
     except DatabaseError as search_error:
         first_line = str(search_error).strip().partition("\n")[0]
         return SumTooLargeError(
-            f"A sum of usage is larger than 2^63 - 1. Looking for its subscription failed: "
-            f"{first_line}. It has records above {MOST_QUANTITY}: correct or delete them."
+            f"A sum of usage is larger than 2^63 - 1. The search for its subscription failed: "
+            f"{first_line}. Correct or delete all records above {MOST_QUANTITY} kilobytes or "
+            "seconds."
         )
     if not keys:
         return None
@@ -121,7 +126,8 @@ def explain(
 def _find(
     subscription_ids: Sequence[int] | None, first: date, last: date, seconds: int
 ) -> list[LargeSum]:
-    """The sums that are too large: those of open days, else of sealed days, else of periods."""
+    """Return the sums that are too large. Search open days first, then sealed days, then periods,
+    and stop at the first hits."""
     state = UsageState.objects.get()
     kept_from = max(first, state.raw_kept_from or FIRST_DAY)
     open_from = max(kept_from, state.sealed_before or FIRST_DAY)

@@ -1,4 +1,4 @@
-"""Partitions of the raw tables: one a day, made ahead; strays stay in the default partition."""
+"""Partitions of the raw tables, one a day, made in advance. Strays stay in the default one."""
 
 import logging
 import time
@@ -31,27 +31,30 @@ TRIES = 10
 def maintain_partitions() -> list[date]:
     """Make the partitions from today to 14 days ahead; return the days that got one.
 
-    Raises RefreshRunningError while a refresh is on.
+    Raises RefreshRunningError while a refresh runs.
     """
     return make_partitions(days_ahead())
 
 
 def days_ahead() -> list[date]:
-    """The days that should have partitions: today and the 14 to come."""
+    """Return the days that need partitions: today and the next 14."""
     first = clock.today()
     return [first + timedelta(ahead) for ahead in range(DAYS_AHEAD + 1)]
 
 
 def days_with_partitions() -> tuple[date, date]:
-    """The first and last day that may get a partition: from the first day that is kept, at most
-    USAGE_PARTITION_DAYS back, to 14 days ahead. Records of other days share the default one."""
+    """Return the first and last day that may get a partition.
+
+    The first is the first kept day, at most USAGE_PARTITION_DAYS back; the last is 14 days ahead.
+    Records of other days share the default partition.
+    """
     today = clock.today()
     days = min(settings.USAGE_PARTITION_DAYS, settings.USAGE_RAW_RETENTION_DAYS or 36_500)
     return today - timedelta(days - 1), today + timedelta(DAYS_AHEAD)
 
 
 def most_partitions() -> int:
-    """How many days have partitions where all of them were made by the rules of today."""
+    """Return the number of days that may have partitions under the current settings."""
     first, last = days_with_partitions()
     return (last - first).days + 1
 
@@ -59,8 +62,8 @@ def most_partitions() -> int:
 def make_partitions(days: Iterable[date]) -> list[date]:
     """Make the missing partitions of these days; return the days for which one was made.
 
-    A day of which the default partition already holds a record stays there: records never move.
-    Raises RefreshRunningError while a refresh is on.
+    If the default partition already holds a record of a day, the day gets none: records never move.
+    Raises RefreshRunningError while a refresh runs.
     """
     existing = {table: set(partition_days(table)) for table in RAW_TABLES}
     made = []
@@ -74,10 +77,10 @@ def make_partitions(days: Iterable[date]) -> list[date]:
 
 
 def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
-    """Make the missing partitions of these days, trying so long while a refresh is on.
+    """Make the missing partitions of these days; while a refresh runs, retry for `seconds`.
 
-    Days outside days_with_partitions() get none. False when the refresh went on too long, or for a
-    login that may write records but owns no table: the default partition takes their records.
+    Days outside days_with_partitions() get none. Returns False if the refresh took longer, or if
+    the login does not own the tables. The default partition then takes the records.
     """
     first, last = days_with_partitions()
     days = [day for day in days if first <= day <= last]
@@ -99,25 +102,25 @@ def try_to_make_partitions(days: Collection[date], *, seconds: float) -> bool:
 
 @dataclass(frozen=True, order=True)
 class Leaf:
-    """A partition with records. It may lie in another schema than its parent: whoever made it may
-    have had another search_path."""
+    """A partition that holds records. It may lie in another schema than its parent, if it was made
+    under another search_path."""
 
     schema: str
     name: str
 
     @property
     def identifier(self) -> sql.Identifier:
-        """The name to write in a statement, with its schema."""
+        """Return the name with its schema, for use in a statement."""
         return sql.Identifier(self.schema, self.name)
 
     @property
     def qualified(self) -> str:
-        """The same as text, for ::regclass."""
+        """Return the quoted name with its schema as text, for ::regclass."""
         return ".".join('"{}"'.format(part.replace('"', '""')) for part in (self.schema, self.name))
 
 
 def day_partitions(table: str) -> dict[date, Leaf]:
-    """The partitions of one day each, by their names and bounds, in the order of the days."""
+    """Return the partitions whose names and bounds are those of one day, ordered by day."""
     with connection.cursor() as cursor:
         cursor.execute(
             r"""
@@ -148,12 +151,12 @@ def day_partitions(table: str) -> dict[date, Leaf]:
 
 
 def partition_days(table: str) -> list[date]:
-    """The days that have a partition of their own, in order."""
+    """Return the days that have a partition of their own, in order."""
     return list(day_partitions(table))
 
 
 def leaf_partitions(table: str) -> list[Leaf]:
-    """Every partition that holds records, the default one and such as we did not make included."""
+    """Return every partition that holds records, also the default one and those made by others."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nspname, relname FROM pg_partition_tree(%s::regclass)"
@@ -166,7 +169,7 @@ def leaf_partitions(table: str) -> list[Leaf]:
 
 
 def default_partition(table: str) -> Leaf:
-    """The partition that takes the records of days without one."""
+    """Return the default partition, which takes the records of days without their own."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nspname, relname FROM pg_partitioned_table"
@@ -179,7 +182,7 @@ def default_partition(table: str) -> Leaf:
 
 
 def _parent(table: str) -> Leaf:
-    """The table itself, with the schema that its new partitions lie in."""
+    """Return the table itself with its schema, in which new partitions are made."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nspname, relname FROM pg_class"
@@ -191,7 +194,7 @@ def _parent(table: str) -> Leaf:
 
 
 def leaf_name(table: str, day: date) -> str:
-    """The name of the partition of one day."""
+    """Return the name of the partition of one day."""
     return f"{table}_p{day:%Y%m%d}"
 
 
@@ -204,7 +207,7 @@ def _make_partition(table: str, day: date) -> bool:
                 raise
             time.sleep(LOCK_MILLISECONDS / 1000)
     logger.warning(
-        "The partition of %s for %s was not made: the default partition stayed locked. "
+        "No partition of %s was made for %s, because the default partition stayed locked. "
         "The next maintenance tries again.",
         table,
         day,
@@ -213,7 +216,7 @@ def _make_partition(table: str, day: date) -> bool:
 
 
 def _attach(table: str, day: date) -> bool:
-    """Make one partition beside the parent, then attach it: that locks only the default one."""
+    """Make one table beside the parent, then attach it: ATTACH locks only the default partition."""
     parent, default = _parent(table), default_partition(table)
     leaf = Leaf(parent.schema, leaf_name(table, day))
     with transaction.atomic(durable=True), connection.cursor() as cursor:
@@ -239,7 +242,10 @@ def _attach(table: str, day: date) -> bool:
         exists, is_closed = cursor.fetchone()
         if has_strays and not exists:
             logger.warning(
-                "The default partition of %s holds records of %s: that day stays there.", table, day
+                "The default partition of %s holds records of %s, so this day gets no partition of "
+                "its own.",
+                table,
+                day,
             )
         if has_strays or exists or is_closed:
             return False

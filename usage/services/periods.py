@@ -1,9 +1,9 @@
-"""Period totals: what every change of the daily totals adds to months and to all days.
+"""Period totals: add the changes of daily totals to months and to all days.
 
-A transaction that changes daily totals holds the refresh lock, begins with Changes(), lets each of
-its statements note what it added and took away, and ends with apply_changes(). So readers see daily
-and period totals change at once, and the cost follows the change, not the days of a month or the
-history.
+A transaction that changes daily totals holds the refresh lock and begins with Changes(). Each of
+its statements notes what it adds and takes away. The transaction ends with apply_changes(). So
+readers see daily and period totals change at once, and the cost depends on the number of changes,
+not on the length of the month or of the history.
 """
 
 import logging
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 ALL_DAYS = PeriodTotal.ALL_DAYS
 
-# What was added and what was taken away cancel out in the sums: a day that is sealed leaves the
-# open view with the same totals and changes no period.
+# Additions and removals cancel out in the sums: a day that is sealed leaves the open view with the
+# same totals, so it changes no period.
 APPLY = """
     WITH monthly AS MATERIALIZED (
         SELECT
@@ -50,7 +50,7 @@ APPLY = """
         GROUP BY subscription_id, usage_type
     ),
 
-    -- In the order of the primary key: each of its pages is visited once.
+    -- The order is that of the primary key, so that each of its pages is read once.
     touched AS MATERIALIZED (
         SELECT subscription_id, array_agg(DISTINCT period) AS periods
         FROM change
@@ -109,8 +109,8 @@ APPLY = """
         FROM summed
     ),
 
-    -- By their place, which nobody else changes: looking them up by key again would take as long
-    -- as everything before.
+    -- Rows are found by ctid, which only this transaction can change. A second search by key would
+    -- take as long as all steps before.
     removed AS (
         DELETE FROM usage_period_total AS total
         USING ranked
@@ -140,8 +140,9 @@ APPLY = """
     WHERE place IS NULL AND record_count > 0
 """
 
-# What is missing from the months, as one change each: nothing where they are right.
-NOTE_WHAT_IS_MISSING = """
+# Notes the difference between the daily totals and the months; the notes of a right month add up to
+# zero.
+NOTE_DIFFERENCES = """
     INSERT INTO usage_total_change (
         subscription_id, day, usage_type, total_price, total_usage, record_count
     )
@@ -180,44 +181,47 @@ COUNT_WRONG = """
 
 
 def apply_changes(changes: Changes) -> str:
-    """Add the changes to the period totals: once, at the end of the transaction.
+    """Add the changes to the period totals, once, at the end of the transaction.
 
-    Changes that were written but not noted are found here. The affected months are then added up
-    again, and the returned remark says so; without such a fault it is empty.
+    If a change was written but not noted, add up the affected months again and return a remark;
+    otherwise return "".
     """
     if changes.are_all_noted():
         _apply_notes()
         return ""
     assert changes.first_day is not None  # noqa: S101 - something was written
-    logger.error("Changes of days from %s on were not noted for the months.", changes.first_day)
+    logger.error(
+        "Changes of days from %s on were not noted, so their months are added up again.",
+        changes.first_day,
+    )
     add_up_again(changes.first_day)
     days = "Changes"
     if changes.first_day > ALL_DAYS:
         days = f"Changes of days from {changes.first_day} on"
     return (
-        f"{days} were missing from the totals of months, which were therefore added up again. The "
-        "totals are right; please report this."
+        f"{days} were missing from the totals of months. The months were added up again and are "
+        "right now. Please report this fault."
     )
 
 
 def add_up_again(first_day: date) -> None:
-    """Bring the months from that of first_day on to what the daily totals add up to.
+    """Add up the months from that of first_day on from the daily totals; date.min means all months.
 
-    date.min: every month. What was noted is not used, so first_day must not lie after any day that
-    was written.
+    The notes of this transaction are discarded, so first_day must not lie after any day that was
+    written.
     """
     first_month = first_day.replace(day=1)
     with connection.cursor() as cursor:
-        # The notes are not used any more: first_day covers all that was written.
+        # The months from first_day on include all changes of this transaction.
         cursor.execute("DELETE FROM usage_total_change")
-        cursor.execute(NOTE_WHAT_IS_MISSING, {"first_month": first_month, "all_days": ALL_DAYS})
+        cursor.execute(NOTE_DIFFERENCES, {"first_month": first_month, "all_days": ALL_DAYS})
     _apply_notes()
 
 
 def fill() -> str:
-    """Add up every month, and all days, from nothing.
+    """Empty the period totals and add up every month, and all days.
 
-    Returns a remark that counts the rows that were wrong before; empty when there were no rows.
+    Returns a remark with the number of rows that were wrong before, or "" if there were no rows.
     """
     with connection.cursor() as cursor:
         cursor.execute(KEEP_FOR_COMPARISON)
@@ -232,9 +236,9 @@ def fill() -> str:
 
 
 def compare_all() -> str:
-    """Compare every total of a period with the daily totals; fill them anew if one differs.
+    """Compare every period total with the daily totals; fill all of them again if one differs.
 
-    Returns the remark of fill(), empty when nothing differs.
+    Returns the remark of fill(), or "" if nothing differs.
     """
     if are_right():
         return ""
@@ -242,7 +246,7 @@ def compare_all() -> str:
 
 
 def are_right() -> bool:
-    """Whether every total of a period is what the daily totals add up to; reads all of both."""
+    """Return whether every period total equals its sum of daily totals; reads all of both."""
     with connection.cursor() as cursor:
         cursor.execute(
             DIFFERING_PERIODS.format(sampled=""), {"all_days": ALL_DAYS, "limit": 1, "sample": None}
@@ -256,13 +260,13 @@ def _apply_notes() -> None:
 
 
 def has_many_dead_rows() -> bool:
-    """Whether there is more than one old version to ten rows of the period totals.
+    """Return whether the period totals have more than one dead row for ten live ones.
 
-    The server looks for those once a minute by itself, and a refresh every few seconds may have
-    changed every row several times by then.
+    Autovacuum looks once a minute. Refreshes every few seconds may change every row several times
+    in that minute.
     """
     with connection.cursor() as cursor:
-        # Else the server counts what this session did up to a second later.
+        # Without it, the statistics lack the changes of this session for up to a second.
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
             "SELECT n_dead_tup > n_live_tup / 10 FROM pg_stat_all_tables"

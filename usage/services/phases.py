@@ -1,4 +1,4 @@
-"""How long each phase of a job took, in seconds, summed over its transactions."""
+"""The time that each phase of a job takes, in seconds, summed over its transactions."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def timed(phases: dict[str, float], phase: str) -> Iterator[None]:
-    """Add the time of the block to the phase, whether or not it raises."""
+    """Add the time of the block to the phase, also when the block raises."""
     began = time.monotonic()
     try:
         yield

@@ -1,7 +1,7 @@
-"""What must be so before a refresh writes totals: the halves of usage_daily do not overlap, and
-the triggers on the raw tables write to the schema that these tables are in.
+"""Checks before a refresh writes totals: sealed and open totals must not overlap, and the triggers
+of the raw tables must write to the schema of these tables.
 
-A restore, a renamed schema or a copy beside it may break either without an error.
+A restore, a renamed schema or a copy of the schema can break both without an error.
 """
 
 from datetime import date
@@ -11,14 +11,14 @@ from django.db import connection
 from usage.errors import MisplacedTotalsError, SearchPathError
 from usage.models import UsageState
 
-# The BRIN index finds the days from one on. Without statistics, as after a restore, the server
-# would rather read the whole table or all of its primary key.
+# The BRIN index finds the days from a given one on. Without statistics, as after a restore, the
+# planner prefers to read the whole table or its whole primary key.
 OTHER_PLANS = ("enable_seqscan", "enable_indexscan", "enable_indexonlyscan")
 
 SEALED_FROM = "SELECT day FROM usage_daily_sealed WHERE day >= %s LIMIT 1"
 
-# The functions of triggers on the raw tables that fix a search path, but not that of the tables.
-LED_ELSEWHERE = """
+# Trigger functions of the raw tables whose search path is not the schema of these tables.
+WRONG_SEARCH_PATHS = """
     SELECT DISTINCT
         format(
             'ALTER FUNCTION %%s SET search_path = %%s, pg_temp',
@@ -43,42 +43,42 @@ LED_ELSEWHERE = """
 
 def refuse_misplaced(state: UsageState) -> None:
     """Raise MisplacedTotalsError or SearchPathError when a refresh would publish wrong totals."""
-    if statements := statements_to_lead_back():
+    if statements := search_path_statements():
         raise SearchPathError(
             "The triggers on the raw tables log late keys in another schema than that of these "
-            f"tables, as after a schema was renamed or restored as a copy. Run: "
+            f"tables: the schema was renamed, or restored as a copy. Run: "
             f"{'; '.join(statements)}; then: manage.py verify_usage --repair"
         )
     if (day := first_misplaced_day(state)) is not None:
         raise MisplacedTotalsError(
-            f"usage_daily_sealed holds totals of {day}, but days are sealed only before "
-            f"{state.sealed_before or 'none at all'}: usage_daily_open counts the same records. "
-            "A restore left the row of usage_state as it was. Run: manage.py check_restore"
+            f"usage_daily_sealed holds totals of {day}, but sealed_before in usage_state is "
+            f"{state.sealed_before or 'NULL'}, so usage_daily_open counts the same records. "
+            "A restore did not replace the row of usage_state. Run: manage.py check_restore"
         )
 
 
-def statements_to_lead_back() -> list[str]:
-    """The statements that give trigger functions the search path of the raw tables."""
+def search_path_statements() -> list[str]:
+    """Return the statements that correct the search paths of the trigger functions."""
     with connection.cursor() as cursor:
-        cursor.execute(LED_ELSEWHERE, [])
+        cursor.execute(WRONG_SEARCH_PATHS, [])
         return [statement for (statement,) in cursor]
 
 
 def first_misplaced_day(state: UsageState) -> date | None:
-    """A day at or after the watermark that has sealed totals; None when there is none.
+    """Return a day at or after the watermark that has sealed totals, or None.
 
-    Belongs into a transaction: it sets a parameter for the query alone.
+    Must be called in a transaction: it changes planner settings for its query.
     """
     with connection.cursor() as cursor:
-        use_other_plans("off")
+        set_other_plans("off")
         cursor.execute(SEALED_FROM, [state.sealed_before or date.min])
         row = cursor.fetchone()
-        use_other_plans("on")
+        set_other_plans("on")
     return row[0] if row else None
 
 
-def use_other_plans(value: str) -> None:
-    """Let the server use other plans than the BRIN index in this transaction: "on" or "off"."""
+def set_other_plans(value: str) -> None:
+    """Turn plans without the BRIN index "on" or "off" in this transaction."""
     with connection.cursor() as cursor:
         for parameter in OTHER_PLANS:
             cursor.execute(f"SET LOCAL {parameter} = {value}")

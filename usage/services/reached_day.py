@@ -1,7 +1,7 @@
-"""The day that retention takes for today: a clock that is ahead moves it by little.
+"""The day reached: the day that retention takes for today. A wrong clock moves it by little.
 
-Days that are dropped never come back, so retention does not trust one reading of a clock. What the
-clock says counts in full only where it is at most three days after the day reached before.
+Dropped days never come back, so retention does not trust a single reading of the clock. It accepts
+the day of the clock only if that is at most three days after the day reached before.
 """
 
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ MOST_DAYS = 3
 
 @dataclass(frozen=True)
 class ReachedDay:
-    """The day retention has reached, and the day that the clock says."""
+    """The day that retention has reached, and the day of the clock."""
 
     day: date
     today: date
 
     @property
     def days_left(self) -> int:
-        """By how many days the clock is ahead of the day reached; 0 where it is not."""
+        """Return by how many days the clock is ahead of the day reached, or 0."""
         return max((self.today - self.day).days, 0)
 
     @property
     def is_held(self) -> bool:
-        """Whether the next step does not reach the day of the clock."""
+        """Return whether the next step ends before the day of the clock."""
         return self.days_left > MOST_DAYS
 
     def __str__(self) -> str:
@@ -46,23 +46,23 @@ class ReachedDay:
 
 
 def look(state: UsageState) -> ReachedDay:
-    """The day reached; that of the clock where none is stored yet."""
+    """Return the day reached, or the day of the clock if none is stored yet."""
     today = clock.today()
     return ReachedDay(state.reached_day or today, today)
 
 
 def next_step(state: UsageState, *, days_passed: bool = False) -> ReachedDay:
-    """The day that the next step reaches: that of the clock, but at most three days further."""
+    """Return the day that the next step reaches: that of the clock, but at most three days on."""
     reached = look(state)
     furthest = reached.today if days_passed else reached.day + timedelta(MOST_DAYS)
     return ReachedDay(max(reached.day, min(reached.today, furthest)), reached.today)
 
 
 def store(reached: ReachedDay) -> None:
-    """Store that retention has reached this day: at the end of a prune, so that one that is refused
-    and tried again goes the same step, not another one.
+    """Store the day reached. A prune calls it at its end, so that a failed prune repeats the same
+    step instead of going further.
 
-    Raises RefreshRunningError while a refresh is on.
+    Raises RefreshRunningError while a refresh runs.
     """
     with transaction.atomic(durable=True):
         take_refresh_lock()
@@ -72,8 +72,11 @@ def store(reached: ReachedDay) -> None:
 
 
 def behind(state: UsageState) -> ReachedDay | None:
-    """The day reached where the clock is too far ahead of it and retention waits for an operator or
-    the next prunes; None where all is well or no retention is set."""
+    """Return the day reached if the clock is too far ahead of it; None otherwise, or without
+    retention.
+
+    Retention then waits for an operator or for the next prunes.
+    """
     if settings.USAGE_RAW_RETENTION_DAYS is None and settings.USAGE_TOTALS_RETENTION_DAYS is None:
         return None
     reached = look(state)

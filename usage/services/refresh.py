@@ -1,4 +1,4 @@
-"""The one way to bring the totals up to date."""
+"""The refresh: the one transaction that brings the totals up to date."""
 
 import logging
 import time
@@ -48,10 +48,10 @@ from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
 
-# A refresh by hand that ends after the snapshot of this one may have written the same key.
+# Named in the error when a manual refresh, committed after our snapshot, wrote the same key.
 OPEN_VIEW_KEY = "usage_daily_open_key"
 
-# How long a pause waits for the refresh that is on.
+# How long pause() waits for a running refresh.
 PAUSE_SECONDS = 60
 
 
@@ -61,15 +61,15 @@ def refresh(
     run: RefreshRun | None = None,
     then: Callable[[UsageState, RefreshRun], None] | None = None,
 ) -> RefreshRun:
-    """Refresh the totals and return the run that tells of it.
+    """Refresh the totals and return the run.
 
-    The run is `success`, or `skipped` when another refresh is on or refreshes are paused: a
-    refresh never waits for another. Raises RefreshFailedError when it failed; readers then keep
-    the earlier totals, and the run says why. Days that wait to be sealed are sealed in one
-    transaction after the other, each of which readers see as a whole.
+    The run is `success`, or `skipped` if another refresh runs or refreshes are paused: a refresh
+    never waits for another. Raises RefreshFailedError when the refresh fails; readers then keep the
+    earlier totals, and the run has the reason. Announced days are sealed in several transactions if
+    they take long; readers see each transaction as a whole.
 
-    `run` is one that was made for it, already `running`. `then` is called before the commit with
-    the new state and the run, at the snapshot of the totals.
+    `run` is an existing run to use, already `running`. `then` is called before the commit, at the
+    snapshot of the totals, with the new state and the run.
     """
     run = run or runs.begin(trigger)
     with bound_contextvars(run_id=run.pk):
@@ -88,17 +88,17 @@ def _carry_out(
     except (RefreshRunningError, RefreshPausedError) as error:
         if run.as_of is None:
             return runs.finish(run, RefreshRun.Status.SKIPPED, phases, str(error))
-        # Days are left to seal, and the next run goes on: readers have what this one did.
+        # An earlier transaction of this run has published totals. The next run seals the rest.
     except (DatabaseError, UsageError) as error:
         reason = _explain(error)
         if not runs.has_published(run):
             runs.finish(run, RefreshRun.Status.FAILED, phases, reason)
             raise RefreshFailedError(
-                f"The refresh failed, the earlier totals stay. {reason}"
+                f"The refresh failed, and the earlier totals stay. {reason}"
             ) from error
         logger.exception("The refresh failed after it had published totals.")
         _remark(run, f"The totals are published. Then the run failed: {reason}")
-    # The totals are committed: nothing that fails from here on makes the run a failure.
+    # The totals are committed, so a failure from here on is only a remark.
     try:
         with timed(phases, "vacuum"):
             _clean_up(run)
@@ -106,8 +106,8 @@ def _carry_out(
     except DatabaseError as error:
         _remark(
             run,
-            f"The totals are published. Cleaning up afterwards failed: {_first_line(error)}. The "
-            "next run cleans up.",
+            f"The totals are published. The cleanup afterwards failed: {_first_line(error)}. The "
+            "next run repeats it.",
         )
         connection.close_if_unusable_or_obsolete()
     try:
@@ -119,17 +119,17 @@ def _carry_out(
 
 
 def _remark(run: RefreshRun, text: str) -> None:
-    """Add a remark that the run does not have yet."""
+    """Add a remark, unless the run already has it."""
     if text and text not in run.remark:
         run.remark = f"{run.remark} {text.rstrip('.')}.".lstrip()
 
 
 def _clean_up(run: RefreshRun) -> None:
-    """Remove what the refresh left behind in its tables.
+    """VACUUM the tables that the refresh wrote to.
 
-    A concurrent refresh leaves the old version of every changed row behind, and the log is emptied
-    by every run. Giving pages back would wait seconds for an idle reader's lock. Rows of a day just
-    sealed are read from the index alone once they are known as visible.
+    A concurrent refresh leaves a dead version of every changed row, and every run empties the log
+    of late keys. TRUNCATE FALSE, because to give pages back would wait seconds for the lock of an
+    idle reader. The visibility map of days just sealed allows index-only scans.
     """
     tables = ["usage_daily_open", "usage_late_key", "usage_state"]
     if run.days_sealed:
@@ -143,7 +143,7 @@ def _clean_up(run: RefreshRun) -> None:
 def refresh_now(
     trigger: RefreshRun.Trigger, *, then: Callable[[UsageState, RefreshRun], None] | None = None
 ) -> RefreshRun:
-    """Refresh for a job that can't go on without: raises what a skipped run would only tell."""
+    """Refresh for a job that needs it: raise RefreshRunningError if the run is skipped."""
     run = refresh(trigger=trigger, then=then)
     if run.status == RefreshRun.Status.SKIPPED:
         raise RefreshRunningError(run.error)
@@ -153,17 +153,17 @@ def refresh_now(
 def _refresh(
     run: RefreshRun, phases: dict[str, float], then: Callable[[UsageState, RefreshRun], None] | None
 ) -> bool:
-    """Everything readers see change at once: one transaction, no savepoint.
+    """Run one transaction of the refresh, without savepoints; readers see its changes at once.
 
     Returns whether days are left to seal.
     """
-    # Servers that raw records are spread over look at them when they are asked for the lock.
+    # On a cluster, a server that holds raw records takes its snapshot when it takes the lock.
     before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeysMode.WINDOW else None
     with transaction.atomic(durable=True):
         with timed(phases, "lock"):
             begin_totals()
-        # The first query takes the snapshot, and Now() is the moment the server received the
-        # query, which is before it: whatever was committed by as_of is in the snapshot.
+        # The first query takes the snapshot. Now() is the moment at which the server received this
+        # query, which is earlier. So the snapshot has every record that was committed by as_of.
         state = UsageState.objects.annotate(read_at=Now()).get()
         state.as_of = before_lock or state.read_at
         compare_settings(state)
@@ -185,7 +185,8 @@ def _refresh(
                 _remark(run, triggers.audit_next_day(state, changes))
         with timed(phases, "seal"):
             run.days_sealed += sealing.seal(state, changes)
-        # The view leaves out the days just sealed: it reads the watermark of this transaction.
+        # Saved before the view is refreshed: the view reads this watermark and leaves out the days
+        # just sealed.
         state.save(
             update_fields=[
                 *("as_of", "sealed_before", "raw_kept_from", "capture_digest", "unaudited_days")
@@ -228,7 +229,7 @@ def _refresh(
 def _refresh_open_view(
     state: UsageState, changes: Changes, before: Decimal | None, open_from: date
 ) -> OpenRows:
-    """Refresh the view, and note its changes where it still is as the last refresh left it."""
+    """Refresh the view. Note its changes only if it is unchanged since the last refresh."""
     if before is None or before != state.open_digest:
         return open_view.refresh()
     return open_view.refresh_and_note(changes, before, open_from)
@@ -237,10 +238,9 @@ def _refresh_open_view(
 def _keep_periods(
     state: UsageState, changes: Changes, before: Decimal | None, open_from: date
 ) -> str:
-    """Bring the period totals to what the daily totals add up to; returns a remark if that was more
-    than adding the changes.
+    """Update the period totals; return a remark if more was needed than to add the changes.
 
-    Where the table is not the one of the last refresh, all of it is compared once.
+    If the table is another file than at the last refresh, compare all of it once.
     """
     known_place = state.place
     state.timeline, state.place = identity.place()
@@ -260,16 +260,15 @@ def _add_changes(
     first_day = min(open_from, changes.first_day or open_from)
     periods.add_up_again(first_day)
     return (
-        "usage_daily_open was not as the last refresh left it: it was refreshed by hand or "
-        "restored. The totals of its months were added up again."
+        "usage_daily_open was refreshed by hand or restored since the last refresh. The totals of "
+        "its months were added up again."
     )
 
 
 def pause() -> datetime:
-    """Keep refreshes from running until resume(); when this returns, none is running.
+    """Pause refreshes until resume() and return when they were paused; no refresh runs then.
 
-    Waits a minute for one that is on, then raises RefreshRunningError. Returns since when
-    refreshes are paused.
+    Waits a minute for a running refresh, then raises RefreshRunningError.
     """
     with transaction.atomic():
         take_refresh_lock(wait_seconds=PAUSE_SECONDS)
@@ -280,40 +279,40 @@ def pause() -> datetime:
 
 
 def resume() -> bool:
-    """Let refreshes run again; False when they were not paused."""
+    """Let refreshes run again; return False if they were not paused."""
     with transaction.atomic():
         take_refresh_lock(wait_seconds=PAUSE_SECONDS)
         return bool(UsageState.objects.exclude(paused_at=None).update(paused_at=None))
 
 
 def _explain(error: Exception) -> str:
-    """What happened and what to do next, in one line an operator can act on."""
+    """Return what happened and what to do next, in one line for an operator."""
     if (named := overflow.explain(error)) is not None:
         return str(named)
     first_line = _first_line(error)
     match sqlstate(error):
         case code if code == QUERY_CANCELED:
             return (
-                f"It took longer than USAGE_REFRESH_TIMEOUT_SECONDS="
+                f"The refresh took longer than USAGE_REFRESH_TIMEOUT_SECONDS="
                 f"{settings.USAGE_REFRESH_TIMEOUT_SECONDS} or was cancelled: {first_line}. Raise "
                 "the setting if the raw tables have grown."
             )
         case code if code == LOCK_NOT_AVAILABLE:
             return (
                 f"A table of totals stayed locked for {locks.RAW_LOCK_SECONDS} s: {first_line}. "
-                "pg_stat_activity names who holds it; the next run tries again."
+                "Find the session that holds it in pg_stat_activity. The next run tries again."
             )
         case code if code in (SERIALIZATION_FAILURE, DEADLOCK) or OPEN_VIEW_KEY in first_line:
             return (
-                f"{first_line}. Another session refreshed usage_daily_open by hand, or wrote to "
-                "the tables of totals, at the same time; the next run tries again."
+                f"{first_line}. At the same time another session refreshed usage_daily_open by "
+                "hand, or wrote to the tables of totals. The next run tries again."
             )
     if (cause := database_errors.explain(error)) is not None:
         return cause
-    if sqlstate(error) is None and locks.is_of_server(error):
+    if sqlstate(error) is None and locks.is_server_error(error):
         return (
-            f"{first_line}. The log of the database says why. It ends a session by itself when its "
-            f"worker is frozen for {locks.IDLE_REFRESH_SECONDS} s; the next run goes on."
+            f"{first_line}. The log of the database has the reason. PostgreSQL ends the session of "
+            f"a worker that is frozen for {locks.IDLE_REFRESH_SECONDS} s. The next run goes on."
         )
     return first_line or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Refreshes that somebody asks for. The worker runs them; one at a time waits for it."""
+"""Refreshes requested through the API or a page. The worker runs them; at most one is queued."""
 
 from datetime import timedelta
 from functools import lru_cache
@@ -21,10 +21,10 @@ BROKER_SECONDS = 3
 
 
 def request_refresh() -> RefreshRun:
-    """A queued run, which the worker takes within USAGE_REFRESH_SECONDS or never.
+    """Queue a run for the worker and return it; it expires after USAGE_REFRESH_SECONDS.
 
-    Raises RefreshInProgressError when one is queued or running, and BrokerAwayError when the
-    worker can't be told.
+    Raises RefreshInProgressError when a run is queued or running, and BrokerAwayError when the
+    broker does not take the message.
     """
     runs.fail_overdue()
     if (current := _in_progress()) is not None:
@@ -35,7 +35,7 @@ def request_refresh() -> RefreshRun:
                 trigger=RefreshRun.Trigger.API, status=RefreshRun.Status.QUEUED, started_at=Now()
             )
     except IntegrityError as error:
-        # Somebody else was quicker by a moment; the worker may have taken that one already.
+        # Another request queued a run a moment earlier. That run may already have ended.
         current = _in_progress()
         if current is None:
             raise
@@ -61,9 +61,9 @@ def request_refresh() -> RefreshRun:
 
 
 def run_requested(run_id: int) -> RefreshRun | None:
-    """Refresh for the queued run, and return it; None when it is queued no more.
+    """Refresh for the queued run and return it; return None if it is no longer queued.
 
-    Raises RefreshFailedError when it failed.
+    Raises RefreshFailedError when the refresh fails.
     """
     taken = RefreshRun.objects.filter(pk=run_id, status=RefreshRun.Status.QUEUED)
     if not taken.update(status=RefreshRun.Status.RUNNING, started_at=Now()):
@@ -73,7 +73,7 @@ def run_requested(run_id: int) -> RefreshRun | None:
 
 
 def _in_progress() -> RefreshRun | None:
-    """The newest run that is queued or running; one whose process was lost is neither."""
+    """Return the newest run that is queued or running, without runs whose process was lost."""
     running = Q(status=RefreshRun.Status.RUNNING)
     if not refresh_is_on():
         running &= Q(started_at__gte=Now() - timedelta(minutes=1))
@@ -86,7 +86,7 @@ def _in_progress() -> RefreshRun | None:
 
 @lru_cache(maxsize=4)
 def _sender(broker: str) -> Celery:
-    """Sends to the worker without being one. A broker that is away is given up in seconds."""
+    """Return a Celery app that only sends messages and gives up a silent broker in seconds."""
     sender = Celery("usage", broker=broker, set_as_current=False)
     sender.conf.update(
         task_ignore_result=True,

@@ -1,8 +1,8 @@
-"""How many totals of a day a repair would remove, and when that is more than it may.
+"""The limit on how many totals of a day a repair may remove.
 
-A repair computes totals from raw records. Where these are missing, as after a restore without them,
-it would remove totals that are right. So no repair removes more than a hundredth of the totals of
-a day, unless an operator says so.
+A repair computes totals from raw records. If the raw records are missing, as after a restore
+without them, it would remove correct totals. So no repair removes more than 1 % of the totals of a
+day, unless an operator orders it.
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,17 @@ from django.db import connection
 
 from usage.services.audit_sql import COUNT_REMOVALS, DIFFERING
 
-# One total in so many is the most that a repair removes by itself.
+# A repair by itself removes at most one total in this many.
 SHARE = 100
 
 
 @dataclass(frozen=True)
 class Removals:
-    """What a repair of one sealed day would remove: `removed` of its `totals` have no raw record,
-    and no late key that says why. A day without `has_records` has not one raw record."""
+    """The totals that a repair of one sealed day would remove.
+
+    `removed` of its `totals` have no raw record and no late key that explains it. `has_records` is
+    False if the day has no raw record at all.
+    """
 
     day: date
     totals: int
@@ -28,16 +31,16 @@ class Removals:
 
     @property
     def are_too_many(self) -> bool:
-        """Whether a repair must not remove them by itself."""
+        """Return whether a repair must not remove them by itself."""
         return self.removed * SHARE > self.totals
 
     def __str__(self) -> str:
-        what = f"{self.day}: {self.removed} of {self.totals} totals have no raw record"
-        return what if self.has_records else f"{what}; the day has none at all"
+        text = f"{self.day}: {self.removed} of {self.totals} totals have no raw record"
+        return text if self.has_records else f"{text}; the day has no raw record at all"
 
 
 def removals(day: date) -> Removals:
-    """What a repair of this sealed day would remove; reads the raw records of the day."""
+    """Return what a repair of this sealed day would remove; reads the raw records of the day."""
     query = DIFFERING.format(relation="usage_daily_sealed", sampled="", and_sampled="")
     with connection.cursor() as cursor:
         cursor.execute(query + COUNT_REMOVALS, {"first_day": day, "last_day": day})

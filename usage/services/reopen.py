@@ -1,6 +1,6 @@
-"""The way back for a clock that was ahead: days that it sealed or closed are opened again.
+"""Recovery from a clock that was ahead: open the days again that it sealed or closed.
 
-Records that were dropped do not come back. Their days, and the totals of these, stay as they are.
+Dropped records do not come back. Their days and the totals of these days stay as they are.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from usage.services.startup import compare_settings
 
 @dataclass(frozen=True)
 class Reopened:
-    """What was opened again: the first day that is no longer sealed, and the first day that
-    writers may write again; None where nothing was ahead. `today` is the day of the clock."""
+    """The result of reopen(): the first day that is no longer sealed, and the first day that is
+    open to writers again; None if nothing was ahead. `today` is the day of the clock."""
 
     today: date
     open_from: date | None
@@ -33,10 +33,11 @@ class Reopened:
 
 
 def reopen() -> Reopened:
-    """Open every day again that only a clock that was ahead sealed or closed, and refresh.
+    """Open every day again that was sealed or closed only because the clock was ahead; then
+    refresh.
 
-    Writers of raw records wait for about as long as a refresh takes, readers of totals don't.
-    Raises RefreshRunningError while a refresh is on. Cut off, it can be run again.
+    Writers of raw records wait for about as long as a refresh takes, readers of totals do not.
+    Raises RefreshRunningError while a refresh runs. If it is interrupted, run it again.
     """
     today = clock.today()
     with transaction.atomic(durable=True):
@@ -51,10 +52,10 @@ def reopen() -> Reopened:
         open_from = _unseal(state, today)
         state.reached_day = min(state.reached_day or today, today)
         state.save()
-        # They would be shown as the last runs until their moment comes.
+        # Runs dated in the future would be shown as the latest until that time.
         RefreshRun.objects.filter(started_at__gt=Now()).delete()
-    # No rollback undoes a move of a sequence, so it comes behind the commit. Until then triggers
-    # log more than they need to.
+    # A rollback does not undo a move of a sequence, so the sequences move after the commit. Until
+    # then triggers log more than necessary.
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
@@ -66,7 +67,7 @@ def reopen() -> Reopened:
 
 
 def _end_closing(state: UsageState) -> date | None:
-    """Take back the closing of days whose records are still there; returns the first of them."""
+    """Cancel the closing of days whose records are not dropped yet; return the first of them."""
     if not is_closing(state):
         return None
     state.raw_fence = None
@@ -79,8 +80,8 @@ def _end_closing(state: UsageState) -> date | None:
 
 
 def _unseal(state: UsageState, today: date) -> date | None:
-    """Open the days again that are not over by far enough; returns the first of them. In a window
-    every sealed day is final."""
+    """Open the days again that USAGE_OPEN_DAYS keeps open today; return the first of them. In a
+    window every sealed day is final."""
     if settings.USAGE_OPEN_DAYS is None or state.is_window:
         return None
     first = max(today - timedelta(settings.USAGE_OPEN_DAYS - 1), state.raw_kept_from or date.min)
@@ -90,11 +91,12 @@ def _unseal(state: UsageState, today: date) -> date | None:
         return None
     if without := days_without_records(first, state.sealed_before or date.min):
         raise DaysWithoutRecordsError(
-            f"{len(without)} of the days to open have totals and no raw record, the first is "
-            f"{without[0][0]}: open, they would lose their totals. Run: manage.py check_restore"
+            f"{len(without)} of the days to open have totals but no raw record; the first is "
+            f"{without[0][0]}. If they were opened, their totals would be lost. Nothing was "
+            "changed. Run: manage.py check_restore"
         )
     is_filled = state.open_digest is not None
-    Changes()  # add_up_again() notes in its table
+    Changes()  # makes the temporary table that add_up_again() needs
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first])
     state.sealed_before = first

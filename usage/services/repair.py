@@ -1,4 +1,4 @@
-"""Repairing the totals of sealed days whose raw records changed.
+"""The repair of totals of sealed days whose raw records changed.
 
 Everything here runs inside the transaction of the refresh (or of a rebuild), in REPEATABLE READ
 and under the refresh lock, and notes its changes for the period totals.
@@ -11,11 +11,11 @@ from django.db import connection
 from usage.models import UsageState, UsageType
 from usage.services.changes import FINGERPRINT, Changes
 
-# Reading a whole day is cheaper than looking up more than this share of its keys.
+# To read a whole day is cheaper than to look up more than this share of its keys.
 WHOLE_DAY_SHARE = 0.08
 WHOLE_DAY_KEYS = 1_000
 
-# What is equal stays untouched: a repair writes only what changed.
+# A repair writes only rows that differ.
 WRITE_FRESH = """
     noted AS (
         INSERT INTO usage_total_change (
@@ -38,8 +38,8 @@ WRITE_FRESH = """
     ),
 
     removed AS (
-        -- A FULL JOIN is always hashed. The log is vacuumed while empty, so the server takes it
-        -- for empty, and would compare each key with each of the others one by one.
+        -- FULL JOIN, because it always uses a hash. The log is vacuumed while it is empty, so the
+        -- planner expects no rows, and a nested loop would compare each key with every other key.
         DELETE FROM usage_daily_sealed AS sealed
         USING (
             SELECT subscription_id, day, usage_type
@@ -88,7 +88,7 @@ WRITE_FRESH = """
             sealed.total_price,
             sealed.total_usage,
             sealed.record_count,
-            -- The row as it was: a subquery sees what its statement saw when it began.
+            -- The row before the change: a subquery reads the snapshot of its statement.
             (
                 SELECT before
                 FROM usage_daily_sealed AS before
@@ -189,9 +189,9 @@ REPAIR_KEYS = f"""
 
 
 def repair_late_keys(state: UsageState, changes: Changes) -> int:
-    """Compute the late keys again and empty the log; returns how many keys were repaired."""
+    """Compute the late keys again and empty the log; return how many keys were repaired."""
     if state.is_window:
-        # Keys of open days, logged before the switch to a window.
+        # The log can hold keys that were logged before the switch to a window; their days are open.
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM usage_late_key")
         return 0
@@ -222,8 +222,8 @@ def repair_late_keys(state: UsageState, changes: Changes) -> int:
 
 
 def reseal(state: UsageState, day: date, changes: Changes, *, remove: bool = True) -> int:
-    """Compute a sealed day again; returns how many rows changed. Without `remove` totals that have
-    no raw record stay."""
+    """Compute a sealed day again; return how many rows changed. Without `remove`, keep totals that
+    have no raw record."""
     if state.sealed_before is None or day >= state.sealed_before:
         raise ValueError(f"{day} is open: the view has its totals")
     return sum(_reseal(day, usage_type, changes, remove=remove) for usage_type in UsageType.values)
@@ -238,7 +238,7 @@ def _reseal(day: date, usage_type: str, changes: Changes, *, remove: bool) -> in
 
 
 def _days_cheaper_read_whole(bounds: dict[str, date]) -> list[tuple[date, str, int]]:
-    """The (day, usage type, late keys) of which so many keys are late that the day is read."""
+    """Return (day, usage type, number of late keys) where it is cheaper to read the whole day."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

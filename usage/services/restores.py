@@ -1,4 +1,4 @@
-"""What a restore, an upgrade of the server or a switch-over left undone, and the next step."""
+"""Checks after a restore, a server upgrade or a switch-over: each finding has its next step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from psycopg2 import sql
 from usage.models import RAW_TABLES, UsageState
 from usage.services import identity, open_view, periods, placement, roles, sequences, triggers
 
-# Sealed days whose raw records are said to be kept, with the number of their totals.
+# Sealed days from the first kept day on, with the number of their totals.
 KEPT_DAYS = """
     SELECT day, count(*)
     FROM usage_daily_sealed
@@ -27,15 +27,17 @@ VERIFY = "manage.py verify_usage, then with --repair"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as a refresh needs it, and the step that mends it."""
+    """A fault that a refresh would meet, and the step that mends it."""
 
     problem: str
     step: str
 
 
 def check_restore() -> list[Finding]:
-    """What is left to do, in the order in which to do it. Reads only; takes a look at every sealed
-    total and at one raw record of each kept day."""
+    """Return what is left to do, in the order in which to do it.
+
+    It changes nothing. It reads every sealed total, and one raw record of each kept day.
+    """
     with transaction.atomic():
         state = UsageState.objects.get()
         return [
@@ -51,8 +53,8 @@ def check_restore() -> list[Finding]:
 
 
 def days_without_records(first: date, end: date) -> list[tuple[date, int]]:
-    """The sealed days from first up to end, excluded, that have totals and not one raw record; each
-    with the number of its totals."""
+    """Return the sealed days from `first` up to `end`, excluded, that have totals but no raw
+    record, each with the number of its totals."""
     with connection.cursor() as cursor:
         cursor.execute(KEPT_DAYS, [first, end])
         return [(day, totals) for day, totals in cursor.fetchall() if not _has_records(day)]
@@ -60,7 +62,7 @@ def days_without_records(first: date, end: date) -> list[tuple[date, int]]:
 
 def _has_records(day: date) -> bool:
     with connection.cursor() as cursor:
-        # The bounds in terms of usage_date let the server skip the other partitions.
+        # Bounds on usage_date let the planner skip the other partitions.
         cursor.execute("SELECT usage_day_start(%s), usage_day_end(%s)", [day, day])
         bounds = cursor.fetchone()
         for table in RAW_TABLES:
@@ -86,7 +88,8 @@ def _grants() -> Iterator[Finding]:
 
 
 def _keys_behind() -> Iterator[Finding]:
-    """Numbers that a sequence would give out again, as on a subscriber of logical replication."""
+    """Find sequences of primary keys that would repeat a number, as on a subscriber of logical
+    replication."""
     with connection.cursor() as cursor:
         for model in apps.get_models(include_auto_created=True):
             key, table = model._meta.pk, model._meta.db_table
@@ -114,7 +117,7 @@ def _keys_behind() -> Iterator[Finding]:
 
 
 def _search_path() -> Iterator[Finding]:
-    for statement in placement.statements_to_lead_back():
+    for statement in placement.search_path_statements():
         yield Finding(
             "The triggers on the raw tables log late keys in another schema than theirs.",
             f"{statement}; then {VERIFY}",
@@ -126,7 +129,7 @@ def _misplaced(state: UsageState) -> Iterator[Finding]:
     if day is not None:
         yield Finding(
             f"Totals of {day} are sealed, but usage_state says that days are sealed only before "
-            f"{state.sealed_before or 'none'}: its row is not that of the dump.",
+            f"{state.sealed_before or 'NULL'}: its row is not that of the dump.",
             "DELETE FROM usage_state; then pg_restore --data-only --table=usage_state and "
             "--table=usage_logging_before --table=usage_raw_kept_from; then manage.py "
             "check_restore again",
@@ -168,7 +171,7 @@ def _months(state: UsageState) -> Iterator[Finding]:
         yield Finding("usage_daily_open was never filled.", REFRESH)
         return
     if state.open_digest is None:
-        return  # readers add up daily totals, and the next refresh fills the months
+        return  # until the next refresh fills the months, readers add up daily totals
     is_elsewhere = state.place != "" and (state.timeline, state.place) != identity.place()
     if not periods.are_right():
         yield Finding(

@@ -1,8 +1,8 @@
-"""Retention: dropping raw records whose totals are sealed, without losing one.
+"""Retention: drop raw records whose totals are sealed, without losing a change.
 
-Refuse, fence, repair, then drop. First the days are closed to writers; then whoever began before
-that must end; then a refresh repairs what they changed; then the partitions are emptied and
-dropped. Each step can be cut off and is taken up by the next run.
+The order is refuse, fence, repair, drop. A prune closes the days to writers. It waits until all
+transactions that began before have ended. A refresh repairs their changes. Then the prune empties
+and drops the partitions. If a step is interrupted, the next prune continues there.
 """
 
 import logging
@@ -48,8 +48,8 @@ logger = logging.getLogger(__name__)
 
 FENCE_SECONDS = 10.0
 
-# One transaction empties the partitions of so many days: each lock takes room that the server
-# shares among all of its databases.
+# The most days whose partitions one transaction empties: each lock takes room in the lock table,
+# which all databases of the server share.
 DAYS_EMPTIED_AT_ONCE = 50
 
 DELETE_TOTALS = f"""
@@ -73,9 +73,9 @@ DELETE_TOTALS = f"""
 
 @dataclass
 class PruneReport:
-    """What a prune did, or with dry_run would do.
+    """The result of a prune or, with dry_run, what it would do.
 
-    `held` says why it did not go on to the day of the clock; empty where it did.
+    `held` says why the prune did not reach the day of the clock; it is empty if it did.
     """
 
     first_kept_day: date | None = None
@@ -93,13 +93,13 @@ def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
     """Drop raw records older than USAGE_RAW_RETENTION_DAYS, or dated as far in the future, and
     totals older than USAGE_TOTALS_RETENTION_DAYS.
 
-    A clock that jumped ahead counts for at most three days a call, unless `days_passed` says that
-    it is right. Raises RefreshRunningError while a refresh is on; the next call goes on where this
+    A call moves the day reached by at most three days, unless `days_passed` confirms that the clock
+    is right. Raises RefreshRunningError while a refresh runs; the next call continues where this
     one stopped.
     """
     reached = reached_day.next_step(UsageState.objects.get(), days_passed=days_passed)
     report = PruneReport(first_kept_day=_first_kept_day(reached.day))
-    _tell_if_held(report, reached)
+    _report_if_held(report, reached)
     if report.first_kept_day is not None:
         if dry_run:
             report.partitions_dropped = _names_before(report.first_kept_day)
@@ -118,19 +118,19 @@ def prune(*, dry_run: bool = False, days_passed: bool = False) -> PruneReport:
     return report
 
 
-def _tell_if_held(report: PruneReport, reached: ReachedDay) -> None:
+def _report_if_held(report: PruneReport, reached: ReachedDay) -> None:
     if reached.days_left and settings.USAGE_RAW_RETENTION_DAYS is not None:
         report.held = str(reached)
         logger.warning("%s", report.held)
 
 
 def _first_kept_day(today: date) -> date | None:
-    """The first day whose raw records are to be kept; None while every day is."""
+    """Return the first day whose raw records must be kept; None if no day may be dropped."""
     state = UsageState.objects.get()
     if state.is_window:
         return state.raw_kept_from
     if settings.USAGE_RAW_RETENTION_DAYS is None or state.sealed_before is None:
-        # A closing under way is finished all the same, else its days would stay refused.
+        # A pending closing is finished anyway; otherwise its days would refuse records forever.
         return closed_until() if is_closing(state) else None
     _refuse_without_triggers(triggers.faults())
     wanted = today - timedelta(settings.USAGE_RAW_RETENTION_DAYS - 1)
@@ -146,7 +146,7 @@ def _refuse_without_triggers(faults: list[str]) -> None:
 def _prune_raw(report: PruneReport) -> None:
     assert report.first_kept_day is not None  # noqa: S101 - the caller checked
     if UsageState.objects.get().is_window:
-        # The refresh that sealed these days has closed them.
+        # In a window the refresh closes days before it seals them.
         _retry_locked(partial(_delete_strays, report.first_kept_day, report))
         _drop_closed_partitions(report)
         return
@@ -156,25 +156,27 @@ def _prune_raw(report: PruneReport) -> None:
         report.waits_for = _wait_for_fence()
         if report.waits_for:
             return
-        # Repair what was written before the days closed.
+        # This refresh repairs what was written before the days were closed.
         refresh_now(RefreshRun.Trigger.RETENTION)
         for end in _ends_of_steps(first_kept):
             if not _retry_locked(partial(_empty, end, report)):
                 report.partitions_left = _names_before(first_kept)
-                logger.warning("The days to drop stayed locked; the next prune drops them.")
+                logger.warning(
+                    "Partitions of the days to drop stayed locked; the next prune drops them."
+                )
                 return
     _drop_closed_partitions(report)
 
 
 def _close(first_kept: date) -> date:
-    """Refuse writers of days before first_kept, then draw the fence; returns the day closed up to.
+    """Close the days before first_kept, then draw the fence; return the first day not closed.
 
-    A closing under way is not renewed: its fence would never pass.
+    A pending closing keeps its fence: a new fence at each call would never pass.
     """
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
-        # What is closed by the settings of another database stays closed.
+        # Days that are closed stay closed, so the settings must be those of this database.
         compare_settings(state)
         if state.paused_at is not None:
             # Closed days must be repaired by a refresh before they are dropped.
@@ -192,28 +194,28 @@ def _close(first_kept: date) -> date:
         move_forward("usage_raw_kept_from", first_kept)
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        if is_closing(UsageState.objects.get()):  # else another prune has ended it meanwhile
+        if is_closing(UsageState.objects.get()):  # False if another prune has ended the closing
             UsageState.objects.update(raw_fence=draw_fence())
     return max(first_kept, closed_before)
 
 
 def is_closing(state: UsageState) -> bool:
-    """Whether days are refused whose raw records are not dropped yet."""
+    """Return whether a closing is pending: closed days whose raw records are not dropped yet."""
     return closed_until() > (state.raw_kept_from or DAY_ZERO)
 
 
 def closed_until() -> date:
-    """Days before it are refused to writers, or will be once their closing is done."""
+    """Return the first day that is neither closed nor about to be closed."""
     return day_of("usage_raw_kept_from")
 
 
 def _wait_for_fence() -> list[Blocker]:
-    """Wait a little for the fence; return what it still waits for, or nothing when it passed."""
+    """Wait up to FENCE_SECONDS for the fence; return the transactions that still block it."""
     deadline = time.monotonic() + FENCE_SECONDS
     while True:
         with transaction.atomic():
             fence = UsageState.objects.values_list("raw_fence", flat=True).get()
-            # None: another prune was here first.
+            # None means that another prune has ended the closing.
             if fence is None or has_passed(fence):
                 return []
             waits_for = blockers(fence)
@@ -223,7 +225,7 @@ def _wait_for_fence() -> list[Blocker]:
 
 
 def _ends_of_steps(first_kept: date) -> list[date]:
-    """Up to which day each transaction empties partitions, the last one up to first_kept."""
+    """Return the day up to which each transaction empties partitions; the last is first_kept."""
     days = sorted(
         {day for table in RAW_TABLES for day in partition_days(table) if day < first_kept}
     )
@@ -233,24 +235,25 @@ def _ends_of_steps(first_kept: date) -> list[date]:
 def _empty(first_kept: date, report: PruneReport) -> None:
     """Empty the closed days before first_kept in one transaction.
 
-    From its commit on no repair, rebuild, audit or live view looks at these days.
+    From its commit on, no repair, rebuild, audit or live view reads these days.
     """
     state = UsageState.objects.get()
     if state.raw_fence is None or first_kept <= (state.raw_kept_from or date.min):
-        return  # another prune was here first
+        return  # another prune has emptied them
     _refuse_without_triggers(triggers.look(state))
     if any(day < first_kept for day in state.unaudited):
         raise RefreshRunningError(
             f"Triggers on raw tables were off or changed, so days before {first_kept} must be "
-            "audited before they are dropped. Each refresh audits one: run prune_usage again. "
-            "usage_status lists these days; a run says which of them lack raw records."
+            "audited before they are dropped. Each refresh audits one day: run prune_usage again. "
+            "usage_status lists these days. The remark of a run names days without raw records."
         )
     if first_kept > (state.sealed_before or date.min):
         raise RefreshRunningError(
-            f"Days before {first_kept} are closed, but sealed only before {state.sealed_before}. "
-            "Their records stay until they are sealed: run refresh_usage, then prune_usage again."
+            f"Days before {first_kept} are closed, but only days before {state.sealed_before} are "
+            "sealed. Raw records stay until their day is sealed: run refresh_usage, then "
+            "prune_usage again."
         )
-    # A TRUNCATE of a whole table may be under way: its keys must be seen below.
+    # Waits for a TRUNCATE of a whole table, so that the keys it logs are seen below.
     lock_raw_tables("ACCESS SHARE")
     with connection.cursor() as cursor:
         for leaf in _partitions_before(first_kept):
@@ -258,9 +261,9 @@ def _empty(first_kept: date, report: PruneReport) -> None:
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)
             )
         if _late_keys_before(first_kept):
-            # It logged keys after the repair: take them up first.
+            # They were logged after the repair, so another refresh must repair them first.
             raise RefreshRunningError(
-                "Keys of the days to drop changed a moment ago. Run prune_usage again."
+                "Raw records of the days to drop changed a moment ago. Run prune_usage again."
             )
         for leaf in _partitions_before(first_kept):
             cursor.execute(sql.SQL("TRUNCATE {}").format(leaf.identifier))
@@ -276,7 +279,7 @@ def _delete_strays(first_kept: date, report: PruneReport) -> None:
     strays_deleted = 0
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
-            # Straight from the partition: no trigger takes it for a correction.
+            # A DELETE from the partition itself fires no trigger, so it is not a correction.
             cursor.execute(
                 sql.SQL("DELETE FROM {} WHERE usage_day(usage_date) < %s").format(
                     default_partition(table).identifier
@@ -309,7 +312,7 @@ def _late_keys_before(first_kept: date) -> bool:
 
 
 def _drop_closed_partitions(report: PruneReport) -> None:
-    """Drop the empty partitions; one that stays locked is left to the next run."""
+    """Drop the empty partitions; leave one that stays locked to the next prune."""
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     for leaf in _partitions_before(raw_kept_from or date.min):
         if _retry_locked(partial(_drop, leaf)):
@@ -347,7 +350,7 @@ def _prune_totals(report: PruneReport, end: date, *, dry_run: bool) -> None:
     raw_kept_from = UsageState.objects.values_list("raw_kept_from", flat=True).get()
     if dry_run:
         raw_kept_from = report.first_kept_day
-    # Totals whose raw records are still there would come back with the next repair.
+    # Totals whose raw records are kept would return with the next repair.
     end = min(end, raw_kept_from or date.min)
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         if dry_run:
@@ -361,4 +364,4 @@ def _prune_totals(report: PruneReport, end: date, *, dry_run: bool) -> None:
         if first_day is not None:
             changes.add_written(fingerprint, first_day)
         periods.apply_changes(changes)
-        UsageState.objects.update(as_of=F("as_of"))  # unchanged, but a new version of the row
+        UsageState.objects.update(as_of=F("as_of"))  # a new row version changes ETags

@@ -1,6 +1,6 @@
-"""What each role may do in the database: granted after every migrate, looked at by the checks.
+"""The privileges of each role in the database. Each migrate grants them, and checks compare them.
 
-The owner, who migrates and refreshes, needs no grant. The roles themselves come from usage/sql.
+The owner, who migrates and refreshes, needs no grant. Files in usage/sql create the roles.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ PRIVILEGES: dict[str, dict[str, str]] = {
     "usage_writer": {
         **dict.fromkeys(RAW_TABLES, WRITE),
         "usage_record": READ,
-        # A row is locked, FOR KEY SHARE, only by who may update a column; this one means least.
+        # FOR KEY SHARE needs UPDATE on some column. created_at is the least important one.
         "usage_subscription": "SELECT, INSERT, UPDATE (created_at)",
         "usage_import_turn": "SELECT, UPDATE (taken_at)",
     },
@@ -33,18 +33,18 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_daily": READ,
         "usage_daily_live": READ,
         "usage_period_total": READ,
-        # A refresh that is asked for is a run that waits for the worker.
+        # A request for a refresh inserts a queued run.
         "usage_refreshrun": "SELECT, INSERT, UPDATE",
         "usage_accesstoken": WRITE,
         "usage_refreshtally": READ,
         "usage_state": READ,
-        # A user that is deleted owns no subscription any more.
+        # To delete a user sets owner_id to NULL.
         "usage_subscription": "SELECT, UPDATE (owner_id)",
-        # Readiness compares them with the state.
+        # The readiness check compares these sequences with the state.
         "usage_logging_before": READ,
         "usage_raw_kept_from": READ,
         "usage_type": READ,
-        # Live answers and records are read from these by functions without rights of their own.
+        # Functions for live totals and records read these with the privileges of their caller.
         "usage_daily_sealed": READ,
         "usage_late_key": READ,
         "usage_record": READ,
@@ -52,7 +52,7 @@ PRIVILEGES: dict[str, dict[str, str]] = {
     },
 }
 
-# A relation that is not there (yet, or in an older version) is nothing to grant on.
+# Relations that do not exist (yet, or in an older version) are skipped.
 MISSING = r"""
 SELECT
     wanted.role,
@@ -80,7 +80,7 @@ WHERE
 ORDER BY wanted.role, wanted.privileges, wanted.relation
 """
 
-# Only the owner may run these. A restore without privileges (pg_restore -x) lets everybody.
+# Only the owner may run these. After a restore without privileges (pg_restore -x) everybody may.
 OWNERS_FUNCTIONS = ("usage_log_late_keys()", "usage_close_days(date)")
 PUBLIC_FUNCTIONS = """
 SELECT function.oid::regprocedure::text
@@ -93,7 +93,7 @@ WHERE privilege.grantee = 0 AND privilege.privilege_type = 'EXECUTE'
 ORDER BY names.name
 """
 
-# A login does not inherit the settings of its group.
+# A login does not inherit the settings of its role, so each login needs its own limit.
 UNLIMITED_ANALYSTS = """
 WITH limits AS (
     SELECT setrole, setdatabase, split_part(setting, '=', 2) AS statement_timeout
@@ -125,7 +125,7 @@ ORDER BY login.rolname
 
 @dataclass(frozen=True)
 class MissingGrant:
-    """A privilege that a role should have on some relations and has not on each of them."""
+    """Privileges that a role needs and lacks on some relations."""
 
     role: str
     role_exists: bool
@@ -137,7 +137,7 @@ class MissingGrant:
 
 
 def privileges_of(role: str) -> dict[str, str]:
-    """What a role may do, by relation; the web server writes what Django itself keeps."""
+    """Return the privileges of a role by relation; usage_web also writes Django's own tables."""
     if role != "usage_web":
         return PRIVILEGES[role]
     return PRIVILEGES[role] | {
@@ -148,7 +148,7 @@ def privileges_of(role: str) -> dict[str, str]:
 
 
 def missing_grants(using: str = "default") -> list[MissingGrant]:
-    """What is left to grant in this database."""
+    """Return the grants that are missing in this database."""
     wanted = [
         (role, relation, privileges)
         for role in PRIVILEGES
@@ -163,7 +163,7 @@ def missing_grants(using: str = "default") -> list[MissingGrant]:
 
 
 def grant_missing(using: str = "default") -> None:
-    """Grant what is left to grant to the roles that exist, and revoke what everybody may do."""
+    """Grant what the existing roles lack, and revoke the owner's functions from PUBLIC."""
     for statement in public_functions(using):
         with connections[using].cursor() as cursor:
             cursor.execute(statement)
@@ -174,14 +174,14 @@ def grant_missing(using: str = "default") -> None:
 
 
 def public_functions(using: str = "default") -> list[str]:
-    """The statements that keep everybody from functions that only the owner may run."""
+    """Return statements that revoke the owner's functions from PUBLIC."""
     with connections[using].cursor() as cursor:
         cursor.execute(PUBLIC_FUNCTIONS, [list(OWNERS_FUNCTIONS)])
         return [f"REVOKE EXECUTE ON FUNCTION {name} FROM public" for (name,) in cursor]
 
 
 def unlimited_analysts(using: str = "default") -> list[str]:
-    """The statements that limit the logins of analysts whose queries may take for ever."""
+    """Return statements that set a time limit for logins of analysts that have none."""
     with connections[using].cursor() as cursor:
         cursor.execute(UNLIMITED_ANALYSTS)
         return [f"ALTER ROLE {login} SET statement_timeout = '{limit}'" for login, limit in cursor]

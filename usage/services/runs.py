@@ -1,4 +1,4 @@
-"""The history of refreshes: how runs end, and how long they are kept."""
+"""The history of refreshes: begin and end runs, and delete old ones."""
 
 import logging
 from datetime import timedelta
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
 from usage.services import database_errors, tallies
-from usage.services.locks import is_of_server, refresh_is_on
+from usage.services.locks import is_server_error, refresh_is_on
 
 KEEP_DAYS = 90
 KEEP_RUNS = 100_000
@@ -20,26 +20,26 @@ logger = logging.getLogger(__name__)
 
 
 def begin(trigger: RefreshRun.Trigger) -> RefreshRun:
-    """A new run. Raises RefreshFailedError when the database does not take it."""
+    """Create a run. Raises RefreshFailedError when the database refuses the row."""
     try:
         return RefreshRun.objects.create(trigger=trigger, started_at=Now())
     except DatabaseError as error:
-        if is_of_server(error):
-            raise  # the database is away, which every caller knows how to say
+        if is_server_error(error):
+            raise  # the database is unavailable: every caller reports that itself
         first_line = str(error).strip().partition("\n")[0]
         cause = database_errors.explain(error) or (
-            f"{first_line}. Was this release migrated? Run: manage.py migrate"
+            f"{first_line}. If this release was not migrated yet, run: manage.py migrate"
         )
         raise RefreshFailedError(
-            f"The refresh could not begin, the earlier totals stay. {cause}"
+            f"The refresh could not begin, and the earlier totals stay. {cause}"
         ) from error
 
 
 def has_published(run: RefreshRun) -> bool:
-    """Whether a transaction of the run was committed, by its row: the error of a COMMIT may come
-    after it. The run is then as stored; what was rolled back is gone from it.
+    """Return whether a transaction of the run was committed, by reading its row again: a COMMIT may
+    succeed although the client gets an error. This also resets the fields of `run` to the row.
 
-    A database that is away answers no: the next run tells.
+    Returns False if the database is unavailable; the next run then corrects the status.
     """
     connection.close_if_unusable_or_obsolete()
     try:
@@ -52,7 +52,7 @@ def has_published(run: RefreshRun) -> bool:
 def finish(
     run: RefreshRun, status: RefreshRun.Status, phases: dict[str, float], error: str = ""
 ) -> RefreshRun:
-    """Store how a run ended and return it as stored; one taken for lost meanwhile stays so."""
+    """Store how a run ended and return the stored run. If it was marked failed, it stays failed."""
     with transaction.atomic():
         is_first = (
             RefreshRun.objects.filter(pk=run.pk)
@@ -87,23 +87,24 @@ def finish(
 
 
 def fail_overdue() -> None:
-    """Mark queued runs failed that no worker can take any more: their messages have expired."""
+    """Mark queued runs failed whose messages have expired, so that no worker can take them."""
     wait = settings.USAGE_REFRESH_SECONDS
     RefreshRun.objects.filter(
         status=RefreshRun.Status.QUEUED, started_at__lt=Now() - timedelta(seconds=wait)
     ).update(
         status=RefreshRun.Status.FAILED,
         finished_at=Now(),
-        error=f"No worker took it within {wait} s. Is one running, and the broker?",
+        error=f"No worker took it within {wait} s. Check that a worker and the broker run.",
     )
 
 
 def prune() -> int:
     """Delete runs older than 90 days or beyond the newest 100,000; return how many.
 
-    A run that is still `running` although nobody holds the lock lost its process, or its session
-    while that stood still: it is marked failed. A run younger than a minute may be about to say
-    that it was skipped. One that is `success` without an end has published its totals.
+    If no session holds the lock, a run that is still `running` has lost its process, or its
+    session while the process was frozen: mark it failed. Leave runs younger than a minute: they may
+    be about to end as skipped. A run that is `success` without an end has published its totals: set
+    its end.
     """
     fail_overdue()
     if not refresh_is_on():
@@ -113,8 +114,8 @@ def prune() -> int:
             ).update(
                 status=RefreshRun.Status.FAILED,
                 finished_at=Now(),
-                error="The process ended or stood still before the run ended. Its totals were "
-                "rolled back; see the log of the worker and of the database.",
+                error="The process ended or was frozen before the run ended. PostgreSQL rolled its "
+                "totals back; see the logs of the worker and of the database.",
             )
             tallies.count_ended(RefreshRun.Status.FAILED, lost)
             published = RefreshRun.objects.filter(

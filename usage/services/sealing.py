@@ -1,4 +1,4 @@
-"""Sealing days that are over: announced behind a fence, then written once.
+"""The seal of days that are over: announce them, wait for the fence, then write their totals once.
 
 seal() runs inside the transaction of the refresh, in REPEATABLE READ and under its lock.
 """
@@ -23,7 +23,7 @@ from usage.services.startup import compare_settings
 
 logger = logging.getLogger(__name__)
 
-# One transaction seals for about this long, so that readers see progress and a kill costs little.
+# One transaction seals for about this long, so that readers see progress and a kill loses little.
 SEAL_SECONDS = 60
 
 SEAL_DAYS = f"""
@@ -34,7 +34,7 @@ SEAL_DAYS = f"""
         SELECT
             subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
         FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
-        -- The order of the primary key: each of its pages is visited once.
+        -- The order is that of the primary key, so that each of its pages is written once.
         ORDER BY subscription_id, day, usage_type
         RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
     ),
@@ -52,11 +52,12 @@ SEAL_DAYS = f"""
 
 
 def prepare() -> str:
-    """Announce the next days to seal, when there are any: log first, then draw the fence.
+    """Announce the next days to seal, if any: first let triggers log, then draw the fence.
 
-    Runs on its own, before the transaction of the refresh. A writer whose trigger did not see the
-    new logging_before began before the fence, and the days wait for it to end. Returns a remark
-    when a sequence was behind the state, or the clock is too far ahead for retention; else "".
+    Runs in its own transactions, before that of the refresh. A writer whose trigger did not see the
+    new usage_logging_before began before the fence, and the days wait until it has ended. Returns a
+    remark if a sequence was behind the state or the clock is too far ahead for retention; otherwise
+    "".
     """
     return f"{_catch_up_sequences()} {_announce()}".strip()
 
@@ -65,7 +66,7 @@ def _announce() -> str:
     with transaction.atomic(durable=True):
         take_refresh_lock()
         state = UsageState.objects.get()
-        # Other settings may have other days open, and no day that was closed is opened again.
+        # Settings of another database may close other days, and a closed day stays closed.
         compare_settings(state)
         if settings.USAGE_OPEN_DAYS is None or state.paused_at is not None:
             return ""
@@ -87,17 +88,17 @@ def _announce() -> str:
     if state.is_window:
         _close_days(target)
         return remark
-    # The sequence has moved for everybody: what begins from here on logs.
+    # The sequence has no snapshot: every statement that begins from here on logs.
     with transaction.atomic(durable=True):
         take_refresh_lock()
-        if day_of("usage_logging_before") >= target:  # else days were opened again meanwhile
+        if day_of("usage_logging_before") >= target:  # False if reopen_days moved it back meanwhile
             UsageState.objects.update(fence=draw_fence(), fence_day=target)
     return remark
 
 
 def _today(state: UsageState) -> date:
-    """The day by which days are sealed. In a window a sealed day is final, so a clock that jumped
-    ahead does not count: prunes go on by a few days each."""
+    """Return the current day for sealing. In a window a sealed day is final, so the day follows
+    the clock only by the steps of retention, a few days each."""
     if not state.is_window:
         return clock.today()
     step = reached_day.next_step(state)
@@ -109,15 +110,15 @@ def _today(state: UsageState) -> date:
 
 
 def _close_days(first_kept: date) -> None:
-    """Refuse writers of the days before first_kept and let these be sealed.
+    """Close the days before first_kept in a window, so that they can be sealed.
 
-    The lock this takes is the fence: whoever wrote before it has ended, whoever writes after it is
-    refused. A table that stays locked is left to the next refresh, and the days stay open.
+    The exclusive lock is the fence: earlier writers have ended, and later ones are refused. If a
+    table stays locked, the days stay open until the next refresh.
     """
 
     def work() -> None:
         with connection.cursor() as cursor:
-            # Where raw records are spread over servers, each waits no longer than this one.
+            # On a cluster every server gets the same lock_timeout.
             cursor.execute("SET LOCAL citus.propagate_set_commands = 'local'")
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
             cursor.execute("SELECT usage_close_days(%s)", [first_kept])
@@ -125,17 +126,18 @@ def _close_days(first_kept: date) -> None:
 
     if not retry_locked(work, tries=TRIES, milliseconds=LOCK_MILLISECONDS):
         logger.warning(
-            "The days before %s are not sealed yet: a writer or reader of raw records held a table "
-            "(manage.py usage_status names it). The next refresh tries again.",
+            "The days before %s are not sealed yet: a writer or reader of raw records held the "
+            "lock of a table (manage.py usage_status names it). The next refresh tries again.",
             first_kept,
         )
 
 
 def _catch_up_sequences() -> str:
-    """A restore or logical replication may bring the state without the sequences.
+    """Move sequences forward that are behind the state; return a remark if there were any.
 
-    Returns a remark when a sequence was behind. Every fence goes first: a process that is killed
-    between the two leaves no fence that was drawn before its sequence moved.
+    A restore or logical replication may bring the state without the sequences. The fences are
+    removed first: then a process that is killed in between leaves no fence that is older than the
+    move of its sequence.
     """
     with transaction.atomic(durable=True):
         take_refresh_lock()
@@ -143,8 +145,8 @@ def _catch_up_sequences() -> str:
         behind = sequences.behind()
         if not behind:
             return ""
-        # Records that came since the restore were not captured: a digest that no triggers have
-        # makes the refreshes audit the kept sealed days.
+        # The triggers did not log records written since the restore. A digest that no triggers
+        # have makes the refreshes audit the kept sealed days.
         UsageState.objects.update(fence=None, raw_fence=None, capture_digest=UUID(int=0))
     for name, day in behind.items():
         if name == sequences.CHECK:
@@ -152,22 +154,23 @@ def _catch_up_sequences() -> str:
         else:
             move_forward(name, day)
     names = " and ".join(behind)
-    logger.error("The sequences were behind the state: %s. They were moved forward.", names)
+    logger.error("Sequences were behind usage_state and were moved forward: %s.", names)
     return (
-        f"Moved forward, since usage_state is ahead, as after a restore without the values of "
-        f"sequences: {names}. The next refreshes audit the sealed days, one each."
+        f"Moved sequences forward that were behind usage_state, as after a restore without their "
+        f"values: {names}. The next refreshes audit the sealed days, one day each."
     )
 
 
 def seal(state: UsageState, changes: Changes) -> int:
     """Seal the days before the fence day, oldest first, if the fence has passed.
 
-    Returns how many days were sealed and leaves state.sealed_before where it got to; the rest is
-    left to the next transaction when time is up. In a window a sealed day is final at once.
+    Returns how many days were sealed, and sets state.sealed_before to the first day that was not.
+    After SEAL_SECONDS the rest is left to the next transaction. In a window a sealed day is final
+    at once.
     """
     if state.fence_day is None or not state.has_days_to_seal:
         return 0
-    # In a window the check that closed the days is the fence: without it no day is sealed.
+    # In a window the constraint that closes the days is the fence, so no day is sealed without it.
     if sequences.behind() if state.is_window else not has_passed(state.fence):
         return 0
     sealed = _seal_until(state, state.fence_day, changes)
@@ -193,8 +196,8 @@ def _seal_until(state: UsageState, end: date, changes: Changes) -> int:
 
 
 def _stretches(own: set[date], strays: set[date]) -> list[list[date]]:
-    """What one statement seals each: a day with a partition of its own, or all days between two
-    such days, so that partitions they share are read once and not once a day."""
+    """Group the days into those that one statement seals: a day with its own partition, or all days
+    between two such days. So shared partitions are read once, not once a day."""
     stretches: list[list[date]] = []
     is_open = False
     for day in sorted(own | strays):
@@ -207,20 +210,21 @@ def _stretches(own: set[date], strays: set[date]) -> list[list[date]]:
 
 
 def days_with_records(first: date | None, end: date) -> list[date]:
-    """The days from first (None: the oldest) up to end, excluded, that may hold raw records."""
+    """Return the days from `first` (None: the oldest) up to `end`, excluded, that may have raw
+    records."""
     own, strays = _days_by_place(first, end)
     return sorted(own | strays)
 
 
 def _days_by_place(first: date | None, end: date) -> tuple[set[date], set[date]]:
-    """The days of days_with_records: those of partitions that we made, and those of the records in
-    any other partition, the default among them, which is read."""
+    """Return the same days in two sets: days of our own partitions, and days of records in other
+    partitions, such as the default one, whose records are read."""
     own: set[date] = set()
     strays: set[date] = set()
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
             ours = {leaf: day for day, leaf in day_partitions(table).items()}
-            # Where clocks go back over midnight, a partition may hold the end of the day before.
+            # If clocks go back over midnight, a partition may hold the end of the day before.
             own |= {day - timedelta(past) for day in ours.values() for past in (0, 1)}
             for leaf in leaf_partitions(table):
                 if leaf not in ours:
@@ -231,16 +235,16 @@ def _days_by_place(first: date | None, end: date) -> tuple[set[date], set[date]]
                     )
                     strays |= {day for (day,) in cursor}
 
-    def wanted(days: set[date]) -> set[date]:
+    def within_bounds(days: set[date]) -> set[date]:
         return {day for day in days if day < end and (first is None or day >= first)}
 
-    return wanted(own), wanted(strays)
+    return within_bounds(own), within_bounds(strays)
 
 
 def kept_sealed_days(
     state: UsageState, from_date: date | None = None, to_date: date | None = None
 ) -> list[date]:
-    """The sealed days whose raw records are kept, within the dates, oldest first."""
+    """Return the sealed days between the dates whose raw records are kept, oldest first."""
     if state.sealed_before is None:
         return []
     first = max(from_date or date.min, state.raw_kept_from or date.min)
@@ -250,6 +254,6 @@ def kept_sealed_days(
             "SELECT DISTINCT day FROM usage_daily_sealed WHERE day BETWEEN %s AND %s", [first, last]
         )
         days = {day for (day,) in cursor}
-    # A day that lost all its totals is found by its partition.
+    # Only its partition shows a day that lost all its totals.
     days |= set(days_with_records(first, last + timedelta(1)))
     return sorted(days)

@@ -1,22 +1,23 @@
-"""The two day numbers that triggers read, and whether they have reached the state.
+"""The two sequences that hold a day number for the triggers, and their comparison with the state.
 
-A sequence knows no snapshot, so a trigger reads the value of now. A restore or logical replication
-may bring the state without them: days that are sealed would then change unnoticed, and days whose
-raw records are dropped would take records again.
+A sequence has no snapshot, so a trigger always reads the current value. A restore or logical
+replication may bring the state without the sequences. Sealed days could then change unnoticed, and
+days whose raw records are dropped would accept records again.
 """
 
 from datetime import date, timedelta
 
 from django.db import connection
 
-# The local day of the earliest record may be the last of 1999; no record is before it.
+# The earliest possible record is at 2000-01-01 UTC, whose local day may be the last of 1999.
 DAY_ZERO = date(1999, 12, 31)
 
-# In a window a check of the raw tables refuses records of closed days, and has the day in its name.
+# In a window a CHECK constraint of the raw tables refuses records of closed days. Its name has the
+# day.
 CHECK = "usage_raw_kept_from_check"
 
-# What the two sequences, and that check, must have reached, by the row of state. In a window a day
-# is closed when it is sealed.
+# The sequences, and that constraint, that are behind the row of usage_state, with the day each must
+# reach. In a window a day is closed when it is sealed.
 BEHIND = """
     SELECT needed.name, needed.day
     FROM usage_state
@@ -57,15 +58,15 @@ BEHIND = """
 
 
 def behind() -> dict[str, date]:
-    """The sequences that are behind the state, and the day that each must reach. In a window the
-    check of the raw tables is one of them, as CHECK."""
+    """Return the sequences that are behind the state, with the day that each must reach. In a
+    window the constraint of the raw tables is one of them, as CHECK."""
     with connection.cursor() as cursor:
         cursor.execute(BEHIND)
         return dict(cursor.fetchall())
 
 
 def move_forward(sequence: str, day: date) -> None:
-    """Move a day number that triggers read. It never goes back, and no rollback undoes it."""
+    """Move a sequence forward to this day, if it is behind. A rollback does not undo it."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT setval('{sequence}', %(number)s)"  # noqa: S608 - one of two names
@@ -75,7 +76,7 @@ def move_forward(sequence: str, day: date) -> None:
 
 
 def day_of(sequence: str) -> date:
-    """The day that triggers read now from one of the two sequences."""
+    """Return the day that triggers now read from one of the two sequences."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT last_value FROM {sequence}")  # noqa: S608 - one of two names
         (number,) = cursor.fetchone()
@@ -83,9 +84,10 @@ def day_of(sequence: str) -> date:
 
 
 def move_back(sequence: str, day: date) -> None:
-    """Move a day number that triggers read back to this day, where it is ahead.
+    """Move a sequence back to this day, if it is ahead.
 
-    Only for days that are neither sealed nor announced: changes of these must be logged.
+    Only for days that are neither sealed nor announced: changes of sealed and announced days must
+    be logged.
     """
     with connection.cursor() as cursor:
         cursor.execute(

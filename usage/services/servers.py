@@ -1,7 +1,7 @@
-"""Which server answers: the primary, or one of the streaming replicas where there are any.
+"""The choice of the server for a request: the primary, or a streaming replica.
 
-Whatever writes goes to the primary, and so does what must be so now. Reads that may be as old as
-they say go to a replica; one that is away is left out for a while.
+Writes go to the primary, and so do reads that must be current. Reads that accept the state of a
+replica go to a replica. A server that is unavailable is left out for some seconds.
 """
 
 import logging
@@ -24,23 +24,24 @@ from usage.services.locks import (
     NOT_POPULATED,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
-    is_of_server,
+    is_server_error,
     sqlstate,
 )
-from usage.services.membership import StrangerError, refuse_stranger
+from usage.services.membership import NoReplicaError, check_is_replica
 from usage.services.silence import SilentServerError
 
 PRIMARY = "default"
 
-# Then one request tries whether it is back; others go on without it.
+# After this time one request tries the server again, while others go on without it.
 LEFT_OUT_SECONDS = 10.0
 
-# Connections that break, too many of them, and a server that shuts down or starts. A disk that is
-# full of temporary files is what one question did, and it would do so elsewhere.
+# SQLSTATEs of a broken connection, of too many connections, and of a server that shuts down or
+# starts. A disk full of temporary files (53100) is no reason to leave a server out: the query
+# caused it, and would do so on the next server.
 AWAY = ("08", "53300", "57")
-# A read of a replica that held replay up for too long.
+# SQLSTATEs of a read that a replica cancels because it delays replay for too long.
 REPLAY_CONFLICTS = {SERIALIZATION_FAILURE, DEADLOCK}
-# Of what a migration or a first refresh made, when replay has not come to it yet.
+# SQLSTATEs of an object that a migration or the first refresh made, before replay has reached it.
 UNKNOWN_YET = {NOT_POPULATED, "42P01", "42703", "42883"}
 
 logger = logging.getLogger(__name__)
@@ -53,19 +54,19 @@ _left_out_lock = Lock()
 
 
 class Rank(IntEnum):
-    """The order in which servers are asked."""
+    """The order in which servers are tried."""
 
-    TO_TRY = 0
-    ANSWERS = 1
+    TO_TRY_AGAIN = 0
+    AVAILABLE = 1
     LEFT_OUT = 2
 
 
 class NotHereError(Exception):
-    """This server can't answer the question; the primary may."""
+    """The current server cannot serve this request; the primary may."""
 
 
 class Router:
-    """Reads go to the current server, writes to the primary."""
+    """The database router: reads go to the current server, writes to the primary."""
 
     def db_for_read(self, model: Any, **_hints: Any) -> str:
         return current()
@@ -81,18 +82,18 @@ class Router:
 
 
 def replicas() -> list[str]:
-    """The aliases of the replicas, in the order of DATABASE_REPLICA_URL."""
+    """Return the aliases of the replicas, in the order of DATABASE_REPLICA_URL."""
     return [alias for alias in connections if alias != PRIMARY]
 
 
 def current() -> str:
-    """The alias of the server that is asked now; the primary unless something else was said."""
+    """Return the alias of the current server: the primary, except inside a block of at()."""
     return _current.get()
 
 
 @contextmanager
 def at(server: str) -> Iterator[None]:
-    """Ask this server in the block."""
+    """Send the queries of the block to this server."""
     token = _current.set(server)
     try:
         yield
@@ -100,13 +101,14 @@ def at(server: str) -> Iterator[None]:
         _current.reset(token)
 
 
-def afresh(work: Callable[[], T]) -> T:
-    """What work() comes to, on a new connection when the server had ended the one that was kept."""
+def with_reconnect(work: Callable[[], T]) -> T:
+    """Run work(). If the persistent connection turns out to be dead, reconnect and run it once
+    more."""
     connection = connections[current()]
     try:
         return work()
     except (DatabaseError, InterfaceError) as error:
-        if not is_of_server(error) or isinstance(error.__cause__, SilentServerError):
+        if not is_server_error(error) or isinstance(error.__cause__, SilentServerError):
             raise
         if connection.in_atomic_block or connection.connection is None or connection.is_usable():
             raise
@@ -115,54 +117,63 @@ def afresh(work: Callable[[], T]) -> T:
 
 
 def read(work: Callable[[], T], *, first: str | None = None) -> T:
-    """What work(), which only reads, comes to on the first server that can answer.
+    """Run work(), which must only read, on the first server that can serve it.
 
-    The order is `first`, the replicas at random, the primary; those that were away come last. Each
-    is asked once, and a server that is no replica of the primary never. Raises the error of the
-    last one asked, or the first that is no server's fault.
+    The order is `first`, the replicas in random order, the primary; servers that are left out come
+    last. Each server is tried once, and a server that is no replica of the primary is never used.
+    Raises the first error that is not the fault of a server, or else the error of the last server.
     """
     if not replicas():
-        return afresh(work)
+        return with_reconnect(work)
     failure: Exception | None = None
     for server in _order(first):
         if server in _left_out:
-            # One that takes no connections is found out in the seconds that a new one may take.
+            # A new connection has a short timeout, so a hanging server costs only seconds.
             connections[server].close()
         try:
             with at(server):
-                answer = afresh(work if server == PRIMARY else partial(_work_at, server, work))
+                result = with_reconnect(
+                    work if server == PRIMARY else partial(_work_at, server, work)
+                )
         except NotHereError:
             continue
-        except StrangerError as error:
+        except NoReplicaError as error:
             _leave_out(server, error)
         except (DatabaseError, InterfaceError) as error:
             if _is_away(error):
                 _leave_out(server, error)
             elif sqlstate(error) in REPLAY_CONFLICTS | UNKNOWN_YET:
-                logger.warning("Asked another server than %s: %s", server, str(error).strip())
+                logger.warning(
+                    "A read on the server %s failed; another server is tried: %s",
+                    server,
+                    str(error).strip(),
+                )
             else:
                 raise
             failure = error
         else:
             if _left_out.pop(server, None) is not None:
-                logger.info("The server %s answers again.", server)
-            return answer
-    assert failure is not None  # noqa: S101 - the primary answers or fails
+                logger.info("The server %s is available again.", server)
+            return result
+    assert failure is not None  # noqa: S101 - the primary returns or fails
     raise failure
 
 
 def _work_at(replica: str, work: Callable[[], T]) -> T:
-    refuse_stranger(replica, _identity_of_primary)
+    check_is_replica(replica, _identity_of_primary)
     return work()
 
 
 def _identity_of_primary() -> Identity | None:
-    """None while the primary is away: a request that must read there finds out when it is back."""
+    """Return the identity of the primary, or None while it is left out.
+
+    This never tries a left-out primary: a request that must read there does so.
+    """
     if PRIMARY in _left_out:
         return None
     try:
         with at(PRIMARY):
-            return afresh(lambda: identity.read(PRIMARY))
+            return with_reconnect(lambda: identity.read(PRIMARY))
     except (DatabaseError, InterfaceError) as error:
         if _is_away(error):
             _leave_out(PRIMARY, error)
@@ -170,8 +181,8 @@ def _identity_of_primary() -> Identity | None:
 
 
 def _order(first: str | None) -> list[str]:
-    """Every server once: `first` unless it is left out, those whose turn it is to be tried again,
-    those that answer, the rest."""
+    """Return every server once: `first` unless it is left out, servers to try again, available
+    servers, left-out servers."""
     others = replicas()
     servers = [*random.sample(others, len(others)), PRIMARY]
     now = time.monotonic()
@@ -180,8 +191,8 @@ def _order(first: str | None) -> list[str]:
         servers.sort(
             key=lambda server: (ranks[server] is Rank.LEFT_OUT, server != first, ranks[server])
         )
-        if ranks[servers[0]] is Rank.TO_TRY:
-            # Whoever comes next need not wait for it as well.
+        if ranks[servers[0]] is Rank.TO_TRY_AGAIN:
+            # Only this request tries the server again; others must not wait for it too.
             _left_out[servers[0]] = now + LEFT_OUT_SECONDS
     return servers
 
@@ -189,14 +200,14 @@ def _order(first: str | None) -> list[str]:
 def _rank(server: str, now: float) -> Rank:
     until = _left_out.get(server)
     if until is None:
-        return Rank.ANSWERS
-    return Rank.LEFT_OUT if until > now else Rank.TO_TRY
+        return Rank.AVAILABLE
+    return Rank.LEFT_OUT if until > now else Rank.TO_TRY_AGAIN
 
 
 def _is_away(error: Exception) -> bool:
     code = sqlstate(error)
     if code is None:
-        return is_of_server(error)
+        return is_server_error(error)
     return code.startswith(AWAY) and code != QUERY_CANCELED
 
 

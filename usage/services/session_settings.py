@@ -1,15 +1,15 @@
-"""Settings of a session that a role or a database may have, and that our statements must not have.
+"""Session settings of a role or a database that would break our statements.
 
-Some change the SQL that the server writes for itself (REFRESH MATERIALIZED VIEW CONCURRENTLY does
-so), some change what a statement means, some leave the planner without the plan that makes a
-refresh quick. Every connection of ours takes the value that the server was built with instead.
+Some change the SQL that the server generates for itself, as REFRESH MATERIALIZED VIEW CONCURRENTLY
+does. Some change the meaning of a statement. Some forbid the planner the plan that makes a refresh
+fast. Every connection of ours resets them to the built-in defaults of PostgreSQL.
 """
 
 from typing import Any
 
 from django.db.backends.signals import connection_created
 
-# No matter who set them: our statements are written for these.
+# Always reset, because our statements rely on the defaults.
 MEANING = [
     "quote_all_identifiers",
     "standard_conforming_strings",
@@ -22,13 +22,13 @@ MEANING = [
     "restrict_nonsystem_relation_kind",
     "row_security",
 ]
-# Only if a role or a database has them: what the whole server has was chosen for its machine, and
-# so were costs and memory.
+# Reset only if a role or a database sets them. Values in the configuration of the server were
+# chosen for its machine, as were costs and memory, which stay as they are.
 PLANNING = ["from_collapse_limit", "join_collapse_limit", "plan_cache_mode", "constraint_exclusion"]
 PARALLEL = ["debug_parallel_query", "force_parallel_mode"]
 
-# A setting that this version of the server does not have is left out.
-SET_THEM = """
+# Settings that this version of the server does not have are skipped.
+RESET_SETTINGS = """
     SELECT set_config(name, boot_val, FALSE)
     FROM pg_catalog.pg_settings
     WHERE
@@ -43,12 +43,12 @@ SET_THEM = """
 """
 
 
-def set_ours(connection: Any, **_kwargs: Any) -> None:
-    """Give a new connection the settings that our statements are written for."""
+def reset_settings(connection: Any, **_kwargs: Any) -> None:
+    """Reset the settings of a new connection."""
     with connection.cursor() as cursor:
-        cursor.execute(SET_THEM, {"meaning": MEANING + PARALLEL, "planning": PLANNING})
+        cursor.execute(RESET_SETTINGS, {"meaning": MEANING + PARALLEL, "planning": PLANNING})
 
 
 def set_on_every_connection() -> None:
-    """From now on."""
-    connection_created.connect(set_ours)
+    """Reset the settings of every connection that is made from now on."""
+    connection_created.connect(reset_settings)

@@ -1,7 +1,7 @@
-"""Servers that stand still: their connections are open, and nothing comes.
+"""A client-side read timeout, for a server that hangs without closing its connections.
 
-Neither the server's own limits end such a wait nor those of the kernel, which finds everybody
-alive, so it has a limit here.
+The time limits of a frozen server do not work, and the kernel still acknowledges packets for it. So
+only the client can end such a wait.
 """
 
 from select import POLLIN, POLLOUT, poll
@@ -18,20 +18,23 @@ from psycopg2.extensions import (
     set_wait_callback,
 )
 
-# What a server may take, beyond the limit of a statement, to say that it was reached.
+# Time for a server to report that a statement reached its limit.
 GRACE_SECONDS = 5
 
 
 class SilentServerError(OperationalError):
-    """The server said nothing in time. It may still be at work on what it was asked."""
+    """The server sent nothing in time. It may still run the statement."""
 
 
 def give_up_silent_servers() -> None:
-    """From now on no statement of this process waits for ever, and it can't COPY: the driver then
-    asks here how to wait, and closes a connection whose wait ended in an error."""
+    """Limit the wait for every statement of this process from now on.
+
+    The driver calls wait() for each wait, and closes a connection whose wait raises an error. This
+    mode of the driver does not support COPY.
+    """
     most_seconds = {
         STATUS_READY: settings.WEB_STATEMENT_TIMEOUT_SECONDS + GRACE_SECONDS,
-        # Within a transaction: a CSV sets this limit in its own.
+        # Inside a transaction: a CSV download has this statement timeout in its transaction.
         STATUS_BEGIN: settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS + GRACE_SECONDS,
     }
 
@@ -43,10 +46,9 @@ def give_up_silent_servers() -> None:
 
 
 def wait_until(deadline: float, connection: Any) -> None:
-    """Return when the server has answered, or the connection is made; `deadline` is by
-    time.monotonic().
+    """Wait for the response of the server, or for the connection to be made.
 
-    Raises SilentServerError when nothing comes by then.
+    `deadline` is a reading of time.monotonic(). Raises SilentServerError when it passes.
     """
     while (state := connection.poll()) != POLL_OK:
         awaited = poll()
@@ -54,12 +56,12 @@ def wait_until(deadline: float, connection: Any) -> None:
         remaining = deadline - monotonic()
         if remaining <= 0 or not awaited.poll(1000 * remaining):
             raise SilentServerError(
-                "The database server says nothing, so it was given up. See whether its machine, "
-                "disks and processes stand still or, behind a pool, no connection is free."
+                "The database server did not respond in time. Check whether its machine, disks or "
+                "processes hang. Behind a pool, check whether a connection is free."
             )
 
 
 def _connect_seconds(connection: Any) -> float:
-    """connect_timeout, which the driver leaves to who waits; a server that is well takes less."""
-    given = int(connection.info.dsn_parameters.get("connect_timeout", 0))
-    return given if given > 0 else settings.WEB_STATEMENT_TIMEOUT_SECONDS
+    """Return connect_timeout, which the driver does not apply in this mode, or a default."""
+    seconds = int(connection.info.dsn_parameters.get("connect_timeout", 0))
+    return seconds if seconds > 0 else settings.WEB_STATEMENT_TIMEOUT_SECONDS

@@ -1,4 +1,4 @@
-"""What a process makes sure of before it serves."""
+"""Checks that a process runs before it serves."""
 
 import logging
 
@@ -18,11 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 def refuse_other_settings() -> None:
-    """Raise SettingChangedError when days are cut in another zone than USAGE_TIME_ZONE, or late
-    keys are captured in another way than USAGE_LATE_KEYS.
+    """Raise SettingChangedError if USAGE_TIME_ZONE or USAGE_LATE_KEYS differ from the database.
 
-    A database that is away or not migrated yet is not a reason to refuse: every refresh asks
-    again.
+    It passes if the database is unavailable or not migrated yet: every refresh compares again.
     """
     stored = _stored("time_zone", "late_keys")
     if stored is not None:
@@ -30,13 +28,13 @@ def refuse_other_settings() -> None:
 
 
 def stored_time_zone() -> str | None:
-    """The zone in which days are cut; None when the database is away or not migrated yet."""
+    """Return the zone of the days, or None if the database is unavailable or not migrated yet."""
     stored = _stored("time_zone")
     return stored["time_zone"] if stored else None
 
 
 def captures_as_this_release() -> bool:
-    """Whether the database has the triggers of this release, by a column that came with them."""
+    """Return whether the database has the triggers of this release, by a column added with them."""
     return _stored("capture_digest") is not None
 
 
@@ -54,7 +52,7 @@ def _stored(*names: str) -> dict[str, str] | None:
 
 
 def compare_settings(state: UsageState) -> None:
-    """Raise SettingChangedError when a setting stored in the database is another one."""
+    """Raise SettingChangedError if a setting differs from the one stored in the database."""
     stored = state.time_zone
     if stored != settings.USAGE_TIME_ZONE:
         raise TimeZoneChangedError(
@@ -72,28 +70,28 @@ def compare_settings(state: UsageState) -> None:
 
 
 def refuse_misread_time_zone() -> None:
-    """Raise TimeZoneMisreadError when PostgreSQL takes USAGE_TIME_ZONE for something else."""
+    """Raise TimeZoneMisreadError if PostgreSQL reads USAGE_TIME_ZONE differently from Python."""
     name = settings.USAGE_TIME_ZONE
     refuse_misread_zone(name, f"USAGE_TIME_ZONE={name}")
 
 
 def refuse_other_encodings() -> None:
-    """Raise EncodingError when the database can't hold every name that UTF8 has."""
+    """Raise EncodingError if the encoding of the database is not UTF8."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_database(), current_setting('server_encoding')")
         name, encoding = cursor.fetchone()
     if encoding != "UTF8":
         raise EncodingError(
-            f"The encoding of the database {name} is {encoding}, which can't hold every external "
-            "id. Make one with UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+            f"The encoding of the database {name} is {encoding}, which cannot store every external "
+            "id. Make a database with UTF8: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
 
 
 def refuse_statements_without_limit() -> None:
-    """Raise NoTimeLimitError when a statement of a web request could take for ever: a pool brings
-    none of the limits that a connection of our own has.
+    """Raise NoTimeLimitError if statements of web requests have no time limit: a pool drops the
+    limits that a direct connection sets.
 
-    A database that is away is not a reason to refuse.
+    It passes if the database is unavailable.
     """
     try:
         with connection.cursor() as cursor:
@@ -110,8 +108,8 @@ def refuse_statements_without_limit() -> None:
     if has_none:
         seconds = settings.WEB_STATEMENT_TIMEOUT_SECONDS
         raise NoTimeLimitError(
-            "Behind a pool the limits of web requests are those of the role. Run: "
-            f"ALTER ROLE {role} SET statement_timeout = '{seconds}s'; "
-            f"ALTER ROLE {role} SET lock_timeout = '5s'; and start the pool anew, so that it "
-            "takes new connections."
+            f"Behind a pool the role must set the time limits of web requests, but {role} has "
+            f"none. Run: ALTER ROLE {role} SET statement_timeout = '{seconds}s'; "
+            f"ALTER ROLE {role} SET lock_timeout = '5s'; then restart the pool, so that it "
+            "opens new connections."
         )

@@ -1,4 +1,4 @@
-"""What an operator wants to know about the totals."""
+"""The state of the totals, for operators."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -64,7 +64,7 @@ class Status:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the totals are filled and no older than USAGE_MAX_AGE_SECONDS."""
+        """Return whether the totals are filled and no older than USAGE_MAX_AGE_SECONDS."""
         return (
             self.populated
             and self.age_seconds is not None
@@ -73,7 +73,7 @@ class Status:
 
 
 def read_status() -> Status:
-    """The state now, read in a few cheap queries."""
+    """Return the current state, read by a few cheap queries."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relispopulated, clock_timestamp() FROM pg_class"
@@ -120,7 +120,7 @@ def _newest_run(**conditions: str) -> dict[str, Any] | None:
 
 
 def _days_to_seal(state: UsageState) -> int:
-    """Days that are over and wait to be sealed; all of them count as one if none was sealed."""
+    """Return how many days wait to be sealed; before the first seal they count as one."""
     end = closed_until() if state.is_window else state.fence_day or DAY_ZERO
     if state.sealed_before is None:
         return 1 if end > DAY_ZERO else 0
@@ -128,8 +128,8 @@ def _days_to_seal(state: UsageState) -> int:
 
 
 def _fence_waits_for(state: UsageState) -> list[str]:
-    """The open transactions that keep a day from being sealed, or a closed one from going; in a
-    window, from being closed."""
+    """Return the open transactions that delay a seal or the drop of a closed day; in a window,
+    those that delay the closing of a day."""
     if state.is_window:
         is_closed = closed_until() <= (state.fence_day or DAY_ZERO)
         return [] if is_closed else [str(holder) for holder in holders(RAW_TABLES)]
@@ -138,7 +138,7 @@ def _fence_waits_for(state: UsageState) -> list[str]:
 
 
 def _oldest_transaction() -> str | None:
-    """The session whose transaction began first, on this database: it holds VACUUM back."""
+    """Return the session with the oldest transaction on this database: it holds VACUUM back."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT format('process %s of %s, %s since %s', pid, usename, state, xact_start)"
@@ -150,7 +150,7 @@ def _oldest_transaction() -> str | None:
 
 
 def _open_view_bloat() -> float | None:
-    """Dead rows of the open view for each live one, as the statistics of the server count them."""
+    """Return the number of dead rows of the open view per live row, by the server's statistics."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT n_dead_tup::float / nullif(n_live_tup, 0) FROM pg_stat_all_tables"
@@ -172,7 +172,7 @@ def _partitions(table: str) -> dict[str, Any]:
 
 
 def _size(relation: str) -> int:
-    """Bytes of a relation with its partitions and indexes."""
+    """Return the size in bytes of a relation with its partitions and indexes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(sum(pg_total_relation_size(tree.relid)), 0)::bigint"

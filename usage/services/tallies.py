@@ -1,8 +1,8 @@
-"""What the runs of the refresh add up to, for a monitor to take rates of.
+"""Counters over all runs of the refresh, from which a monitor computes rates.
 
 The names are `runs` (label: status), `phase_seconds` (label: phase), `rows_changed`,
-`keys_repaired`, `days_sealed`, and of the histogram of delays `delay_bucket` (label: upper bound in
-seconds, each delay in one bucket only) and `delay_seconds`, their sum.
+`keys_repaired` and `days_sealed`. The histogram of delays has `delay_bucket` (label: upper bound in
+seconds; each delay is in one bucket only) and `delay_seconds`, the sum of the delays.
 """
 
 from bisect import bisect_left
@@ -21,14 +21,14 @@ ADD = """
     INSERT INTO usage_refreshtally AS tally (name, label, value)
     SELECT added.name, added.label, added.value
     FROM unnest(%s, %s, %s) AS added (name, label, value)
-    -- Two runs that end at once take their rows in the same order.
+    -- In a fixed order, so that two runs that end at the same time do not deadlock.
     ORDER BY added.name, added.label
     ON CONFLICT (name, label) DO UPDATE SET value = tally.value + excluded.value
 """
 
 
 def count(run: RefreshRun) -> None:
-    """Add a run that has ended, in the transaction that says so."""
+    """Add a run that has ended; call it in the transaction that stores the end."""
     added: dict[tuple[str, str], float] = {
         ("runs", run.status): 1,
         ("rows_changed", ""): run.rows_changed or 0,
@@ -44,13 +44,13 @@ def count(run: RefreshRun) -> None:
 
 
 def count_ended(status: RefreshRun.Status, runs: int) -> None:
-    """Add runs whose process ended before they did."""
+    """Add a number of runs with this status whose process ended before it stored their end."""
     if runs:
         _add({("runs", status.value): runs})
 
 
 def read() -> dict[str, dict[str, float]]:
-    """The sums so far, by name and label."""
+    """Return the counters by name and label."""
     found: dict[str, dict[str, float]] = {}
     for name, label, value in RefreshTally.objects.values_list("name", "label", "value"):
         found.setdefault(name, {})[label] = value
@@ -58,10 +58,10 @@ def read() -> dict[str, dict[str, float]]:
 
 
 def _longest_delay(run: RefreshRun) -> timedelta | None:
-    """How long a record may have waited at most for this run to show it.
+    """Return the longest time that a record may have waited until this run published it.
 
-    It was committed just after the run before had looked, and shows when this run ends, if not
-    earlier. None for a run that showed nothing, and for the first one.
+    Such a record was committed just after the snapshot of the run before, and is visible at the
+    latest when this run ends. None for a run that published nothing, and for the first run.
     """
     if run.status != RefreshRun.Status.SUCCESS or run.as_of is None or run.finished_at is None:
         return None

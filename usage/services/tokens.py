@@ -1,4 +1,4 @@
-"""Making and revoking tokens, and noting that one was used."""
+"""Access tokens: make and revoke them, and store when they were used."""
 
 import logging
 import secrets
@@ -14,7 +14,7 @@ from usage.errors import TokenError
 from usage.models import AccessToken, Scope
 from usage.models.tokens import digest_of
 
-# Lets a search through files and messages find keys that leaked.
+# A fixed prefix, so that a search through files and messages finds leaked keys.
 KEY_PREFIX = "usage_"
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 def make_token(
     *, user: User, name: str, scopes: Collection[Scope], lifetime: timedelta | None = None
 ) -> tuple[AccessToken, str]:
-    """A new token and its key, which is told here and never again.
+    """Make a token and return it with its key, which is not stored and cannot be read later.
 
-    Raises TokenError for scopes that don't go together.
+    Raises TokenError for scopes that exclude each other.
     """
     refuse_scopes_that_contradict(scopes)
     key = KEY_PREFIX + secrets.token_hex(32)
@@ -41,7 +41,7 @@ def make_token(
 
 
 def refuse_scopes_that_contradict(scopes: Collection[str]) -> None:
-    """Raises TokenError for scopes that don't go together."""
+    """Raise TokenError for scopes that exclude each other, or for no scope."""
     if not scopes:
         raise TokenError(f"A token needs a scope: {', '.join(Scope.values)}.")
     if {Scope.READ, Scope.READ_OWN} <= set(scopes):
@@ -49,9 +49,9 @@ def refuse_scopes_that_contradict(scopes: Collection[str]) -> None:
 
 
 def revoke_token(token_id: int) -> AccessToken:
-    """The token, which is refused from now on. One that was revoked before stays as it was.
+    """Revoke a token and return it. A token that was revoked before keeps its time.
 
-    Raises TokenError when there is none with this id.
+    Raises TokenError if no token has this id.
     """
     found = AccessToken.objects.filter(pk=token_id)
     if not found.update(revoked_at=Coalesce(F("revoked_at"), Now())):
@@ -60,7 +60,7 @@ def revoke_token(token_id: int) -> AccessToken:
 
 
 def note_use(token_id: int) -> None:
-    """Keep that the token was used now. Never raises and never waits for another that notes it."""
+    """Store that the token was used now. Never raises, and never waits for a concurrent call."""
     try:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -69,4 +69,4 @@ def note_use(token_id: int) -> None:
                 [token_id],
             )
     except DatabaseError as error:
-        logger.warning("The use of token %s is not noted: %s", token_id, str(error).strip())
+        logger.warning("The use of token %s could not be stored: %s", token_id, str(error).strip())

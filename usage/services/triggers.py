@@ -1,8 +1,8 @@
-"""Whether the triggers that capture late keys are on, and were on all the time.
+"""The check that the triggers that log late keys are on, and were never off.
 
-A change that comes while one is off is noticed by nobody: a sealed total stays as it was. So each
-refresh looks at them. Where one was off, every sealed day whose raw records are kept counts as
-unaudited, and each refresh audits one of these days: it computes the day again.
+While a trigger is off, no late key is logged, and sealed totals become wrong. So each refresh
+checks the triggers. If one was off, all sealed days with raw records become unaudited, and each
+refresh audits one of these days: it computes the day again.
 """
 
 import logging
@@ -28,7 +28,7 @@ PARAMETERS = {
     "needless": list(capture.NEEDLESS_IN_A_WINDOW),
 }
 
-# One row a fault. Citus refuses triggers on tables that it spreads: there, having none is right.
+# One row a fault. Citus refuses triggers on distributed tables: having no trigger is right there.
 FAULTS = """
     WITH wanted AS (
         SELECT usage_type.raw_table, triggers.name AS trigger_name
@@ -59,7 +59,7 @@ FAULTS = """
             OR NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')
             OR EXISTS (SELECT FROM usage_state WHERE late_keys = 'triggers')
         UNION ALL
-        -- Partitions have row triggers of their own, made from those of their table.
+        -- Each partition has its own clones of the row triggers of its table.
         SELECT relname, tgname, tgenabled FROM present WHERE tgparentid <> 0
     )
 
@@ -79,8 +79,8 @@ FAULTS = """
     ORDER BY relation, trigger_name
 """
 
-# A trigger that was off and on again has another xmin. The one of a partition has the xmin of its
-# table's trigger, or of the moment when the partition was attached, unless it was altered alone.
+# A trigger that was turned off and on again has a new xmin. The clone on a partition has the xmin
+# of its parent trigger, or of the ATTACH of its partition, unless the clone itself was altered.
 DIGEST = """
     WITH ours AS (
         SELECT oid, tgrelid, tgname, tgenabled, xmin AS version, tgparentid
@@ -111,28 +111,30 @@ ADVICE = "changes of sealed days are not captured. Run: manage.py enable_trigger
 
 
 def faults() -> list[str]:
-    """What is wrong with the triggers, a clause each; empty: nothing."""
+    """Return the faults of the triggers, one clause each."""
     with connection.cursor() as cursor:
         cursor.execute(FAULTS, PARAMETERS)
         return [fault for (fault,) in cursor]
 
 
 def look(state: UsageState) -> list[str]:
-    """Compare the triggers with what the last refresh saw; returns their faults.
+    """Compare the triggers with those of the last refresh, and return their faults.
 
-    Where they are not the same, or were off, every sealed day whose raw records are kept becomes
-    unaudited. The caller saves `capture_digest` and `unaudited_days` of the state.
+    If they differ, all sealed days with raw records become unaudited. The caller saves
+    `capture_digest` and `unaudited_days` of the state.
     """
     current = digest()
     if state.capture_digest not in (None, current):
         state.unaudited_days = kept_sealed_days(state) or None
-        logger.warning("Triggers were changed; unaudited: %s sealed days.", len(state.unaudited))
+        logger.warning(
+            "Triggers were changed, so %s sealed days are unaudited.", len(state.unaudited)
+        )
     state.capture_digest = current
     return faults()
 
 
 def digest() -> UUID:
-    """A fingerprint of the triggers: another one when any of them was altered or made anew."""
+    """Return a digest of the triggers, which differs if one was altered or made again."""
     with connection.cursor() as cursor:
         cursor.execute(DIGEST, PARAMETERS)
         (found,) = cursor.fetchone()
@@ -140,7 +142,7 @@ def digest() -> UUID:
 
 
 def audit_next_day(state: UsageState, changes: Changes) -> str:
-    """Compute the oldest unaudited day again and return a remark; empty when there is no such day.
+    """Compute the oldest unaudited day again and return a remark, or "" if there is no such day.
 
     Runs inside the transaction of a refresh. The caller saves `unaudited_days` of the state.
     """
@@ -153,28 +155,29 @@ def audit_next_day(state: UsageState, changes: Changes) -> str:
     found = removals(day)
     changed = repair.reseal(state, day, changes, remove=not found.are_too_many)
     if found.are_too_many:
-        # Its raw records must not be dropped before somebody decides.
+        # An unaudited day is not dropped, so its raw records stay until an operator decides.
         left.append(day)
     state.unaudited_days = left or None
     remark = (
-        "Triggers on raw tables were off, changed, or made anew by a restore or an upgrade, so "
-        f"{day} was computed again: {changed} totals were wrong, {len(left)} more days to audit."
+        "Triggers on raw tables were off, changed, or made again by a restore or an upgrade, so "
+        f"{day} was computed again: {changed} totals were wrong. {len(left)} more days must be "
+        "audited."
     )
     if found.are_too_many:
         remark += (
-            f" Totals without raw records were not removed: on {found}. If the records were "
-            "deleted on purpose, run: manage.py verify_usage --repair --remove. If a restore left "
-            "them out, run: manage.py check_restore. The day is not dropped until then."
+            f" Totals without raw records were not removed: on {found}. If somebody deleted the "
+            "records on purpose, run: manage.py verify_usage --repair --remove. If a restore left "
+            "them out, run: manage.py check_restore. Retention does not drop the day until then."
         )
     return remark
 
 
 def enable(*, dry_run: bool = False) -> list[str]:
-    """Put every trigger on again; returns the faults that this mends.
+    """Make every trigger again, turned on; return the faults that this mends.
 
-    Writers of raw records wait meanwhile. The next refresh finds the triggers changed, and from
-    then on sealed days are audited. Raises RefreshRunningError while a refresh is on, and
-    RawTableLockedError when a raw table stays locked.
+    Writers of raw records wait meanwhile. The next refresh finds changed triggers, so it begins to
+    audit sealed days. Raises RefreshRunningError while a refresh runs, and RawTableLockedError if
+    a raw table stays locked.
     """
     found = faults()
     if (
@@ -183,8 +186,8 @@ def enable(*, dry_run: bool = False) -> list[str]:
         and not retry_locked(_enable, tries=TRIES, milliseconds=LOCK_MILLISECONDS)
     ):
         raise RawTableLockedError(
-            "No trigger was changed: a writer or reader of raw records held a table (see "
-            "pg_stat_activity). Run: manage.py enable_triggers"
+            "No trigger was changed: a writer or reader of raw records held the lock of a table. "
+            "Find its session in pg_stat_activity, then run: manage.py enable_triggers"
         )
     return found
 

@@ -1,4 +1,4 @@
-"""Time zones as PostgreSQL knows them: it cuts the days, and Python's zone data may differ."""
+"""Time zones by the zone data of PostgreSQL, which cuts the days; that of Python may differ."""
 
 import io
 import struct
@@ -15,21 +15,21 @@ from usage.models import RAW_TABLES, UsageState
 from usage.services import clock
 from usage.services.partitions import partition_days
 
-# A year in which every release of the zone data has the same offsets.
+# Sample instants in 2020, a year in which all tzdata releases agree.
 SEASONS = [int(datetime(2020, month, 1, tzinfo=UTC).timestamp()) for month in (1, 4, 7, 10)]
-# America/Boa_Vista changed its offset for a week in 2000; since then no zone did for less.
+# The shortest change of an offset since 2000 lasted a week: America/Boa_Vista in 2000.
 STEP_SECONDS = 3 * 86_400
 NEXT_YEAR = timedelta(days=366)
 
-# Seconds ahead of UTC at each of these moments, which are seconds since 1970.
+# Returns the seconds ahead of UTC at each of these moments, given in seconds since 1970.
 Offsets = Callable[[Sequence[int]], list[int]]
-# From this moment on, so many seconds ahead of UTC.
+# A moment, and the seconds ahead of UTC from it on.
 Step = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class ZoneDifference:
-    """From `start` until `end` the zone data of PostgreSQL and of Python have other offsets."""
+    """A period in which the zone data of PostgreSQL and of Python have different offsets."""
 
     zone: str
     start: datetime
@@ -46,34 +46,34 @@ class ZoneDifference:
 
 
 def refuse_misread_zone(name: str, what: str) -> None:
-    """Raise TimeZoneMisreadError when PostgreSQL does not know the zone, or takes its name for an
+    """Raise TimeZoneMisreadError if PostgreSQL does not know the zone, or reads its name as an
     abbreviation: CET, EET, MET and WET have no summer time there.
 
-    `what` names the zone in the message, such as "--zone CET".
+    `what` is how the message calls the zone, such as "--zone CET".
     """
     advice = "Name a zone by one of its places, such as Europe/Brussels."
     try:
         offsets = _server_offsets(name)(SEASONS)
     except DataError as error:
-        raise TimeZoneMisreadError(f"PostgreSQL doesn't know the zone {what}. {advice}") from error
+        raise TimeZoneMisreadError(f"PostgreSQL does not know the zone {what}. {advice}") from error
     if offsets != _python_offsets(name)(SEASONS):
         raise TimeZoneMisreadError(
-            f"PostgreSQL takes {what} for an abbreviation without summer time: its summer days "
-            f"would begin at another hour than those of the zone {name}. {advice}"
+            f"PostgreSQL reads {what} as an abbreviation without summer time, so days in summer "
+            f"would begin at a different hour than in the zone {name}. {advice}"
         )
 
 
 def server_zone(name: str, first: datetime, end: datetime) -> ZoneInfo:
-    """The zone with the offsets that PostgreSQL has for it from `first` to `end`."""
+    """Return the zone with the offsets of PostgreSQL from `first` to `end`."""
     steps = _steps(_server_offsets(name), int(first.timestamp()), int(end.timestamp()))
     return ZoneInfo.from_file(io.BytesIO(zone_file(steps)), key=name)
 
 
 def zone_file(steps: Sequence[Step]) -> bytes:
-    """A file of zone data (RFC 8536), which zoneinfo reads. Each offset holds from its moment on,
-    and the first one before that too."""
+    """Return the steps as a file of zone data (RFC 8536), which zoneinfo reads. Each offset is
+    valid from its moment on, and the first offset also before its moment."""
     offsets = sorted({offset for _, offset in steps})
-    types = [steps[0][1], *offsets]  # zoneinfo takes the first type before the first moment
+    types = [steps[0][1], *offsets]  # zoneinfo uses the first type before the first moment
     parts = [
         struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, 0, 0, 0),
         struct.pack(">4sc15x6l", b"TZif", b"2", 0, 0, 0, len(steps), len(types), 1),
@@ -86,7 +86,7 @@ def zone_file(steps: Sequence[Step]) -> bytes:
 
 
 def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
-    """The differences between the zone data of Python and of PostgreSQL, in order."""
+    """Return the differences between the zone data of Python and of PostgreSQL, in order."""
     begin, until = (
         int(datetime.combine(day, time(), UTC).timestamp()) for day in (first, end + timedelta(1))
     )
@@ -110,8 +110,8 @@ def zone_differences(name: str, first: date, end: date) -> list[ZoneDifference]:
 
 
 def differences_in_kept_days() -> list[ZoneDifference]:
-    """The differences for the zone of this database, from its first day with raw records to a year
-    from today. A zone that PostgreSQL misreads has none: another check names it."""
+    """Return the differences for the zone of this database, from its first day with raw records to
+    a year from today. Returns none for a zone that PostgreSQL misreads: another check names it."""
     zone, raw_kept_from = UsageState.objects.values_list("time_zone", "raw_kept_from").get()
     try:
         refuse_misread_zone(zone, zone)
@@ -150,12 +150,12 @@ def _python_offsets(name: str) -> Offsets:
 
 
 def _steps(offsets: Offsets, first: int, end: int) -> list[Step]:
-    """The offset at the first moment, and each change of it before the last, to the second."""
+    """Return the offset at the first moment and each later change, exact to the second."""
     moments = [*range(first, end, STEP_SECONDS), end]
     found = list(zip(moments, offsets(moments), strict=True))
     steps = {found[0]}
     spans = [(before, after) for before, after in pairwise(found) if before[1] != after[1]]
-    while spans:  # each holds a change; halve it until its two moments are a second apart
+    while spans:  # each span has a change: halve it until its two moments are a second apart
         halves = [(before[0] + after[0]) // 2 for before, after in spans]
         parts = []
         for (before, after), middle in zip(

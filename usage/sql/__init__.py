@@ -1,4 +1,4 @@
-"""The SQL objects of the read model: one object a file, named for it and its version.
+"""The SQL objects of the read model. Each file has one object, and its name and version.
 
 A file that treats every usage type alike says it once, for data, below one of two comments:
 
@@ -48,7 +48,7 @@ EACH_STATEMENT = re.compile(r"^-- For each usage type:\n(.*)\Z", re.S | re.M)
 
 
 def read(name: str, version: int) -> str:
-    """The text of `<name>_v<version>.sql`, for example `usage_daily_v01.sql`."""
+    """Return the text of `<name>_v<version>.sql`, for example `usage_daily_v01.sql`."""
     return (resources.files(__name__) / f"{name}_v{version:02d}.sql").read_text(encoding="utf-8")
 
 

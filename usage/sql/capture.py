@@ -1,4 +1,4 @@
-"""The triggers on the raw tables that capture late keys: which there are, and which stay where."""
+"""The triggers on the raw tables that capture late keys, and those that each mode needs."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ TRIGGERS = (
     "usage_note_statement",
 )
 
-# The others refuse to take records of closed days away, which no check sees.
+# A window needs the others: they refuse to remove records of closed days, which no CHECK can.
 NEEDLESS_IN_A_WINDOW = ("usage_log_late_keys_insert", "usage_log_late_keys_truncate")
 
 VERSION = 2
@@ -31,12 +31,12 @@ def types_of_this_release() -> list[sql.TypeInSQL]:
 
 
 def create() -> str:
-    """The statements that put every trigger on, with the functions they call."""
+    """Return the statements that create every trigger, with the functions they call."""
     return sql.expand(sql.read("usage_log_late_keys", VERSION), types_of_this_release())
 
 
 def drop(triggers: Iterable[str] = TRIGGERS) -> str:
-    """The statements that take these triggers off; all of them: the functions as well."""
+    """Return the statements that drop these triggers; for all triggers also their functions."""
     dropped = set(triggers)
     statements = [
         f"DROP TRIGGER IF EXISTS {trigger} ON {table};"

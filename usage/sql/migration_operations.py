@@ -1,4 +1,4 @@
-"""The migration operations that bring SQL files into the database and take them out."""
+"""Migration operations that apply SQL files to the database and undo them."""
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,10 +40,10 @@ class ExpandedSQL(migrations.RunSQL):
 
 
 class SQLObject(ExpandedSQL):
-    """Go to one version of a SQL object, and back to the version before it.
+    """Migrate to one version of a SQL object, and back to the previous one.
 
-    `drop` is the statement that removes the object, whichever version it is; never CASCADE, so
-    that a dependent object stops the migration and is named by the server.
+    `drop` removes the object in any version. It never says CASCADE, so a dependent object stops
+    the migration, and PostgreSQL names it.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ def replace_under_view(name: str, version: int, *, index: str, view: str, view_v
     """The statements that make a materialized view anew, in another version or for other usage
     types, without dropping the view over it.
 
-    The new one is made and filled in a schema of its own while readers go on. Then, for a moment,
-    it takes the name of the old one, the view is replaced in place (its file says CREATE OR
-    REPLACE), and nothing depends on the old one any more.
+    The new one is made and filled in a schema of its own while readers go on. Then, under a short
+    lock, it takes the name of the old one, and the view over it is replaced in place (its file says
+    CREATE OR REPLACE). Nothing depends on the old one any more, so it is dropped.
     """
     return f"""
         CREATE SCHEMA usage_next;
@@ -114,8 +114,8 @@ class MaterializedViewUnderView(ExpandedSQL):
         return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)
 
 
-# One statement locks all raw tables, in tries that end before the server looks for a deadlock: it
-# could end a writer that has one of them and wants the other.
+# One statement locks all raw tables. Each try ends before deadlock_timeout, so PostgreSQL never
+# ends a writer that has locked one of the tables and waits for another.
 LOCK_RAW_TABLES = """
 DO $do$
 BEGIN
@@ -136,8 +136,8 @@ BEGIN
 END
 $do$
 """
-# A refresh writes its run and then the state; a migration that wrote them the other way round would
-# wait in a circle with it.
+# A refresh writes its run and then the state. A migration that locks them in the other order would
+# deadlock with it, so it takes the lock of the refresh first.
 LOCK_REFRESH = "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE"
 
 
@@ -147,11 +147,11 @@ def lock_raw_tables(types: Iterable[sql.TypeInSQL]) -> str:
 
 
 class Capture(SQLObject):
-    """Go to another version of the triggers that capture late keys.
+    """Migrate to another version of the triggers that capture late keys.
 
-    Each database keeps the triggers that its way of noticing late keys needs: all of them, those
-    that a window needs, or none where raw records are spread over a Citus cluster. Raw tables are
-    locked for a moment: the migration gives up after some seconds and can be run again.
+    Each database keeps the triggers of its late keys mode: all, or those that a window needs, or
+    none if raw records are spread over a Citus cluster. The migration locks the raw tables for a
+    moment. It gives up after some seconds; run it again then.
     """
 
     def database_forwards(
@@ -179,7 +179,7 @@ class Capture(SQLObject):
 
 @contextmanager
 def _same_triggers(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[bool]:
-    """Yields whether the raw tables have triggers; leaves off those that were off before."""
+    """Yield whether the raw tables have triggers; then drop those that were missing before."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT tgname FROM pg_trigger WHERE NOT tgisinternal")
         present = {name for (name,) in cursor}

@@ -1,15 +1,15 @@
--- The role of people who ask in SQL: it may read daily and monthly totals and how old they are.
--- NOLOGIN: each analyst has a login of their own, made with IN ROLE usage_analyst.
--- Its statement_timeout is how long a statement of theirs may take. A login does not inherit the
--- setting, so each is given it as well; `manage.py check` names those without.
--- Where the migrating user may not make roles this says so; `manage.py check` repeats it.
+-- The role of analysts, who query in SQL: it may read daily and monthly totals and their age.
+-- NOLOGIN: each analyst has an own login, made with IN ROLE usage_analyst.
+-- Its statement_timeout limits a statement of an analyst. A login does not inherit the setting, so
+-- each login needs its own; `manage.py check` names the logins without it.
+-- If the migrating user may not create roles, a warning says so; `manage.py check` repeats it.
 
 DO $do$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_analyst') THEN
         CREATE ROLE usage_analyst NOLOGIN;
     END IF;
-    -- A limit that is there is somebody's choice.
+    -- An operator chose an existing limit, so it stays.
     IF NOT EXISTS (
         SELECT
         FROM pg_roles

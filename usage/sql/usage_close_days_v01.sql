@@ -1,7 +1,7 @@
--- Closes the days before one: from its commit on the raw tables refuse records of these days.
+-- Closes the days before first_kept_day: after the commit the raw tables refuse their records.
 -- Sources: usage_datausagerecord, usage_voiceusagerecord.
--- Why: where no trigger looks at every insert, a check does. It takes each table for itself, so
--- whoever began to write before has ended when it has them: there is no later writer to wait for.
+-- Why: in a window no trigger checks inserts, so a CHECK does. Adding it locks each table
+-- exclusively: every earlier writer has ended by then, so no fence is needed.
 
 CREATE FUNCTION usage_close_days(first_kept_day date) RETURNS void
 LANGUAGE plpgsql VOLATILE
@@ -17,14 +17,14 @@ BEGIN
         IF known IS NOT NULL THEN
             EXECUTE format('ALTER TABLE %I DROP CONSTRAINT %I', raw_table, known);
         END IF;
-        -- NULL opens every day again. NOT VALID: records of closed days lie there until they are
-        -- dropped, and nothing is read under the lock.
+        -- NULL opens every day again. NOT VALID: the table still has records of closed days until
+        -- they are dropped, and the exclusive lock does not last for a scan of the table.
         IF first_kept_day IS NOT NULL THEN
             EXECUTE format(
                 'ALTER TABLE %I ADD CONSTRAINT %I'
                 ' CHECK (usage_date >= %L OR usage_day(usage_date) >= %L) NOT VALID',
                 raw_table,
-                -- The name is all that a refused writer is told.
+                -- The error of a refused writer shows only the name, so the name has the day.
                 'usage_raw_kept_from_' || first_kept_day,
                 usage_day_end(first_kept_day - 1),
                 first_kept_day
@@ -37,4 +37,4 @@ $body$;
 REVOKE EXECUTE ON FUNCTION usage_close_days(date) FROM public;
 
 COMMENT ON FUNCTION usage_close_days(date) IS
-'Has the raw tables refuse records of the days before this one (NULL: of no day).';
+'Makes the raw tables refuse records of days before this one (NULL: of no day).';

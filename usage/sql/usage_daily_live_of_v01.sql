@@ -1,8 +1,8 @@
--- One row per subscription, day and usage type of these subscriptions and days: the rows that
--- usage_daily_live has for them. Sources: usage_daily_sealed, usage_late_key, the raw records.
--- Why: planning the view over every partition takes twenty times longer than reading the few rows
--- of one subscription. A session plans these statements once, and each looks only at partitions
--- of the days it is about. STABLE: all of them see the snapshot of the statement that calls.
+-- One row per subscription, day and usage type: the rows of usage_daily_live for these
+-- subscriptions and days. Sources: usage_daily_sealed, usage_late_key, the raw records.
+-- Why: to plan the view over every partition takes twenty times longer than to read the few rows
+-- of one subscription. A session plans these statements once, and each reads only the partitions
+-- of its days. STABLE: all of them see the snapshot of the calling statement.
 
 CREATE OR REPLACE FUNCTION usage_daily_live_of(wanted_ids bigint[], first_day date, last_day date)
 RETURNS TABLE (
@@ -15,9 +15,9 @@ RETURNS TABLE (
     last_usage_at timestamptz
 )
 LANGUAGE plpgsql STABLE ROWS 100
--- One plan for every call. It names all partitions, so compiling it or starting workers for it
--- costs more than the few rows it reads; and it outlives the moment at which a partition or the
--- log was empty, so it goes by the keys whatever their number.
+-- One generic plan serves every call. It has all partitions, so JIT or parallel workers would cost
+-- more than the few rows that it reads. It stays in use after a partition or the log was empty, so
+-- it must use the index and never a sequential scan.
 SET plan_cache_mode = force_generic_plan
 SET jit = off
 SET max_parallel_workers_per_gather = 0
@@ -59,7 +59,7 @@ BEGIN
                 AND late.day < open_from
         );
 
-    -- Mostly there are none, and preparing to read every partition is what costs.
+    -- Mostly there are no late keys, and to prepare a read of every partition is expensive.
     IF EXISTS (SELECT FROM usage_late_key WHERE subscription_id = ANY (wanted_ids)) THEN
         RETURN QUERY
         SELECT
@@ -84,8 +84,8 @@ BEGIN
             usage_totals_of_key(late.subscription_id, late.day, late.usage_type) AS repaired;
     END IF;
 
-    -- Computed once: each partition would do it again. Where clocks go back over midnight the
-    -- bounds reach into another day, so the day decides; asked of a group, no partition does.
+    -- The bounds are computed here once, instead of once for each partition. If clocks go back over
+    -- midnight, the bounds reach into another day, so HAVING checks the day: once a group is cheap.
     open_from := greatest(open_from, first_day);
     IF open_from <= last_day THEN
         usage_from := usage_day_start(open_from);
@@ -113,4 +113,4 @@ END
 $body$;
 
 COMMENT ON FUNCTION usage_daily_live_of(bigint[], date, date) IS
-'The rows of usage_daily_live for some subscriptions and days (both included), quickly.';
+'The rows of usage_daily_live for some subscriptions and days (both included); faster.';

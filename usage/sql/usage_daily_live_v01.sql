@@ -1,8 +1,8 @@
--- One row per subscription, day and usage type, exact at the reader's own snapshot.
--- Sources: usage_daily_sealed, but for the keys in usage_late_key; those and the open days from
--- the raw records. Why: who asks for one subscription need not wait for the next refresh.
--- It reads raw tables itself and calls no function that does: a function would ask for the
--- reader's own rights on them, and an analyst has none.
+-- One row per subscription, day and usage type, exact at the snapshot of the reader.
+-- Sources: usage_daily_sealed, except the keys in usage_late_key; these keys and the open days come
+-- from the raw records. Why: a query of one subscription need not wait for the next refresh.
+-- The view reads raw tables itself. A function would need the reader's own privileges on them, and
+-- an analyst has none.
 
 CREATE OR REPLACE VIEW usage_daily_live AS
 WITH bounds AS (
@@ -13,7 +13,7 @@ WITH bounds AS (
     FROM usage_state
 ),
 
--- Keys of days not sealed yet are open, keys of closed days are final.
+-- Only keys of sealed days whose raw records are kept. Later keys are open, earlier ones are final.
 late_keys AS NOT MATERIALIZED (
     SELECT DISTINCT
         subscription_id,
@@ -125,7 +125,7 @@ WHERE
 GROUP BY subscription_id, usage_day(usage_date);
 
 COMMENT ON VIEW usage_daily_live IS
-'Totals by subscription, day and usage type, now. Name subscriptions: it reads raw records.';
+'Totals by subscription, day and usage type, now. Filter by subscription: it reads raw records.';
 COMMENT ON COLUMN usage_daily_live.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily_live.day IS
@@ -137,9 +137,9 @@ COMMENT ON COLUMN usage_daily_live.total_price IS
 COMMENT ON COLUMN usage_daily_live.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily_live.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily_live.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';
 
 DO $do$
 BEGIN

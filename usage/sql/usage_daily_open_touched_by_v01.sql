@@ -1,9 +1,9 @@
 -- The rows of usage_daily_open that a transaction wrote or removed.
 -- Source: usage_daily_open, as the calling statement sees it.
--- Why: called behind usage_refresh_daily_open() in one statement, it yields the rows that were
--- replaced or have vanished, since a STABLE function sees what its statement saw when it began;
--- called in the next statement, the rows that took their place. A row that has the number of the
--- transaction from four billion transactions ago is in both answers and cancels out.
+-- Why: a STABLE function sees the snapshot with which its statement began. Called after
+-- usage_refresh_daily_open() in the same statement, it returns the rows that the refresh replaced
+-- or removed. Called in the next statement, it returns the rows that replaced them. An old row with
+-- the same xid, from four billion transactions ago, is in both results, so it cancels out.
 
 CREATE FUNCTION usage_daily_open_touched_by(transaction_id xid8)
 RETURNS TABLE (
@@ -14,8 +14,7 @@ RETURNS TABLE (
     total_usage bigint,
     record_count bigint
 )
--- PL/pgSQL, because the server would put a function in SQL in the place of its call and open the
--- view before the refresh.
+-- PL/pgSQL: PostgreSQL would inline a SQL function and open the view before the refresh.
 LANGUAGE plpgsql STABLE
 AS $body$
 #variable_conflict use_column
@@ -34,4 +33,4 @@ END
 $body$;
 
 COMMENT ON FUNCTION usage_daily_open_touched_by(xid8) IS
-'The rows of usage_daily_open that a transaction wrote or removed, as the calling statement sees.';
+'Rows of usage_daily_open that a transaction wrote or removed, in the calling statement''s view.';

@@ -55,8 +55,8 @@ SELECT
     total_usage,
     record_count,
     last_usage_at,
-    -- The concurrent refresh looks for duplicates among rows without a NULL, which costs more
-    -- than the rest of it; the unique index refuses real ones all the same.
+    -- A concurrent refresh checks rows without a NULL for duplicates, which costs more than the
+    -- rest of it. A NULL in each row spares that check; the unique index still refuses duplicates.
     NULL::boolean AS always_null
 FROM data_daily
 UNION ALL
@@ -75,7 +75,7 @@ CREATE UNIQUE INDEX usage_daily_open_key
 ON usage_daily_open (subscription_id, day, usage_type);
 
 COMMENT ON MATERIALIZED VIEW usage_daily_open IS
-'Totals by subscription, day and usage type of the days still being written. Read usage_daily.';
+'Totals by subscription, day and usage type of the open days. Read usage_daily instead.';
 COMMENT ON COLUMN usage_daily_open.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily_open.day IS
@@ -87,11 +87,11 @@ COMMENT ON COLUMN usage_daily_open.total_price IS
 COMMENT ON COLUMN usage_daily_open.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily_open.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily_open.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';
 COMMENT ON COLUMN usage_daily_open.always_null IS
-'Always NULL: it spares the concurrent refresh its check for duplicate rows.';
+'Always NULL: so the concurrent refresh skips its slow check for duplicate rows.';
 
 DO $do$
 BEGIN

@@ -1,10 +1,10 @@
--- One row per subscription, day and usage type, over the raw records of days not sealed yet.
+-- One row per subscription, day and usage type, from the raw records of open days.
 -- Sources: the raw table of each usage type, usage_state (sealed_before).
 -- Why: a refresh reads the open days only, so its cost does not grow with history.
 
 CREATE MATERIALIZED VIEW usage_daily_open AS
--- As a single value the bound lets the server skip the partitions of sealed days. A bound only
--- narrows the search, usage_day() decides. NULL: no day was ever sealed, every day is open.
+-- With the bound as a single value PostgreSQL skips the partitions of sealed days. The bound only
+-- narrows the search; usage_day() decides. NULL: no day was ever sealed, so every day is open.
 WITH bounds AS (
     SELECT
         coalesce(sealed_before, '-infinity'::date) AS open_from,
@@ -21,8 +21,8 @@ SELECT
     sum(record.kilobytes_used)::bigint AS total_usage,
     count(*) AS record_count,
     max(record.usage_date) AS last_usage_at,
-    -- The concurrent refresh looks for duplicates among rows without a NULL, which costs more
-    -- than the rest of it. The unique index refuses real ones all the same.
+    -- A concurrent refresh checks rows without a NULL for duplicates, which costs more than the
+    -- rest of it. A NULL in each row spares that check; the unique index still refuses duplicates.
     NULL::boolean AS always_null
 FROM usage_datausagerecord AS record
 WHERE
@@ -34,7 +34,7 @@ CREATE UNIQUE INDEX usage_daily_open_key
 ON usage_daily_open (subscription_id, day, usage_type);
 
 COMMENT ON MATERIALIZED VIEW usage_daily_open IS
-'Totals by subscription, day and usage type of the days still being written. Read usage_daily.';
+'Totals by subscription, day and usage type of the open days. Read usage_daily instead.';
 COMMENT ON COLUMN usage_daily_open.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily_open.day IS
@@ -46,11 +46,11 @@ COMMENT ON COLUMN usage_daily_open.total_price IS
 COMMENT ON COLUMN usage_daily_open.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily_open.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily_open.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';
 COMMENT ON COLUMN usage_daily_open.always_null IS
-'Always NULL: it spares the concurrent refresh its check for duplicate rows.';
+'Always NULL: so the concurrent refresh skips its slow check for duplicate rows.';
 
 DO $do$
 BEGIN

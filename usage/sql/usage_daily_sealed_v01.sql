@@ -1,6 +1,6 @@
--- One row per subscription, day and usage type, of the days that are over.
--- Source: the raw records, at the moment the refresh sealed the day or repaired the key.
--- Why: totals outlive the raw records, and a refresh never reads an old day again.
+-- One row per subscription, day and usage type, of the sealed days.
+-- Source: the raw records, when the refresh sealed the day or repaired the key.
+-- Why: totals outlive the raw records, and a refresh does not read old days again.
 
 CREATE TABLE usage_daily_sealed (
     subscription_id bigint NOT NULL,
@@ -13,8 +13,8 @@ CREATE TABLE usage_daily_sealed (
     CONSTRAINT usage_daily_sealed_pkey PRIMARY KEY (subscription_id, day, usage_type)
 );
 
--- Days are sealed one after the other, so the table lies in their order on disk: a BRIN index
--- finds a day for rebuild, audit and retention at a thousandth of the size of a B-tree.
+-- The refresh seals days in order, so rows lie on disk by day. A BRIN index finds a day for a
+-- rebuild, an audit or retention, at a thousandth of the size of a B-tree.
 CREATE INDEX usage_daily_sealed_day
 ON usage_daily_sealed USING brin (day) WITH (pages_per_range = 16, autosummarize = TRUE);
 
@@ -31,6 +31,6 @@ COMMENT ON COLUMN usage_daily_sealed.total_price IS
 COMMENT ON COLUMN usage_daily_sealed.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily_sealed.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily_sealed.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';

@@ -1,6 +1,6 @@
--- One row per subscription, day and usage type: what every reader reads.
+-- One row per subscription, day and usage type: the view that every reader uses.
 -- Source: usage_daily_open.
--- Why: readers depend on this name and these columns alone; what lies under it can be replaced.
+-- Why: readers depend on this name and these columns alone, so the relation under it can change.
 
 CREATE OR REPLACE VIEW usage_daily AS
 SELECT
@@ -14,7 +14,7 @@ SELECT
 FROM usage_daily_open;
 
 COMMENT ON VIEW usage_daily IS
-'Totals by subscription, day and usage type, as of usage_state.as_of; no usage, no row.';
+'Totals by subscription, day and usage type, as of usage_state.as_of. No row without usage.';
 COMMENT ON COLUMN usage_daily.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily.day IS
@@ -26,9 +26,9 @@ COMMENT ON COLUMN usage_daily.total_price IS
 COMMENT ON COLUMN usage_daily.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';
 
 DO $do$
 BEGIN

@@ -1,7 +1,7 @@
--- One row per subscription, day and usage type: what every reader reads.
--- Sources: usage_daily_sealed (days that are over), usage_daily_open (days still being written).
--- Why: the two never overlap, so a plain UNION ALL is exact, runs in parallel and lets every
--- condition through to the indexes below.
+-- One row per subscription, day and usage type: the view that every reader uses.
+-- Sources: usage_daily_sealed (sealed days), usage_daily_open (open days).
+-- Why: the two never overlap, so a plain UNION ALL is exact. It runs in parallel, and PostgreSQL
+-- pushes every condition down to the indexes.
 
 CREATE OR REPLACE VIEW usage_daily AS
 SELECT
@@ -25,7 +25,7 @@ SELECT
 FROM usage_daily_open;
 
 COMMENT ON VIEW usage_daily IS
-'Totals by subscription, day and usage type, as of usage_state.as_of; no usage, no row.';
+'Totals by subscription, day and usage type, as of usage_state.as_of. No row without usage.';
 COMMENT ON COLUMN usage_daily.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_daily.day IS
@@ -37,9 +37,9 @@ COMMENT ON COLUMN usage_daily.total_price IS
 COMMENT ON COLUMN usage_daily.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_daily.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_daily.last_usage_at IS
-'When the last of these records took place.';
+'Moment of the last usage in the totals.';
 
 DO $do$
 BEGIN

@@ -1,6 +1,6 @@
 -- One row per raw data usage record, as the network reported it.
--- Written by applications, COPY and SQL through this parent, never through a partition.
--- Partitioned by day, so that retention drops a day at once; a stray date goes to the default.
+-- Applications, COPY and SQL write through this parent, never to a partition.
+-- Partitioned by day: retention drops a whole partition; a stray goes to the default partition.
 
 CREATE TABLE usage_datausagerecord (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -24,11 +24,11 @@ CREATE TABLE usage_datausagerecord_default PARTITION OF usage_datausagerecord DE
 COMMENT ON TABLE usage_datausagerecord IS
 'Raw data usage records, partitioned by day of usage. Write through this table only.';
 COMMENT ON COLUMN usage_datausagerecord.id IS
-'Identifies the record within its subscription and moment; the same record sent twice has one id.';
+'Identifies the record of a subscription and moment. A record that is sent twice keeps its id.';
 COMMENT ON COLUMN usage_datausagerecord.subscription_id IS
 'The subscription that used it (usage_subscription.id).';
 COMMENT ON COLUMN usage_datausagerecord.usage_date IS
-'When the usage took place, from 2000 up to 2100.';
+'When the usage took place, in the years 2000 to 2099.';
 COMMENT ON COLUMN usage_datausagerecord.kilobytes_used IS
 'Quantity used, in kilobytes, from 0 to 2^40.';
 COMMENT ON COLUMN usage_datausagerecord.price IS

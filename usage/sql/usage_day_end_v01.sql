@@ -1,6 +1,6 @@
--- The moment after the last one of a day: the upper bound of every search by day.
--- Where clocks go back over midnight the next day begins, stops and begins again; AT TIME ZONE
--- names the last beginning. Bounds only narrow a search: usage_day() decides.
+-- The end of a day, exclusive: the upper bound of every search by day.
+-- If clocks go back over midnight, the next day begins twice; AT TIME ZONE returns the second
+-- beginning. Bounds only narrow a search: usage_day() decides.
 
 DO $do$
 BEGIN
@@ -16,4 +16,4 @@ END
 $do$;
 
 COMMENT ON FUNCTION usage_day_end(date) IS
-'The moment after the last one of a day in the time zone of the deployment, exclusive.';
+'The end of a day in the time zone of the deployment, exclusive.';

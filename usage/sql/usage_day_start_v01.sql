@@ -1,7 +1,7 @@
--- The earliest moment of a day: the lower bound of its partition and of every search by day.
--- Where clocks go back over midnight (Atlantic/Azores, America/Havana) midnight comes twice and
--- AT TIME ZONE names the second one. Clocks that did not change in the three hours before it,
--- nearly always, leave no choice; else the quarter hours before it are tried.
+-- The first moment of a day: the lower bound of its partition and of every search by day.
+-- If clocks go back over midnight (Atlantic/Azores, America/Havana), midnight comes twice, and
+-- AT TIME ZONE returns the second one. Nearly always the clocks did not change in the three hours
+-- before midnight, and it is the only one. Otherwise the loop tries each quarter of an hour.
 
 DO $do$
 BEGIN
@@ -30,4 +30,4 @@ END
 $do$;
 
 COMMENT ON FUNCTION usage_day_start(date) IS
-'The earliest moment that belongs to a day in the time zone of the deployment, inclusive.';
+'The first moment of a day in the time zone of the deployment, inclusive.';

@@ -1,6 +1,6 @@
--- The day a moment belongs to, in the zone of the deployment: the only place a day is cut.
--- The zone is taken from the setting usage.time_zone when this file runs (default UTC) and becomes
--- part of the function, so the function is immutable until the zone data of the server changes.
+-- The day of a moment, in the time zone of the deployment. Only this function cuts days.
+-- When this file runs, the zone of the setting usage.time_zone (default UTC) becomes part of the
+-- function, so the function is immutable until the zone data of the server changes.
 
 DO $do$
 BEGIN
@@ -16,4 +16,4 @@ END
 $do$;
 
 COMMENT ON FUNCTION usage_day(timestamptz) IS
-'The day a moment belongs to, in the time zone of the deployment (usage_state.time_zone).';
+'The day of a moment, in the time zone of the deployment (usage_state.time_zone).';

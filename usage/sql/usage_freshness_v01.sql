@@ -1,13 +1,13 @@
--- One row: what the totals are as of, which days can still change and what waits.
+-- One row: the age of the totals, the days that can still change, and the late keys that wait.
 -- Sources: usage_state, usage_late_key, usage_refreshrun.
--- Why: a number is worth what its age says, and an analyst has no right on those tables.
+-- Why: analysts need the age of a total, and they have no privileges on those tables.
 
 CREATE OR REPLACE VIEW usage_freshness AS
 WITH late_keys AS (
     SELECT count(*) AS waiting FROM usage_late_key
 ),
 
--- A run that was cut off behind its commit has no end.
+-- A run that was interrupted after its commit has no finished_at.
 last_success AS (
     SELECT
         started_at,
@@ -32,23 +32,23 @@ CROSS JOIN late_keys
 LEFT JOIN last_success ON TRUE;
 
 COMMENT ON VIEW usage_freshness IS
-'One row: how old the totals are and what can still change.';
+'One row: the age of the totals, and the days that can still change.';
 COMMENT ON COLUMN usage_freshness.as_of IS
 'Every record committed by then is in the totals; NULL if they were never filled.';
 COMMENT ON COLUMN usage_freshness.age IS
-'How long ago that is, at the moment of the query.';
+'Time from as_of to the moment of the query.';
 COMMENT ON COLUMN usage_freshness.months_filled IS
-'Whether usage_monthly is filled: not from an upgrade that brings it until the next refresh.';
+'Whether usage_monthly is filled; false after an upgrade until the next refresh fills it.';
 COMMENT ON COLUMN usage_freshness.time_zone IS
 'The IANA zone in which days and months are cut.';
 COMMENT ON COLUMN usage_freshness.sealed_before IS
-'Days before it change by late records and corrections only; NULL if no day is sealed.';
+'Only late records and corrections change days before it; NULL if no day is sealed.';
 COMMENT ON COLUMN usage_freshness.raw_kept_from IS
-'Totals of days before it are final: their raw records are dropped; NULL if none are.';
+'Totals of days before it are final, since their raw records are dropped; NULL if none are.';
 COMMENT ON COLUMN usage_freshness.late_keys IS
 'Late changes to days before sealed_before that wait for the next refresh.';
 COMMENT ON COLUMN usage_freshness.last_refresh_took IS
-'How long the last successful refresh took; NULL if there was none.';
+'Duration of the last successful refresh; NULL if there was none.';
 
 DO $do$
 BEGIN

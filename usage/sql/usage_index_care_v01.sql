@@ -1,6 +1,6 @@
--- One row: the session that builds indexes of the period totals anew, if one does.
--- Written by the worker. A session that has ended holds nothing: nobody has to clean up behind it.
--- Why: an index is built outside of a transaction, so a lock of a transaction can't last as long.
+-- One row: the session that rebuilds indexes of the period totals, if there is one.
+-- The worker writes it. The row of a session that has ended counts as free, so nothing cleans up.
+-- Why: an index is rebuilt outside of a transaction, so no lock of a transaction could protect it.
 
 CREATE TABLE usage_index_care (
     id smallint NOT NULL DEFAULT 1,
@@ -13,10 +13,10 @@ CREATE TABLE usage_index_care (
 INSERT INTO usage_index_care DEFAULT VALUES;
 
 COMMENT ON TABLE usage_index_care IS
-'One row: the session that builds indexes of usage_period_total anew.';
+'One row: the session that rebuilds indexes of usage_period_total.';
 COMMENT ON COLUMN usage_index_care.id IS
 'Always 1.';
 COMMENT ON COLUMN usage_index_care.pid IS
-'Its process; NULL if nobody builds.';
+'Process id of the session; NULL if none rebuilds.';
 COMMENT ON COLUMN usage_index_care.backend_start IS
-'When its session began, since numbers of processes come again.';
+'Start of the session, since PostgreSQL reuses process ids.';

@@ -1,6 +1,6 @@
--- One row per write and key that touched a day already logged: append-only, duplicates are welcome.
--- Sources: the statement triggers on the raw tables write it, the refresh consumes it.
--- Why: only these keys are computed again; an upsert here would deadlock concurrent writers.
+-- One row per write and key of a day before usage_logging_before; append-only, with duplicates.
+-- Sources: the statement triggers on the raw tables insert rows, the refresh deletes them.
+-- Why: a refresh computes only these keys again. An upsert would deadlock concurrent writers.
 
 CREATE TABLE usage_late_key (
     subscription_id bigint NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE usage_late_key (
     usage_type text NOT NULL CHECK (usage_type IN ('data', 'voice'))
 );
 
--- Live reads ask it for the keys of one subscription.
+-- Live queries look up the late keys of one subscription.
 CREATE INDEX usage_late_key_key ON usage_late_key (subscription_id, day, usage_type);
 
 COMMENT ON TABLE usage_late_key IS

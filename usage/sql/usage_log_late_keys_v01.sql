@@ -1,8 +1,8 @@
 -- The capture of late keys: one trigger function, attached to both raw tables.
 -- It logs the keys of days before usage_logging_before and refuses days before
--- usage_raw_kept_from. Open days cost one look at the moments written: no row, no lock.
--- A TRUNCATE is a correction as well: closed days not dropped yet lose their totals by it.
--- SECURITY DEFINER, so that a writer needs no right on the log; the search path is fixed.
+-- usage_raw_kept_from. Records of open days cost one comparison: no log entry, no lock.
+-- A TRUNCATE is a correction too: it also removes totals of closed days that are not dropped yet.
+-- SECURITY DEFINER: a writer needs no privilege on the log. The search path is fixed.
 
 DO $do$
 BEGIN
@@ -13,12 +13,12 @@ BEGIN
         SET search_path = %I, pg_temp
         AS $body$
         DECLARE
-            -- Read at once and from now: a sequence knows no snapshot.
+            -- A sequence has no snapshot, so these are the current values.
             logging_before date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_logging_before);
             kept_from date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_raw_kept_from);
-            -- The moment after the last one of any earlier day.
+            -- No moment of an earlier day is at or after this bound.
             logged_until timestamptz := usage_day_end(logging_before - 1);
             closed_day date;
         BEGIN
@@ -89,11 +89,11 @@ BEGIN
 END
 $do$;
 
--- Else anybody could attach it to a table of their own and fill the log.
+-- Otherwise any role could attach it to a table of its own and fill the log.
 REVOKE EXECUTE ON FUNCTION usage_log_late_keys() FROM public;
 
 COMMENT ON FUNCTION usage_log_late_keys() IS
-'Logs keys of days that are over and refuses days whose raw records are dropped.';
+'Logs the keys of late records and refuses records of closed days.';
 
 CREATE TRIGGER usage_log_late_keys_insert
 AFTER INSERT ON usage_datausagerecord

@@ -1,13 +1,13 @@
 -- The capture of late keys: one trigger function, attached to every raw table.
 -- It logs the keys of days before usage_logging_before and refuses days before
--- usage_raw_kept_from. Open days cost one look at the moments written: no log entry.
--- A TRUNCATE is a correction as well: closed days not dropped yet lose their totals by it.
--- SECURITY DEFINER, so that a writer needs no right on the log; the search path is fixed.
+-- usage_raw_kept_from. Records of open days cost one comparison: no log entry.
+-- A TRUNCATE is a correction too: it also removes totals of closed days that are not dropped yet.
+-- SECURITY DEFINER: a writer needs no privilege on the log. The search path is fixed.
 --
--- The server fills no transition table of UPDATE for a record that a MERGE moves to another
+-- PostgreSQL fills no transition table of UPDATE for a record that a MERGE moves to another
 -- partition, so a row trigger logs both keys of such a record. It costs every UPDATE a row lock.
--- A plain UPDATE fills the tables: logging its records one by one as well would take seven times
--- as long, so a trigger before each statement notes whether it may be a MERGE.
+-- A plain UPDATE fills the transition tables, and to log its records one by one as well would take
+-- seven times as long. So a trigger before each statement notes whether it may be a MERGE.
 
 DO $do$
 BEGIN
@@ -18,12 +18,12 @@ BEGIN
         SET search_path = %I, pg_temp
         AS $body$
         DECLARE
-            -- Read at once and from now: a sequence knows no snapshot.
+            -- A sequence has no snapshot, so these are the current values.
             logging_before date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_logging_before);
             kept_from date := date '1999-12-31'
                 + (SELECT last_value::integer FROM usage_raw_kept_from);
-            -- The moment after the last one of any earlier day.
+            -- No moment of an earlier day is at or after this bound.
             logged_until timestamptz := usage_day_end(logging_before - 1);
             closed_day date;
         BEGIN
@@ -105,7 +105,7 @@ BEGIN
                     TABLE = tg_table_name,
                     HINT = format('Its total is final. The first day that can change is %%s.', kept_from);
             END IF;
-            RETURN new; -- the record to write; NULL, which the server ignores, after a statement
+            RETURN new; -- NULL in a statement trigger, where PostgreSQL ignores the result
         END
         $body$
         $create$,
@@ -114,14 +114,14 @@ BEGIN
 END
 $do$;
 
--- Else anybody could attach it to a table of their own and fill the log.
+-- Otherwise any role could attach it to a table of its own and fill the log.
 REVOKE EXECUTE ON FUNCTION usage_log_late_keys() FROM public;
 
 COMMENT ON FUNCTION usage_log_late_keys() IS
-'Logs keys of days that are over and refuses days whose raw records are dropped.';
+'Logs the keys of late records and refuses records of closed days.';
 
--- A statement whose text holds neither MERGE nor EXECUTE is no MERGE when a client sent it itself.
--- One that a function sent may be any: the context then has more lines than this function's own.
+-- A statement that a client sent is no MERGE if its text has neither MERGE nor EXECUTE. A statement
+-- that a function ran may be a MERGE: then the context has more lines than this function's own.
 CREATE FUNCTION usage_note_statement() RETURNS trigger
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp

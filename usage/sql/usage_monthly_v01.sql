@@ -1,6 +1,6 @@
 -- One row per subscription, month and usage type, as of the last refresh.
--- Source: usage_period_total, without its rows about all days together.
--- Why: a month is read without adding up its days, and nobody need know how it is kept.
+-- Source: usage_period_total, without its rows for all days.
+-- Why: readers get a month without adding up its days, and don't depend on the table.
 
 CREATE OR REPLACE VIEW usage_monthly AS
 SELECT
@@ -14,7 +14,7 @@ FROM usage_period_total
 WHERE period <> '0001-01-01';
 
 COMMENT ON VIEW usage_monthly IS
-'Totals by subscription, month and usage type: what the days of usage_daily add up to.';
+'Totals by subscription, month and usage type: the sums of the days of usage_daily.';
 COMMENT ON COLUMN usage_monthly.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_monthly.month IS
@@ -26,7 +26,7 @@ COMMENT ON COLUMN usage_monthly.total_price IS
 COMMENT ON COLUMN usage_monthly.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_monthly.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 
 DO $do$
 BEGIN

@@ -1,6 +1,6 @@
 -- One row per subscription, period and usage type; a period is a month, or all days together.
--- Source: usage_daily, of which the refresh adds every change in the transaction that makes it.
--- Why: who reached a price limit is a range of an index, whatever the number of daily rows.
+-- Source: usage_daily; each transaction that changes it adds its changes here.
+-- Why: the list of who reached a price limit is a range of an index, for any number of daily rows.
 
 CREATE TABLE usage_period_total (
     subscription_id bigint NOT NULL,
@@ -14,20 +14,20 @@ CREATE TABLE usage_period_total (
     is_largest boolean NOT NULL,
     CONSTRAINT usage_period_total_pkey PRIMARY KEY (subscription_id, period, usage_type)
 )
--- Each refresh leaves the old version of every changed row behind: a fifth would be much.
+-- Each refresh leaves an old version of every changed row, so the default of a fifth is too much.
 WITH (autovacuum_vacuum_scale_factor = 0.05);
 
--- The largest price first, then by subscription: as both columns ascend, a page is one range that
--- begins right behind the last row of the page before, even when thousands have the same price.
+-- The largest price comes first, then the subscription. Both columns ascend, so a page is one range
+-- that begins after the last row of the page before, even if thousands have the same price.
 CREATE INDEX usage_period_total_price
 ON usage_period_total (period, usage_type, (-total_price), subscription_id);
 
--- Without a usage type: one entry a subscription, at the type it spent most on.
+-- For queries without a usage type: one entry a subscription, at its type with the largest price.
 CREATE INDEX usage_period_total_largest
 ON usage_period_total (period, (-total_price), subscription_id) WHERE is_largest;
 
 COMMENT ON TABLE usage_period_total IS
-'Totals by subscription, month (and all days) and usage type: what usage_daily adds up to.';
+'Totals by subscription, month (and all days) and usage type: sums of usage_daily.';
 COMMENT ON COLUMN usage_period_total.subscription_id IS
 'The subscription (usage_subscription.id).';
 COMMENT ON COLUMN usage_period_total.period IS
@@ -39,6 +39,6 @@ COMMENT ON COLUMN usage_period_total.total_price IS
 COMMENT ON COLUMN usage_period_total.total_usage IS
 'Sum of quantities: kilobytes for data, seconds for voice.';
 COMMENT ON COLUMN usage_period_total.record_count IS
-'How many raw records the totals are made of.';
+'Number of raw records in the totals.';
 COMMENT ON COLUMN usage_period_total.is_largest IS
-'Whether no other type of the subscription has a larger price in the period; one row has it.';
+'True for one row of a subscription and period: the usage type with the largest price.';

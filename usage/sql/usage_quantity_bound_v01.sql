@@ -1,7 +1,7 @@
--- The raw tables refuse a new quantity above 2^32, so that two billion records of one key add up.
+-- The raw tables refuse a new quantity above 2^32, so the sum of two billion records fits a bigint.
 -- Sources: usage_datausagerecord, usage_voiceusagerecord.
--- Why: a total is a bigint. At 2^40 a record, eight million records of one key stop every refresh.
--- NOT VALID: records of up to 2^40 that are there stay, and nothing is read under the lock.
+-- Why: a total is a bigint. With 2^40 a record, eight million records of one key overflow it, and
+-- every refresh fails. NOT VALID: existing records up to 2^40 stay, and no scan holds the lock.
 
 -- For each usage type:
 ALTER TABLE usage_datausagerecord

@@ -1,6 +1,6 @@
--- Refreshes usage_daily_open concurrently and returns the id of the transaction that it is part of.
+-- Refreshes usage_daily_open concurrently and returns the id of the current transaction.
 -- Source: the definition of the view.
--- Why: as a function it can be part of a statement whose other parts see the view as it was before.
+-- Why: a function can be part of a statement whose other parts see the view before the refresh.
 
 CREATE FUNCTION usage_refresh_daily_open() RETURNS xid8
 LANGUAGE plpgsql VOLATILE
@@ -12,4 +12,4 @@ END
 $body$;
 
 COMMENT ON FUNCTION usage_refresh_daily_open() IS
-'Refreshes usage_daily_open; returns the transaction, for usage_daily_open_touched_by().';
+'Refreshes usage_daily_open; returns the transaction id for usage_daily_open_touched_by().';

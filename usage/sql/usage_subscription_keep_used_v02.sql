@@ -1,6 +1,6 @@
--- Refuses to delete a subscription that has usage: the part of a foreign key that is kept.
--- A real foreign key doubles the cost of an insert. Writers that lock the subscription FOR KEY
--- SHARE (ORM, importer) cannot slip past: the delete waits for them, then looks.
+-- Refuses to delete a subscription that has usage, as a foreign key would.
+-- Why: a real foreign key doubles the cost of an insert. The ORM and the importer lock the
+-- subscription FOR KEY SHARE, so a delete waits for them and then sees their records.
 
 CREATE FUNCTION usage_subscription_keep_used() RETURNS trigger
 LANGUAGE plpgsql VOLATILE

@@ -1,11 +1,11 @@
 -- One weight per subscription, day and usage type: 31 bits of a hash of the key.
 -- Source: the key alone.
--- Why: sums of totals times their weights differ when a total, or its key, does. Such sums add up
--- like the totals themselves, so they show whether noted changes are the real ones.
+-- Why: the fingerprint is the sum of totals times their weights. It differs when a total or a key
+-- differs, and adds up like totals do, so it shows whether the noted changes are complete.
 
 CREATE FUNCTION usage_total_weight(subscription_id bigint, day date, usage_type text)
 RETURNS bigint
--- The server inlines the function: a call for each row would take longer than the sums.
+-- PostgreSQL inlines a SQL function. A call for each row would take longer than the sums.
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $body$
     SELECT
@@ -14,4 +14,4 @@ AS $body$
 $body$;
 
 COMMENT ON FUNCTION usage_total_weight(bigint, date, text) IS
-'The weight of a daily total in the sums that show whether changes were noted.';
+'The weight of a daily total in the fingerprint, which shows whether all changes were noted.';

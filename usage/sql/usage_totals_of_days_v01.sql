@@ -1,7 +1,7 @@
 -- One row per subscription, day and usage type, computed from the raw records of whole days.
 -- Sources: the raw table of each usage type.
--- Why: sealing, rebuilding and auditing a day must all mean the same totals. The server inlines
--- the function, so constant days leave out the partitions of all others.
+-- Why: a seal, a rebuild and an audit of a day must compute the same totals. PostgreSQL inlines the
+-- function, so with constant days it skips the partitions of all other days.
 
 CREATE OR REPLACE FUNCTION usage_totals_of_days(first_day date, last_day date)
 RETURNS TABLE (
@@ -33,4 +33,4 @@ AS $body$
 $body$;
 
 COMMENT ON FUNCTION usage_totals_of_days(date, date) IS
-'Totals of whole days, both included, from the raw records the reader sees.';
+'Totals of whole days, both included, from the raw records in the reader''s snapshot.';

@@ -1,7 +1,7 @@
 -- At most one row: the totals of one subscription, day and usage type from its raw records.
 -- Sources: usage_datausagerecord, usage_voiceusagerecord.
--- Why: the repair of late keys and live numbers must mean the same totals. The server inlines the
--- function into a LATERAL join: a few pages of the primary key and one partition for each key.
+-- Why: the repair of late keys and live totals must compute the same totals. PostgreSQL inlines the
+-- function into a LATERAL join, so each key costs a few pages of the primary key of one partition.
 
 CREATE FUNCTION usage_totals_of_key(
     wanted_subscription_id bigint, wanted_day date, wanted_type text

@@ -1,7 +1,7 @@
--- The role of the web server: it reads totals and records and writes what Django itself keeps.
--- NOLOGIN: the web server has a login of its own, made with IN ROLE usage_web.
--- What it may do stands in usage/services/roles.py and is granted after every migrate.
--- Where the migrating user may not make roles this says so; `manage.py check` repeats it.
+-- The role of the web server: it reads totals and records and writes Django's own tables.
+-- NOLOGIN: the web server has an own login, made with IN ROLE usage_web.
+-- usage/services/roles.py lists its privileges and grants them after every migrate.
+-- If the migrating user may not create roles, a warning says so; `manage.py check` repeats it.
 
 DO $do$
 BEGIN

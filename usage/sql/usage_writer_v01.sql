@@ -1,7 +1,7 @@
--- The role of what delivers usage: it writes raw records through the parent tables, nothing else.
--- NOLOGIN: each application or importer has a login of its own, made with IN ROLE usage_writer.
--- What it may do stands in usage/services/roles.py and is granted after every migrate.
--- Where the migrating user may not make roles this says so; `manage.py check` repeats it.
+-- The role of applications and importers that deliver usage: it writes through the raw tables only.
+-- NOLOGIN: each application or importer has an own login, made with IN ROLE usage_writer.
+-- usage/services/roles.py lists its privileges and grants them after every migrate.
+-- If the migrating user may not create roles, a warning says so; `manage.py check` repeats it.
 
 DO $do$
 BEGIN

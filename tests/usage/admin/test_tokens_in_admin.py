@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from rest_framework.test import APIClient
 
-from tests.usage.api.asking import fill_totals, get
+from tests.usage.api.api_requests import fill_totals, get
 from usage.models import AccessToken
 
 pytestmark = pytest.mark.django_db

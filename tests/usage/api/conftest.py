@@ -1,4 +1,4 @@
-"""Fixtures of the API: days that are sealed, and what came after."""
+"""Fixtures of the API: sealed days with late records, and a queue."""
 
 from collections.abc import Callable
 from datetime import date
@@ -18,8 +18,8 @@ from usage.services.identity import queue_name
 def clock_at(
     state: None, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> Callable[[str], None]:
-    """Says which day is today; days before yesterday are sealed, raw records kept for 35 days, all
-    of them open on Citus."""
+    """Return a function that sets today. A refresh seals the days before yesterday, and none on
+    Citus, where all 35 days of raw records are open."""
     settings.USAGE_OPEN_DAYS = 35 if ON_CITUS else 2
     settings.USAGE_RAW_RETENTION_DAYS = 35
 
@@ -31,8 +31,8 @@ def clock_at(
 
 @pytest.fixture
 def sealed_usage(clock_at: Callable[[str], None]) -> None:
-    """Totals refreshed on 2026-11-04 with the days before 2026-11-03 sealed; since then came
-    anna's (1) records of a sealed, an open and a future day, and bob's (2) only one was deleted."""
+    """Refresh totals on 2026-11-04, with the days before 2026-11-03 sealed. After that add records
+    of anna (1) on a sealed, an open and a future day, and delete the only record of bob (2)."""
     anna, bob = make_subscription("anna", id=1), make_subscription("bob", id=2)
     data_record(anna, "2026-11-01T12:00:00Z", price="1.00", kilobytes=10)
     voice_record(anna, "2026-11-01T12:00:00Z", price="7.00", seconds=60)
@@ -49,7 +49,7 @@ def sealed_usage(clock_at: Callable[[str], None]) -> None:
 
 @pytest.fixture
 def queue(broker: redis.Redis, settings: LazySettings) -> Callable[[], int]:
-    """How many messages wait for the worker, on a broker of this test alone."""
+    """Return a function that counts the queued messages, on a broker of this test alone."""
     number = broker.get_connection_kwargs()["db"]
     settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
 

@@ -1,4 +1,4 @@
-"""Whatever a query says, it is answered or refused, never a failure of the server."""
+"""No query, however odd, makes the server fail: it returns rows or names the faults."""
 
 from urllib.parse import quote_from_bytes
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
-from tests.usage.api.asking import LISTS, fill_totals, get
+from tests.usage.api.api_requests import LISTS, fill_totals, get
 from usage.api import filters
 
 NAMES = sorted(
@@ -54,9 +54,9 @@ anything = st.one_of(
 )
 names = st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), st.text(max_size=8))
 pairs = st.lists(st.tuples(names, anything), max_size=8).map(
-    lambda given: "&".join(
+    lambda parts: "&".join(
         f"{quote_from_bytes(name.encode('utf-8', 'surrogatepass'))}={quote_from_bytes(value)}"
-        for name, value in given
+        for name, value in parts
     )
 )
 raw = st.binary(max_size=200).map(lambda noise: noise.decode("latin-1"))

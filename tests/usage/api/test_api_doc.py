@@ -1,4 +1,4 @@
-"""Every example of docs/api.md is run against a server, and shows what really comes back."""
+"""The examples of docs/api.md: each runs against a server and shows the real output."""
 
 import json
 import logging
@@ -39,13 +39,13 @@ SCRIPTS = {
         re.MULTILINE | re.DOTALL,
     )
 }
-# A block's commands build on each other; each has what it shows below it.
+# The commands of a block build on each other; the output that an example shows follows each.
 EXAMPLES = [re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE) for block in BLOCKS]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder in which an example may leave files; its paths lead to the project."""
+    """Make a folder in which an example may leave files, with links to the project."""
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     (tmp_path / "manage.py").symlink_to(ROOT / "manage.py")
     return tmp_path
@@ -55,8 +55,8 @@ def place(tmp_path: Path) -> Path:
 def environment(
     state: None, queue: object, live_server: LiveServer, settings: LazySettings
 ) -> dict[str, str]:
-    """Where the examples ask: a server whose totals are 42 seconds old, and may be asked for anew
-    each second. Subscription 117 has used something since."""
+    """Start a server whose totals are 42 seconds old, with a refresh interval of one second.
+    Subscription 117 has a record since then. Return the environment of the examples."""
     settings.USAGE_REFRESH_SECONDS = 1
     for number in (1, 2, 117):
         make_subscription(f"sub-{number:06}", id=number)
@@ -73,7 +73,7 @@ def environment(
     make_old()
     scopes = [Scope.READ, Scope.REFRESH_READ, Scope.REFRESH_RUN]
     key = make_key(User.objects.create_user("client"), *scopes)
-    # The next ones have the numbers that the examples show.
+    # The next run and token get the numbers that the examples show.
     run_sql("DELETE FROM usage_refreshrun")
     run_sql("UPDATE usage_accesstoken SET id = 1")
     run_sql("SELECT setval('usage_refreshrun_id_seq', 1041), setval('usage_accesstoken_id_seq', 6)")
@@ -86,12 +86,12 @@ def environment(
 
 
 def make_old() -> None:
-    """The totals were refreshed a while ago, and raw records before 2026-10-21 are dropped."""
+    """Make the totals 42 seconds old, with raw records before 2026-10-21 dropped."""
     run_sql("UPDATE usage_state SET as_of = now() - interval '42 s', raw_kept_from = '2026-10-21'")
 
 
 def run(command: list[str], environment: dict[str, str], place: Path) -> str:
-    """What a command prints, also beside its answer."""
+    """Return the standard output and the standard error of a command."""
     done = subprocess.run(
         command,
         cwd=place,
@@ -107,12 +107,12 @@ def run(command: list[str], environment: dict[str, str], place: Path) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """The text with 0 for every number and identifier, which differ from run to run."""
+    """Return the text with 0 for every number and identifier, which differ from run to run."""
     return re.sub(r"\b[0-9a-f]{32,}\b|[0-9]+", "0", text)
 
 
 def same_shape(shown: Any, found: Any, at: str = "") -> None:
-    """Both have the same keys, and values of the same kind, all the way down."""
+    """Assert that both have the same keys and values of the same types, at every level."""
     if isinstance(shown, dict) and "errors" in shown:
         assert without_numbers(json.dumps(shown)) == without_numbers(json.dumps(found))
     elif isinstance(shown, dict):
@@ -129,8 +129,10 @@ def same_shape(shown: Any, found: Any, at: str = "") -> None:
 
 
 def compare(shown: str, found: str) -> None:
-    """What an example shows is what came: a body of JSON or CSV, or what a command printed, behind
-    headers of which those are shown that matter."""
+    """Assert that an output is what an example shows: a body of JSON or CSV, or printed lines.
+
+    Before a body the example may show some of its headers.
+    """
     if shown.startswith("HTTP/"):
         head, _, shown = shown.partition("...\n")
         real_head, _, found = found.replace("\r\n", "\n").partition("\n\n")
@@ -146,7 +148,7 @@ def compare(shown: str, found: str) -> None:
 
 
 def lines(text: str) -> set[str]:
-    """The lines without what differs from run to run; of a key only that there is one."""
+    """Return the lines with every number as 0 and every key as KEY: they differ from run to run."""
     found = [without_numbers(line) for line in text.splitlines() if line]
     return {re.sub(r"^usage_\S+", "KEY", line) for line in found}
 
@@ -161,20 +163,20 @@ def test_there_are_examples() -> None:
 def test_example_shows_what_comes_back(
     environment: dict[str, str], place: Path, examples: list[tuple[str, str]]
 ) -> None:
-    """Fails when an example of the documentation doesn't run, or shows other keys than come."""
+    """Fails when an example of the page does not run, or shows other keys than the output has."""
     if any(command.startswith("curl") for command, _ in examples) and not shutil.which("curl"):
         pytest.skip("no curl on this machine")
     for command, shown in examples:
         found = run(["/bin/sh", "-c", command.replace("curl ", "curl -sS ", 1)], environment, place)
         compare(shown, found)
         if "-X POST" in command:
-            # As the worker does, which has been told.
+            # No worker runs here, so the test does its work.
             run_requested(RefreshRun.objects.latest("pk").pk)
 
 
 @pytest.fixture
 def refreshed_when_too_old(environment: dict[str, str]) -> Iterator[None]:
-    """A refresh follows once somebody was told that the totals are too old."""
+    """Refresh the totals after the first response that says they are too old."""
     threads: list[Thread] = []
 
     def refresh() -> None:
@@ -192,7 +194,7 @@ def refreshed_when_too_old(environment: dict[str, str]) -> Iterator[None]:
     logger.addHandler(handler)
     yield
     logger.removeHandler(handler)
-    assert threads, "nobody was told to wait"
+    assert threads, "no response said that the totals are too old"
     threads[0].join(30)
 
 
@@ -219,7 +221,7 @@ def test_typescript_type_checks_and_prints_what_is_shown(
     prepare(tmp_path)
     description = str(ROOT / "docs" / "openapi.yaml")
     run_program("openapi-typescript", description, "--output", "openapi.d.ts", at=tmp_path)
-    # As it stands there; then as the server of this test knows a key.
+    # The example is compiled as the page has it. The server of this test takes another scheme.
     (tmp_path / "usage.mts").write_text(script)
     type_check(tmp_path)
     compiled = tmp_path / "usage.mjs"

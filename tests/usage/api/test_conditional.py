@@ -1,4 +1,4 @@
-"""If-None-Match: who has the answer already is told so, after signing in and before any totals."""
+"""If-None-Match: a known tag is a 304, after the sign-in and before totals are read."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -10,13 +10,13 @@ from rest_framework.test import APIClient
 
 from tests.connections import run_sql
 from tests.factories import client_of, data_record, make_subscription, refresh_totals
-from tests.usage.api.asking import (
+from tests.usage.api.api_requests import (
     LISTS,
-    answer,
     cursor_of,
     faults,
     fill_totals,
     get,
+    get_page,
     only_error,
     statements,
 )
@@ -41,7 +41,7 @@ def usage(db: None) -> None:
 
 
 def read(response: Any) -> None:
-    """To its end: a CSV that is left in the middle leaves a transaction open."""
+    """Read a response to its end: half of a CSV would leave a transaction open."""
     for _ in response:
         pass
 
@@ -53,7 +53,7 @@ def tag(client: APIClient, path: str = "usage/totals", query: str = "", **header
     return response["ETag"]
 
 
-def asked_again(
+def status_again(
     client: APIClient, known: str, path: str = "usage/totals", query: str = "", **headers: str
 ) -> int:
     response = get(client, path, query, if_none_match=known, **headers)
@@ -62,7 +62,7 @@ def asked_again(
 
 
 @pytest.mark.parametrize(("path", "query"), TAGGED.items())
-def test_who_has_the_answer_is_told_so_without_a_look_at_the_totals(
+def test_a_known_tag_is_304_without_a_read_of_totals(
     usage: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     first = get(client_with_token, path, query)
@@ -77,7 +77,7 @@ def test_who_has_the_answer_is_told_so_without_a_look_at_the_totals(
 
 
 @pytest.mark.parametrize("manner", ["live=false&", "max_staleness=604800&", "page_size=100&"])
-def test_one_question_written_in_two_ways_has_one_tag(
+def test_one_query_written_in_two_ways_has_one_tag(
     usage: None, client_with_token: APIClient, manner: str
 ) -> None:
     known = tag(client_with_token, query="subscription_id=2,1&month=2026-11")
@@ -85,7 +85,7 @@ def test_one_question_written_in_two_ways_has_one_tag(
     if "staleness" in manner:
         UsageState.objects.update(as_of=datetime.now(UTC))
         known = tag(client_with_token, query="subscription_id=2,1&month=2026-11")
-    assert asked_again(client_with_token, known, query=query) == 304
+    assert status_again(client_with_token, known, query=query) == 304
 
 
 @pytest.mark.parametrize(
@@ -96,16 +96,16 @@ def test_tags_are_compared_as_http_says(
     usage: None, client_with_token: APIClient, header: str
 ) -> None:
     strong = tag(client_with_token).removeprefix("W/")
-    assert asked_again(client_with_token, header.format(strong)) == 304
+    assert status_again(client_with_token, header.format(strong)) == 304
 
 
 @pytest.mark.parametrize(
     "header", ["", "nonsense", '"', '"other"', 'W/"other"', "\xff", "x" * 3000]
 )
-def test_a_tag_that_is_none_of_ours_gets_the_answer(
+def test_an_unknown_tag_gets_the_response(
     usage: None, client_with_token: APIClient, header: str
 ) -> None:
-    assert asked_again(client_with_token, header) == 200
+    assert status_again(client_with_token, header) == 200
 
 
 @pytest.mark.parametrize(
@@ -119,66 +119,68 @@ def test_a_tag_that_is_none_of_ours_gets_the_answer(
         ("usage/daily", ""),
     ],
 )
-def test_another_question_gets_its_answer(
+def test_another_query_gets_its_own_response(
     usage: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     known = tag(client_with_token)
-    assert asked_again(client_with_token, known, path, query) == 200
+    assert status_again(client_with_token, known, path, query) == 200
 
 
-def test_another_order_and_another_page_get_their_answers(
+def test_another_order_and_another_page_get_their_own_responses(
     usage: None, client_with_token: APIClient
 ) -> None:
     assert tag(client_with_token, "usage/daily", "ordering=day") != tag(
         client_with_token, "usage/daily", "ordering=-day"
     )
-    first = answer(client_with_token, "usage/totals", "page_size=1")
+    first = get_page(client_with_token, "usage/totals", "page_size=1")
     known = tag(client_with_token, query="page_size=1")
     second = f"page_size=1&cursor={cursor_of(first)}"
-    assert asked_again(client_with_token, known, query=second) == 200
-    assert asked_again(client_with_token, tag(client_with_token, query=second), query=second) == 304
+    assert status_again(client_with_token, known, query=second) == 200
+    assert (
+        status_again(client_with_token, tag(client_with_token, query=second), query=second) == 304
+    )
 
 
 def test_another_format_has_another_tag(usage: None, client_with_token: APIClient) -> None:
     known = tag(client_with_token, accept="text/csv")
-    assert asked_again(client_with_token, known) == 200
-    assert asked_again(client_with_token, known, accept="text/csv") == 304
-    assert asked_again(client_with_token, known, query="format=csv") == 304
+    assert status_again(client_with_token, known) == 200
+    assert status_again(client_with_token, known, accept="text/csv") == 304
+    assert status_again(client_with_token, known, query="format=csv") == 304
 
 
-def test_another_user_gets_the_answer(usage: None, client_with_token: APIClient) -> None:
+def test_another_user_gets_the_response(usage: None, client_with_token: APIClient) -> None:
     other = client_of(get_user_model().objects.create_user("other"))
-    assert asked_again(other, tag(client_with_token)) == 200
+    assert status_again(other, tag(client_with_token)) == 200
 
 
-def test_after_a_refresh_there_is_an_answer(usage: None, client_with_token: APIClient) -> None:
+def test_a_refresh_changes_the_tag(usage: None, client_with_token: APIClient) -> None:
     known = tag(client_with_token)
     data_record(Subscription.objects.get(id=1), "2026-11-01T11:00:00Z", price="1")
-    assert asked_again(client_with_token, known) == 304
+    assert status_again(client_with_token, known) == 304
     fill_totals()
     UsageState.objects.update(as_of="2026-11-24T12:00:00.000001Z")
-    assert asked_again(client_with_token, known) == 200
+    assert status_again(client_with_token, known) == 200
 
 
 @pytest.mark.parametrize("how", ["", "CONCURRENTLY"])
-def test_after_a_refresh_by_hand_there_is_an_answer(
+def test_a_refresh_by_hand_changes_the_tag(
     state: None, client_with_token: APIClient, how: str
 ) -> None:
-    """Fails when only what our own refresh writes changes the tag."""
+    """Fails when only the writes of `refresh_usage` change the tag."""
     data_record(make_subscription("anna", id=1), "2026-11-01T10:00:00Z", price="1")
     refresh_totals()
     known = tag(client_with_token)
-    before = answer(client_with_token, "usage/totals")["results"]
+    before = get_page(client_with_token, "usage/totals")["results"]
     data_record(Subscription.objects.get(id=1), "2026-11-01T11:00:00Z", price="1")
     run_sql(f"REFRESH MATERIALIZED VIEW {how} usage_daily_open")
-    assert asked_again(client_with_token, known) == 200
-    assert answer(client_with_token, "usage/totals")["results"] != before
+    assert status_again(client_with_token, known) == 200
+    assert get_page(client_with_token, "usage/totals")["results"] != before
     known = tag(client_with_token)
     run_sql("ANALYZE usage_daily_open")
-    assert asked_again(client_with_token, known) == 304
+    assert status_again(client_with_token, known) == 304
 
 
-def test_another_release_currency_or_secret_key_gets_the_answer(
+def test_another_release_currency_or_secret_key_changes_the_tag(
     usage: None,
     client_with_token: APIClient,
     monkeypatch: pytest.MonkeyPatch,
@@ -187,13 +189,13 @@ def test_another_release_currency_or_secret_key_gets_the_answer(
     known = tag(client_with_token)
     with monkeypatch.context() as later:
         later.setattr(responses, "API_RELEASE", responses.API_RELEASE + 1)
-        assert asked_again(client_with_token, known) == 200
-    assert asked_again(client_with_token, known) == 304
+        assert status_again(client_with_token, known) == 200
+    assert status_again(client_with_token, known) == 304
     settings.USAGE_CURRENCY = "EUR"
-    assert asked_again(client_with_token, known) == 200
+    assert status_again(client_with_token, known) == 200
     settings.USAGE_CURRENCY = "USD"
-    settings.SECRET_KEY = "another secret key, by which nothing here was signed"
-    assert asked_again(client_with_token, known) == 200
+    settings.SECRET_KEY = "another secret key, which signed nothing here"
+    assert status_again(client_with_token, known) == 200
 
 
 @pytest.mark.parametrize(
@@ -207,35 +209,33 @@ def test_another_release_currency_or_secret_key_gets_the_answer(
         ("subscriptions", ""),
     ],
 )
-def test_what_may_change_between_refreshes_is_always_answered(
+def test_responses_that_may_change_between_refreshes_have_no_tag(
     usage: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     response = get(client_with_token, path, query)
     assert "ETag" not in response
-    assert asked_again(client_with_token, "*", path, query) == 200
+    assert status_again(client_with_token, "*", path, query) == 200
 
 
 def test_signing_in_and_faults_come_before_a_known_tag(
     usage: None, client_with_token: APIClient
 ) -> None:
     assert get(APIClient(), "usage/totals", if_none_match="*").status_code == 401
-    assert asked_again(client_with_token, "*", query="colour=red") == 400
+    assert status_again(client_with_token, "*", query="colour=red") == 400
     stale = get(client_with_token, "usage/totals", "max_staleness=0", if_none_match="*")
     assert stale.status_code == 503
     assert only_error(stale, "server_error")["code"] == "totals_too_old"
     assert faults(client_with_token, "usage/totals", "cursor=x") == [("cursor", "invalid")]
 
 
-def test_a_token_that_was_taken_away_is_401_whatever_is_known(
-    usage: None, client_with_token: APIClient
-) -> None:
+def test_a_deleted_token_is_401_with_a_known_tag(usage: None, client_with_token: APIClient) -> None:
     known = tag(client_with_token)
     AccessToken.objects.all().delete()
-    assert asked_again(client_with_token, known) == 401
+    assert status_again(client_with_token, known) == 401
 
 
 @pytest.mark.parametrize(("path", "query"), LISTS.items())
-def test_nobody_keeps_an_answer_for_others(
+def test_no_cache_returns_a_response_to_others(
     usage: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
     responses: list[Any] = [
@@ -251,19 +251,17 @@ def test_nobody_keeps_an_answer_for_others(
         assert response["Vary"] == "Authorization, Cookie, Accept"
 
 
-def test_an_answer_to_head_has_the_tag_of_the_answer_to_get(
-    usage: None, client_with_token: APIClient
-) -> None:
+def test_head_has_the_tag_of_get(usage: None, client_with_token: APIClient) -> None:
     response = client_with_token.head("/api/v1/usage/totals/")
     assert response["ETag"] == tag(client_with_token)
     assert response.content == b""
 
 
 @pytest.mark.one_server("no record comes late there")
-def test_a_rebuilt_day_gets_the_answer_though_no_refresh_came(
+def test_a_rebuild_without_a_refresh_changes_the_tag(
     sealed_usage: None, client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails when the tag goes by as_of alone, which a rebuild leaves as it is."""
+    """Fails when the tag depends on as_of alone, which a rebuild does not change."""
     monkeypatch.setattr(audit, "PATIENCE_SECONDS", 0)
     run_sql(
         "INSERT INTO usage_datausagerecord_default (subscription_id, usage_date, kilobytes_used)"
@@ -276,4 +274,4 @@ def test_a_rebuilt_day_gets_the_answer_though_no_refresh_came(
     with pytest.raises(RefreshRunningError):
         audit.rebuild(from_date=date(2026, 11, 1), to_date=date(2026, 11, 1))
     assert UsageState.objects.get().as_of == as_of
-    assert asked_again(client_with_token, known, query=query) == 200
+    assert status_again(client_with_token, known, query=query) == 200

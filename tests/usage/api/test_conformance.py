@@ -1,4 +1,4 @@
-"""Whatever schemathesis asks of the API, what comes back is what the description says."""
+"""Every response to a request of schemathesis is as the description says."""
 
 import os
 from copy import deepcopy
@@ -19,7 +19,7 @@ from tests.factories import make_key, make_subscription, refresh_totals
 from tests.given import given
 from usage.models import Scope
 
-# Random questions about each endpoint, beside those at the bounds of its parameters.
+# Random requests to each endpoint, besides those at the bounds of its parameters.
 EXAMPLES = int(os.environ.get("USAGE_SCHEMA_EXAMPLES", "30"))
 CONFIG = SchemathesisConfig.from_dict(
     {
@@ -27,7 +27,7 @@ CONFIG = SchemathesisConfig.from_dict(
         "checks": {
             "not_a_server_error": {"expected-statuses": ["2xx", "3xx", "4xx", 503]},
             "negative_data_rejection": {"expected-statuses": [*range(400, 432), 503]},
-            # Parameters that are good each may be no good together.
+            # Parameters that are valid each may be invalid together.
             "positive_data_acceptance": {"enabled": False},
         },
     }
@@ -38,15 +38,15 @@ DOCUMENT: dict[str, Any] = SchemaGenerator().get_schema(public=True)
 
 
 def described() -> schemathesis.BaseSchema:
-    """The description, in which nothing may be that it doesn't name."""
+    """Return the description, with properties that it does not name forbidden."""
     document = deepcopy(DOCUMENT)
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
             schema["additionalProperties"] = False
     for path in document["paths"].values():
         for operation in path.values():
-            # The web server's own, in HTML. The introduction of the description has it: among the
-            # answers of an operation it would be a part of the type of each error.
+            # The web server sends this status in HTML. Only the introduction of the description
+            # names it: as a response of an operation it would become part of the type of errors.
             operation["responses"]["414"] = {"description": "The address is too long."}
     return schemathesis.openapi.from_dict(document, config=CONFIG)
 
@@ -57,8 +57,8 @@ SERVED_HERE.app = get_wsgi_application()
 
 @pytest.fixture
 def keys(state: None, queue: object) -> list[str]:
-    """The keys of two tokens that may do everything, about all and about what is owned, and of one
-    for each scope; there is usage of a month."""
+    """Make usage of a month. Return the keys of two tokens with all scopes, one to read everything
+    and one to read what its user owns, and of one token for each scope."""
     user = User.objects.create_user("client")
     make_subscription("sub-000001", id=1, owner=user)
     make_subscription("sub-000002", id=2)
@@ -83,10 +83,10 @@ def keys(state: None, queue: object) -> list[str]:
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_described(keys: list[str], case: Case) -> None:
-    """Fails when an answer has a status, header, type or body that docs/openapi.yaml doesn't name,
-    when a parameter is taken that it forbids, or when nobody is answered."""
-    # The same for the same question, or a failure could not be told again.
+def test_every_response_is_as_described(keys: list[str], case: Case) -> None:
+    """Fails when a response has a status, header, type or body that docs/openapi.yaml does not
+    name, when the API accepts a parameter that it forbids, or when it refuses every request."""
+    # Equal requests use the same key, otherwise a failure could not be reproduced.
     number = crc32(repr((case.path_parameters, case.query, case.headers)).encode())
     key = keys[number % len(keys)]
     response = case.call_and_validate(headers={"Authorization": f"Token {key}"})
@@ -97,8 +97,8 @@ def test_every_answer_is_as_described(keys: list[str], case: Case) -> None:
         assert found <= codes(described)
 
 
-def codes(answer: dict[str, Any]) -> set[str]:
-    """The codes of an error, as its examples have them."""
-    if "$ref" in answer:
-        answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-    return set(answer["content"]["application/json"]["examples"])
+def codes(response: dict[str, Any]) -> set[str]:
+    """Return the codes in the examples of a described error."""
+    if "$ref" in response:
+        response = DOCUMENT["components"]["responses"][response["$ref"].rpartition("/")[2]]
+    return set(response["content"]["application/json"]["examples"])

@@ -15,17 +15,17 @@ from rest_framework.test import APIClient
 from tests.connections import ask, run_sql, second_session
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import (
+from tests.usage.api.api_requests import (
     LISTS,
-    answer,
     cursor_of,
     faults,
     fill_totals,
     get,
+    get_page,
     only_error,
     results,
 )
-from usage.api import csv_responses as csv_answers
+from usage.api import csv_responses
 from usage.errors import ExportError
 
 HEADERS = {
@@ -59,7 +59,7 @@ def text_of(response: Any) -> str:
 
 
 def download(client: APIClient, path: str, query: str = "") -> list[str]:
-    """The lines of a CSV."""
+    """Return the lines of a CSV."""
     text = text_of(get(client, path, f"{query}&format=csv".lstrip("&")))
     assert text.endswith("\r\n")
     return text.removesuffix("\r\n").split("\r\n")
@@ -87,7 +87,7 @@ def test_totals(usage: None, client_with_token: APIClient) -> None:
     ]
 
 
-def test_daily_in_the_order_asked_for(usage: None, client_with_token: APIClient) -> None:
+def test_daily_in_the_requested_order(usage: None, client_with_token: APIClient) -> None:
     assert download(client_with_token, "usage/daily", "ordering=total_price") == [
         HEADERS["usage/daily"],
         "2,2026-12-01,voice,seconds,-1.5,30,1,2026-12-01T00:00:00.250000Z",
@@ -138,7 +138,7 @@ def test_a_list_without_rows_is_a_header(
     assert download(client_with_token, path, query) == [HEADERS[path]]
 
 
-def test_every_row_is_in_one_answer_of_three_statements(
+def test_every_row_is_in_one_response_of_three_statements(
     db: None, client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_sql(
@@ -146,7 +146,7 @@ def test_every_row_is_in_one_answer_of_three_statements(
         " SELECT 's' || number, now() FROM generate_series(1, 2500) AS number"
     )
     fill_totals()
-    monkeypatch.setattr(csv_answers, "ROWS_PER_CHUNK", 1000)
+    monkeypatch.setattr(csv_responses, "ROWS_PER_CHUNK", 1000)
     with CaptureQueriesContext(connection) as queries:
         chunks = list(get(client_with_token, "subscriptions", "format=csv").streaming_content)
     assert [chunk.count(b"\r\n") for chunk in chunks] == [1001, 1000, 500]
@@ -168,11 +168,11 @@ def test_headers_say_what_the_envelope_says(usage: None, client_with_token: APIC
     assert text_of(response)
 
 
-def test_a_live_answer_says_so(sealed_usage: None, client_with_token: APIClient) -> None:
+def test_a_live_response_says_so(sealed_usage: None, client_with_token: APIClient) -> None:
     query = "live=true&subscription_id=1&usage_type=data"
     response = get(client_with_token, "usage/totals", f"{query}&format=csv")
     assert response["Usage-Live"] == "true"
-    assert response["Usage-As-Of"] > answer(client_with_token, "usage/totals")["as_of"]
+    assert response["Usage-As-Of"] > get_page(client_with_token, "usage/totals")["as_of"]
     assert text_of(response).splitlines()[1] == ("1,data,kilobytes,4.5,45,4,2026-11-01,2026-11-03")
 
 
@@ -191,7 +191,7 @@ def test_a_live_answer_says_so(sealed_usage: None, client_with_token: APIClient)
         ("subscriptions", "", "usage-subscriptions.csv"),
     ],
 )
-def test_the_file_is_named_for_the_question(
+def test_the_file_is_named_for_the_query(
     usage: None, client_with_token: APIClient, path: str, query: str, name: str
 ) -> None:
     response = get(client_with_token, path, f"{query}&format=csv".lstrip("&"))
@@ -214,7 +214,7 @@ def test_the_file_is_named_for_the_question(
         ("format=csv", "text/html", "text/csv; charset=utf-8"),
     ],
 )
-def test_the_parameter_wins_over_the_header(
+def test_the_parameter_overrides_the_header(
     usage: None, client_with_token: APIClient, query: str, accept: str, media_type: str
 ) -> None:
     response = get(client_with_token, "subscriptions", query, accept=accept)
@@ -233,7 +233,7 @@ def test_only_json_and_csv_are_formats(usage: None, client_with_token: APIClient
 
 
 def test_a_csv_has_no_pages(usage: None, client_with_token: APIClient) -> None:
-    cursor = cursor_of(answer(client_with_token, "usage/totals", "page_size=1"))
+    cursor = cursor_of(get_page(client_with_token, "usage/totals", "page_size=1"))
     query = f"page_size=1&cursor={cursor}"
     assert faults(client_with_token, "usage/totals", f"{query}&colour=red&format=csv") == [
         ("colour", "unknown"),
@@ -249,7 +249,7 @@ def test_a_csv_has_no_pages(usage: None, client_with_token: APIClient) -> None:
 
 
 def test_the_format_of_a_page_is_no_other_query(usage: None, client_with_token: APIClient) -> None:
-    cursor = cursor_of(answer(client_with_token, "usage/totals", "page_size=1&format=json"))
+    cursor = cursor_of(get_page(client_with_token, "usage/totals", "page_size=1&format=json"))
     rest = results(client_with_token, "usage/totals", f"cursor={cursor}")
     assert [row["usage_type"] for row in rest] == ["voice", "voice"]
 
@@ -257,8 +257,8 @@ def test_the_format_of_a_page_is_no_other_query(usage: None, client_with_token: 
 @pytest.mark.parametrize(("path", "query"), LISTS.items())
 def test_errors_are_json(db: None, client_with_token: APIClient, path: str, query: str) -> None:
     fill_totals()
-    for asked in (f"{query}&colour=red", f"{query}&colour=red&format=csv"):
-        response = get(client_with_token, path, asked.lstrip("&"), accept="text/csv")
+    for faulty in (f"{query}&colour=red", f"{query}&colour=red&format=csv"):
+        response = get(client_with_token, path, faulty.lstrip("&"), accept="text/csv")
         assert response.status_code == 400
         assert response["Content-Type"] == "application/json"
     assert get(APIClient(), path, query, accept="text/csv").status_code == 401
@@ -284,13 +284,13 @@ def test_a_query_that_takes_too_long_is_503_before_a_line_is_sent(
 
 
 @pytest.fixture
-def one_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(csv_answers, "_places", BoundedSemaphore(1))
+def one_slot(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(csv_responses, "_slots", BoundedSemaphore(1))
     yield
-    assert csv_answers._places.acquire(blocking=False), "a place was not given back"
+    assert csv_responses._slots.acquire(blocking=False), "a slot was not released"
 
 
-@pytest.mark.usefixtures("one_place")
+@pytest.mark.usefixtures("one_slot")
 def test_downloads_leave_threads_for_pages(usage: None, client_with_token: APIClient) -> None:
     first = get(client_with_token, "usage/totals", "format=csv")
     second = get(client_with_token, "usage/totals", "format=csv")
@@ -302,7 +302,7 @@ def test_downloads_leave_threads_for_pages(usage: None, client_with_token: APICl
     assert text_of(get(client_with_token, "usage/totals", "format=csv"))
 
 
-@pytest.mark.usefixtures("one_place")
+@pytest.mark.usefixtures("one_slot")
 @pytest.mark.parametrize("end", ["unread", "failed"])
 def test_a_download_that_ends_early_leaves_nothing_behind(
     state: None, client_with_token: APIClient, end: str, settings: LazySettings
@@ -331,27 +331,25 @@ def test_closing_a_download_ends_it_at_once() -> None:
         finally:
             ended.append(True)
 
-    download = csv_answers.Download(chunks())
+    download = csv_responses.Download(chunks())
     assert not ended
     download.close()
     assert ended
 
 
-def test_who_asks_for_the_headers_alone_costs_no_query(
-    usage: None, client_with_token: APIClient
-) -> None:
+def test_head_reads_no_rows(usage: None, client_with_token: APIClient) -> None:
     with CaptureQueriesContext(connection) as queries:
         response = client_with_token.head("/api/v1/subscriptions/?format=csv")
     assert response["Usage-Time-Zone"] == "UTC"
     assert len(queries) == 1
 
 
-def test_a_csv_that_is_not_wanted_is_not_given(usage: None, client_with_token: APIClient) -> None:
+def test_a_csv_that_accept_excludes_is_406(usage: None, client_with_token: APIClient) -> None:
     response = get(client_with_token, "subscriptions", accept="text/csv;q=0")
     assert response.status_code == 406
 
 
-def test_a_client_that_could_not_see_a_break_is_refused(
+def test_a_client_that_could_not_detect_a_broken_file_is_refused(
     usage: None, client_with_token: APIClient
 ) -> None:
     response = client_with_token.get(
@@ -405,7 +403,7 @@ def test_a_path_of_its_own_is_not_modified_either(
 
 
 def test_every_moment_has_the_same_form(usage: None, client_with_token: APIClient) -> None:
-    """Fails when pandas leaves a column as text: it reads the whole column in one form."""
+    """Fails when pandas reads a column as text: it expects one format in the whole column."""
     rows = csv.DictReader(download(client_with_token, "usage/daily"))
     forms = {re.sub("[0-9]", "9", row["last_usage_at"]) for row in rows}
     assert forms == {"9999-99-99T99:99:99.999999Z"}

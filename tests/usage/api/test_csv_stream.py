@@ -1,4 +1,4 @@
-"""A CSV on its way through the web server: whole, or visibly broken."""
+"""A CSV sent by the web server: complete, or visibly incomplete."""
 
 import http.client
 import os
@@ -18,7 +18,7 @@ from tests.connections import run_sql, wait_until
 from tests.factories import make_key
 from tests.processes import ROOT, database_url
 
-# Far more than socket buffers take: the server waits for the client.
+# Far more than socket buffers hold, so the server waits for the client.
 ROWS = 20_000
 DOWNLOADS = (
     "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'FETCH FORWARD%'"
@@ -27,7 +27,7 @@ DOWNLOADS = (
 
 
 class Connection(http.client.HTTPConnection):
-    """To a server at a unix socket."""
+    """A connection to a server at a unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=30)
@@ -41,7 +41,7 @@ class Connection(http.client.HTTPConnection):
 
 @pytest.fixture
 def server(state: None) -> Iterator[Path]:
-    """The web server of bin/serve over the test database, at a unix socket."""
+    """Run the web server of bin/serve on the test database, at a unix socket."""
     with TemporaryDirectory() as directory:
         place = Path(directory, "web")
         process = subprocess.Popen(
@@ -72,17 +72,17 @@ def many_subscriptions(state: None) -> None:
 
 
 def csv_response(server: Path) -> http.client.HTTPResponse:
-    return _asked(server)[1]
+    return _requested(server)[1]
 
 
-def ask_for_csv(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
-    connection, response = _asked(server)
+def request_csv(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
+    connection, response = _requested(server)
     assert response.status == 200
     assert response.readline() == b"subscription_id,external_id,created_at\r\n"
     return connection, response
 
 
-def _asked(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
+def _requested(server: Path) -> tuple[Connection, http.client.HTTPResponse]:
     key = make_key(get_user_model().objects.get_or_create(username="client")[0])
     connection = Connection(server)
     connection.request(
@@ -97,19 +97,19 @@ def downloads() -> list[tuple[Any, ...]]:
 
 @pytest.mark.usefixtures("many_subscriptions")
 def test_a_csv_whose_rows_end_early_is_seen_to_be_incomplete(server: Path) -> None:
-    _, response = ask_for_csv(server)
+    _, response = request_csv(server)
     wait_until(downloads, what="a server that waits for its client")
     assert run_sql(f"SELECT pg_terminate_backend(pid) {DOWNLOADS}") == [(True,)]
     with pytest.raises(http.client.IncompleteRead) as broken:
         response.read()
     assert 0 < broken.value.partial.count(b"\r\n") < ROWS
-    _, response = ask_for_csv(server)
+    _, response = request_csv(server)
     assert response.read().count(b"\r\n") == ROWS
 
 
 @pytest.mark.usefixtures("many_subscriptions")
-def test_a_client_that_goes_away_takes_the_transaction_with_it(server: Path) -> None:
-    connection, response = ask_for_csv(server)
+def test_a_client_that_disconnects_ends_the_transaction(server: Path) -> None:
+    connection, response = request_csv(server)
     wait_until(downloads, what="a server that waits for its client")
     response.close()
     connection.close()
@@ -117,16 +117,16 @@ def test_a_client_that_goes_away_takes_the_transaction_with_it(server: Path) -> 
 
 
 @pytest.mark.usefixtures("many_subscriptions")
-def test_a_client_that_takes_nothing_gives_its_place_to_others(server: Path) -> None:
-    """Fails when only the database gives it up: the thread would go on waiting to send."""
-    stalled = [_asked(server) for _ in range(16)]
+def test_a_client_that_reads_nothing_loses_its_slot(server: Path) -> None:
+    """Fails when only the database has a timeout: the thread would wait forever to send."""
+    stalled = [_requested(server) for _ in range(16)]
     wait_until(lambda: not downloads(), what="the end of their transactions")
 
     def is_served() -> bool:
         response = csv_response(server)
         return response.status == 200 and response.read().count(b"\r\n") == ROWS + 1
 
-    wait_until(is_served, what="a place for another")
+    wait_until(is_served, what="a free slot")
     for connection, response in stalled:
         response.close()
         connection.close()

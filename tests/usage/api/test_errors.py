@@ -1,4 +1,4 @@
-"""What a client is told when there is no answer: a status, one JSON shape, what to do."""
+"""Error responses: a status, one JSON shape, and the next step."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
-from tests.usage.api.asking import LISTS, fill_totals, get, only_error
+from tests.usage.api.api_requests import LISTS, fill_totals, get, only_error
 from usage.models import UsageState
 
 
@@ -41,12 +41,12 @@ def test_other_methods_are_405(client_with_token: APIClient, path: str) -> None:
         assert only_error(response, "client_error")["code"] == "method_not_allowed"
 
 
-def test_an_empty_accept_header_likes_everything(client_with_token: APIClient) -> None:
+def test_an_empty_accept_header_accepts_everything(client_with_token: APIClient) -> None:
     assert get(client_with_token, "subscriptions", accept="").status_code != 406
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml", "nonsense", "image/*;q=x"])
-def test_a_format_the_api_does_not_speak_is_406(client_with_token: APIClient, accept: str) -> None:
+def test_an_unknown_media_type_is_406(client_with_token: APIClient, accept: str) -> None:
     response = get(client_with_token, "subscriptions", accept=accept)
     assert response.status_code == 406
     assert only_error(response, "client_error")["code"] == "not_acceptable"
@@ -59,7 +59,7 @@ def test_a_request_with_thousands_of_parameters_is_400(client_with_token: APICli
 
 
 def test_a_host_that_is_not_ours_is_400(client_with_token: APIClient) -> None:
-    """Fails when the operator is not told which setting to change."""
+    """Fails when the error does not name the setting that the operator must change."""
     for host in ("elsewhere.example", "no host"):
         response = get(client_with_token, "subscriptions", host=host)
         assert response.status_code == 400
@@ -137,13 +137,13 @@ def test_a_query_that_computes_too_long_is_ended(db: None, client_with_token: AP
 
 
 def end_connection() -> None:
-    """As a restart of the server does with a connection that a thread has kept."""
+    """End the session on the server, as a restart does with a persistent connection."""
     with second_session(autocommit=True) as other:
         pid = connection.connection.info.backend_pid
         assert ask(other, "SELECT pg_terminate_backend(%s, 5000)", [pid]) == [(True,)]
 
 
-def test_a_connection_that_the_server_ended_is_replaced_before_anybody_sees_it(
+def test_a_connection_that_the_server_ended_is_replaced_without_an_error(
     state: None, client_with_token: APIClient, reconnected: None
 ) -> None:
     assert get(client_with_token, "usage/totals").status_code == 200
@@ -169,7 +169,7 @@ def test_a_connection_that_ends_within_a_request_is_503_and_the_next_request_wor
 
 
 def lose_server() -> None:
-    """Another process of the server has crashed: it says so to every session, and is gone."""
+    """Simulate a crash of another process of the server: it warns each session and disconnects."""
     words = b"SWARNING\0VWARNING\0C57P02\0Mterminating connection because of a crash\0\0"
     ours, theirs = socket.socketpair()
     theirs.sendall(b"N" + struct.pack("!i", 4 + len(words)) + words)
@@ -178,20 +178,19 @@ def lose_server() -> None:
     ours.close()
 
 
-@pytest.mark.one_server("it speaks TLS, where the driver tells a crash in another way")
+@pytest.mark.one_server("with TLS, the driver raises another error for a crash")
 def test_a_server_that_crashes_between_two_statements_of_a_request_is_503(
     state: None, client_with_token: APIClient, reconnected: None
 ) -> None:
-    """The driver tells it by the bare DatabaseError. Fails when that is taken for a fault of
-    ours."""
+    """The driver raises a bare DatabaseError. Fails when the API returns a 500 for it."""
 
     def losing(execute: Any, statement: str, *arguments: Any) -> Any:
         if "usage_daily" in statement:
             lose_server()
-            with pytest.raises(DatabaseError) as told:
+            with pytest.raises(DatabaseError) as raised:
                 execute(statement, *arguments)
-            assert type(told.value) is DatabaseError
-            raise told.value
+            assert type(raised.value) is DatabaseError
+            raise raised.value
         return execute(statement, *arguments)
 
     with connection.execute_wrapper(losing):
@@ -202,7 +201,7 @@ def test_a_server_that_crashes_between_two_statements_of_a_request_is_503(
     assert get(client_with_token, "usage/totals").status_code == 200
 
 
-def test_a_database_that_is_away_is_503(
+def test_an_unreachable_database_is_503(
     state: None,
     client_with_token: APIClient,
     reconnected: None,
@@ -221,7 +220,7 @@ def test_a_database_that_is_away_is_503(
     assert "127.0.0.1" not in error["detail"]
 
 
-def test_a_fault_of_ours_is_500_in_json_without_a_traceback(
+def test_an_unexpected_error_is_500_in_json_without_a_traceback(
     client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(**_: object) -> None:

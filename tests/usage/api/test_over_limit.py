@@ -1,4 +1,4 @@
-"""GET /api/v1/usage/over-limit/: whose price reached a limit, by how much."""
+"""GET /api/v1/usage/over-limit/: subscriptions whose price reached a limit, and by how much."""
 
 import pytest
 from django.db import connection
@@ -7,14 +7,14 @@ from rest_framework.test import APIClient
 
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import fill_totals, results
+from tests.usage.api.api_requests import fill_totals, results
 
 PATH = "usage/over-limit"
 
 
 @pytest.fixture(params=["periods", "daily"])
 def usage(db: None, request: pytest.FixtureRequest) -> None:
-    """Answered from totals of periods, and from daily totals while a release has none yet."""
+    """Make usage, with period totals or without: a new release has none until its first refresh."""
     for number, name in enumerate(["anna", "bob", "cleo", "dora"], start=1):
         make_subscription(name, id=number)
     given("""

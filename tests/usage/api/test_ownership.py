@@ -1,4 +1,4 @@
-"""With usage:read:own, a subscription of another is as absent as one that doesn't exist."""
+"""usage:read:own: a subscription of another user is as absent as one that does not exist."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from tests.factories import client_of, data_record, make_subscription, voice_record
-from tests.usage.api.asking import (
+from tests.usage.api.api_requests import (
     LISTS,
-    answer,
     cursor_of,
     faults,
     fill_totals,
     get,
+    get_page,
     pages,
     results,
     statements,
@@ -21,7 +21,7 @@ from tests.usage.api.asking import (
 from usage.models import Scope, Subscription, UsageState
 
 NOVEMBER = "month=2026-11"
-QUESTIONS = [
+QUERIES = [
     ("usage/over-limit", f"price_limit=1&{NOVEMBER}"),
     ("usage/over-limit", "price_limit=1&from_date=2026-11-01"),
     ("usage/over-limit", "price_limit=1&usage_type=data"),
@@ -32,7 +32,7 @@ QUESTIONS = [
     ("subscriptions", ""),
 ]
 NAMED = [
-    *QUESTIONS,
+    *QUERIES,
     ("usage/totals", "live=true"),
     ("usage/daily", "live=true"),
     ("usage/totals", "max_staleness=0"),
@@ -41,7 +41,7 @@ NAMED = [
 
 @pytest.fixture
 def own(db: None) -> APIClient:
-    """A client of anna, who owns 1 and 3; bob owns 2 and nobody 4. Each has usage."""
+    """Return a client of anna, who owns 1 and 3; bob owns 2, nobody owns 4. All have usage."""
     anna, bob = User.objects.create_user("anna"), User.objects.create_user("bob")
     for number, owner in enumerate([anna, bob, anna, None], start=1):
         subscription = make_subscription(f"line {number}", id=number, owner=owner)
@@ -56,7 +56,7 @@ def seen(rows: list[dict[str, Any]]) -> list[int]:
     return sorted({row["subscription_id"] for row in rows})
 
 
-@pytest.mark.parametrize(("path", "query"), QUESTIONS)
+@pytest.mark.parametrize(("path", "query"), QUERIES)
 def test_only_own_subscriptions_are_there(
     own: APIClient, client_with_token: APIClient, path: str, query: str
 ) -> None:
@@ -69,7 +69,7 @@ def test_only_own_subscriptions_are_there(
 
 @pytest.mark.parametrize(("path", "query"), NAMED)
 @pytest.mark.parametrize("name", ["subscription_id={}", "external_id=line {}"])
-def test_one_of_another_is_as_absent_as_one_that_does_not_exist(
+def test_one_of_another_user_is_as_absent_as_a_missing_one(
     own: APIClient, path: str, query: str, name: str
 ) -> None:
     assert seen(results(own, path, f"{query}&{name.format('3')}")) == [3]
@@ -91,15 +91,15 @@ def test_records_of_another_are_not_there(own: APIClient, usage_type: str) -> No
     assert results(own, "usage/records", f"{query}999") == []
 
 
-def test_a_day_whose_records_are_dropped_is_gone_for_whatever_is_asked(own: APIClient) -> None:
+def test_a_day_whose_records_are_dropped_is_410_for_every_subscription(own: APIClient) -> None:
     UsageState.objects.update(raw_kept_from="2026-11-02")
     query = "usage_type=data&day=2026-11-01&subscription_id="
-    answers = [get(own, "usage/records", f"{query}{number}") for number in (1, 2, 999)]
-    assert [found.status_code for found in answers] == [410, 410, 410]
-    assert len({found.content for found in answers}) == 1
+    responses = [get(own, "usage/records", f"{query}{number}") for number in (1, 2, 999)]
+    assert [found.status_code for found in responses] == [410, 410, 410]
+    assert len({found.content for found in responses}) == 1
 
 
-@pytest.mark.parametrize(("path", "query"), [*QUESTIONS, ("usage/records", LISTS["usage/records"])])
+@pytest.mark.parametrize(("path", "query"), [*QUERIES, ("usage/records", LISTS["usage/records"])])
 @pytest.mark.parametrize("ending", ["/?format=csv", ".csv?"])
 def test_a_csv_holds_own_subscriptions_alone(
     own: APIClient, path: str, query: str, ending: str
@@ -116,8 +116,10 @@ def test_a_csv_holds_own_subscriptions_alone(
     assert lines("&subscription_id=2") == []
 
 
-@pytest.mark.parametrize(("path", "query"), QUESTIONS)
-def test_no_tag_tells_of_what_may_change_hands(own: APIClient, path: str, query: str) -> None:
+@pytest.mark.parametrize(("path", "query"), QUERIES)
+def test_responses_that_depend_on_the_owner_have_no_tag(
+    own: APIClient, path: str, query: str
+) -> None:
     response = get(own, path, query, if_none_match="*")
     assert response.status_code == 200
     assert "ETag" not in response
@@ -125,23 +127,23 @@ def test_no_tag_tells_of_what_may_change_hands(own: APIClient, path: str, query:
     assert seen(results(own, path, query)) == [3]
 
 
-def test_a_cursor_of_one_who_sees_more_is_of_another_query(
+def test_a_cursor_of_a_caller_who_sees_more_is_refused(
     own: APIClient, client_with_token: APIClient
 ) -> None:
-    found = answer(client_with_token, "usage/totals", "page_size=3")
+    found = get_page(client_with_token, "usage/totals", "page_size=3")
     cursor = f"cursor={cursor_of(found)}"
     assert faults(own, "usage/totals", cursor) == [("cursor", "other_query")]
 
 
-@pytest.mark.parametrize(("path", "query"), QUESTIONS)
-def test_own_answers_take_two_queries(own: APIClient, path: str, query: str) -> None:
+@pytest.mark.parametrize(("path", "query"), QUERIES)
+def test_own_responses_take_two_queries(own: APIClient, path: str, query: str) -> None:
     sign_in, rows = statements(own, f"/api/v1/{path}/?{query}")
     assert "usage_accesstoken" in sign_in
     assert "owner_id" in rows
 
 
 def test_live_usage_of_another_is_not_read(own: APIClient) -> None:
-    """The function that reads raw records is asked for the subscriptions of the owner alone."""
+    """Fails when the function that reads raw records gets other subscriptions than the owner's."""
     for query in ("price_limit=0&live=true", "price_limit=0&live=true&subscription_id=1,2"):
         _, rows = statements(own, f"/api/v1/usage/over-limit/?{query}")
         inner = rows.partition("usage_daily_live_of(")[2].partition(" AS ")[0]

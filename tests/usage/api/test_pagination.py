@@ -1,4 +1,4 @@
-"""Pages by key: nothing twice, nothing left out, a cursor for its query alone."""
+"""Pages by key: each row exactly once, and a cursor for its own query only."""
 
 from datetime import UTC, datetime
 from itertools import chain
@@ -10,13 +10,21 @@ from django.core.signing import Signer
 from rest_framework.test import APIClient
 
 from tests.factories import data_record, make_subscription
-from tests.usage.api.asking import answer, cursor_of, faults, fill_totals, get, pages, statements
+from tests.usage.api.api_requests import (
+    cursor_of,
+    faults,
+    fill_totals,
+    get,
+    get_page,
+    pages,
+    statements,
+)
 from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
 
 
 @pytest.fixture
 def twins(db: None) -> None:
-    """Twelve subscriptions, three days, both types, every total 1: order is up to the keys."""
+    """Make twelve subscriptions, three days, both types. Each total is 1: keys decide the order."""
     Subscription.objects.bulk_create(
         Subscription(id=number, external_id=f"twin {number}") for number in range(1, 13)
     )
@@ -33,7 +41,7 @@ def twins(db: None) -> None:
         VoiceUsageRecord(subscription_id=number, usage_date=at, price=1, seconds_used=1)
         for number, at in moments
     )
-    # Many records of one moment: only the id tells them apart.
+    # Many records of one moment differ only in their id.
     DataUsageRecord.objects.bulk_create(
         DataUsageRecord(
             id=UUID(int=number),
@@ -69,7 +77,7 @@ QUERIES = [
 def test_pages_give_every_row_once_in_the_order_of_one_page(
     twins: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
-    whole = answer(client_with_token, path, f"{query}&page_size=1000")
+    whole = get_page(client_with_token, path, f"{query}&page_size=1000")
     assert whole["next"] is None
     assert len(whole["results"]) > 10
     found = pages(client_with_token, path, f"{query}&page_size=5")
@@ -82,28 +90,28 @@ def test_a_full_last_page_has_no_next(twins: None, client_with_token: APIClient)
     assert [len(page) for page in found] == [6, 6]
 
 
-def test_a_page_holds_100_rows_unless_asked(db: None, client_with_token: APIClient) -> None:
+def test_a_page_holds_100_rows_by_default(db: None, client_with_token: APIClient) -> None:
     Subscription.objects.bulk_create(
         Subscription(external_id=f"subscription {number}") for number in range(1001)
     )
     fill_totals()
     sizes = [len(page) for page in pages(client_with_token, "subscriptions", "page_size=1000")]
     assert sizes == [1000, 1]
-    assert len(answer(client_with_token, "subscriptions")["results"]) == 100
+    assert len(get_page(client_with_token, "subscriptions")["results"]) == 100
 
 
-def test_next_is_absolute_and_keeps_the_question(twins: None, client_with_token: APIClient) -> None:
+def test_next_is_absolute_and_keeps_the_query(twins: None, client_with_token: APIClient) -> None:
     url = urlsplit(
-        answer(
+        get_page(
             client_with_token,
             "usage/daily",
             "subscription_id=1,2&subscription_id=3&page_size=2&external_id=twin%201,twin%203",
         )["next"]
     )
     assert (url.scheme, url.netloc, url.path) == ("http", "testserver", "/api/v1/usage/daily/")
-    asked = parse_qs(url.query)
-    assert asked.pop("cursor")
-    assert asked == {
+    parameters = parse_qs(url.query)
+    assert parameters.pop("cursor")
+    assert parameters == {
         "subscription_id": ["1,2", "3"],
         "page_size": ["2"],
         "external_id": ["twin 1,twin 3"],
@@ -113,8 +121,8 @@ def test_next_is_absolute_and_keeps_the_question(twins: None, client_with_token:
 def test_pages_of_one_query_may_differ_in_size_and_spelling(
     twins: None, client_with_token: APIClient
 ) -> None:
-    first = answer(client_with_token, "usage/over-limit", "price_limit=3.0&page_size=2")
-    second = answer(
+    first = get_page(client_with_token, "usage/over-limit", "price_limit=3.0&page_size=2")
+    second = get_page(
         client_with_token,
         "usage/over-limit",
         f"cursor={cursor_of(first)}&price_limit=3&page_size=4",
@@ -138,14 +146,14 @@ def test_pages_of_one_query_may_differ_in_size_and_spelling(
 def test_a_cursor_of_another_query_is_refused(
     twins: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
-    cursor = cursor_of(answer(client_with_token, "usage/totals", "page_size=2"))
+    cursor = cursor_of(get_page(client_with_token, "usage/totals", "page_size=2"))
     assert faults(client_with_token, path, f"{query}&cursor={cursor}") == [
         ("cursor", "other_query")
     ]
 
 
 def test_a_cursor_of_another_order_is_refused(twins: None, client_with_token: APIClient) -> None:
-    cursor = cursor_of(answer(client_with_token, "usage/daily", "ordering=day&page_size=2"))
+    cursor = cursor_of(get_page(client_with_token, "usage/daily", "ordering=day&page_size=2"))
     assert faults(client_with_token, "usage/daily", f"ordering=-day&cursor={cursor}") == [
         ("cursor", "other_query")
     ]
@@ -154,7 +162,7 @@ def test_a_cursor_of_another_order_is_refused(twins: None, client_with_token: AP
 def test_a_cursor_that_was_tampered_with_is_refused(
     twins: None, client_with_token: APIClient
 ) -> None:
-    cursor = cursor_of(answer(client_with_token, "subscriptions", "page_size=2"))
+    cursor = cursor_of(get_page(client_with_token, "subscriptions", "page_size=2"))
     content, signature = cursor.split(":")
     forged = Signer(salt="something else").sign_object(["", [5]])
     for tampered in [
@@ -171,11 +179,11 @@ def test_a_cursor_that_was_tampered_with_is_refused(
         ]
 
 
-def test_rows_that_come_and_go_between_pages_do_not_repeat_others(
+def test_rows_that_appear_and_vanish_between_pages_repeat_no_other(
     twins: None, client_with_token: APIClient
 ) -> None:
-    """What docs/api.md says of a refresh between two pages, for orders by the key."""
-    first = answer(client_with_token, "usage/daily", "page_size=6&usage_type=data")
+    """Fails when docs/api.md is wrong about a refresh between two pages, in orders by key."""
+    first = get_page(client_with_token, "usage/daily", "page_size=6&usage_type=data")
     newcomer = make_subscription("newcomer", id=13)
     data_record(newcomer, "2026-11-02T10:00:00Z")
     data_record(Subscription.objects.get(id=1), "2026-10-01T10:00:00Z")
@@ -195,7 +203,7 @@ def test_rows_that_come_and_go_between_pages_do_not_repeat_others(
 def test_a_page_takes_two_queries_without_count_or_offset(
     twins: None, client_with_token: APIClient, path: str, query: str
 ) -> None:
-    url = answer(client_with_token, path, f"{query}&page_size=2")["next"]
+    url = get_page(client_with_token, path, f"{query}&page_size=2")["next"]
     assert client_with_token.get(url).status_code == 200
     sign_in, rows = statements(client_with_token, url)
     assert "usage_accesstoken" in sign_in

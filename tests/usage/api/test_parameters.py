@@ -1,4 +1,4 @@
-"""What a query may say: every fault is found, and every fault names its parameter."""
+"""Query parameters: the API reports every fault, each with its parameter."""
 
 from urllib.parse import quote
 
@@ -6,7 +6,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from tests.factories import make_subscription
-from tests.usage.api.asking import LISTS, answer, faults, fill_totals, get, results
+from tests.usage.api.api_requests import LISTS, faults, fill_totals, get, get_page, results
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +122,7 @@ def test_a_value_out_of_range_is_refused(
     ],
 )
 def test_a_value_at_the_bound_is_taken(client_with_token: APIClient, query: str) -> None:
-    assert answer(client_with_token, "usage/over-limit", query)["results"] == []
+    assert get_page(client_with_token, "usage/over-limit", query)["results"] == []
 
 
 @pytest.mark.parametrize(("path", "query"), LISTS.items())
@@ -200,7 +200,7 @@ def test_a_month_is_short_for_its_days(
     if last is None:
         assert faults(client_with_token, "usage/daily", f"month={month}") == [("month", "invalid")]
     else:
-        found = answer(client_with_token, "usage/daily", f"month={month}")
+        found = get_page(client_with_token, "usage/daily", f"month={month}")
         assert (found["from_date"], found["to_date"]) == (f"{month}-01", last)
 
 
@@ -244,7 +244,7 @@ def test_a_fault_quotes_little_of_a_long_value(client_with_token: APIClient) -> 
 def test_a_plus_that_arrives_as_a_blank_is_refused_with_a_hint(
     client_with_token: APIClient, path: str, value: str
 ) -> None:
-    """Fails when a phone number with a bare + gets an empty answer."""
+    """Fails when a phone number with an unescaped + gets an empty list."""
     fill_totals()
     response = get(client_with_token, path, f"{LISTS[path]}&external_id={value}".lstrip("&"))
     assert response.status_code == 400

@@ -1,4 +1,4 @@
-"""People sign in with a password, and the API knows them by their session."""
+"""People: they sign in with a password, and the API authenticates their session."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
 from tests.factories import data_record, make_subscription
-from tests.usage.api.asking import fill_totals, get, only_error, results
+from tests.usage.api.api_requests import fill_totals, get, only_error, results
 from usage.models import RefreshRun
 
 PASSWORD = "correct horse battery staple"
@@ -24,7 +24,7 @@ def users(db: None) -> None:
 
 
 def signed_in(username: str) -> APIClient:
-    """A client with the session that the login page made."""
+    """Return a client with the session that the login page made."""
     client = APIClient(enforce_csrf_checks=True)
     form = client.get("/login/")
     assert form.status_code == 200
@@ -56,7 +56,7 @@ def test_a_wrong_password_signs_nobody_in(users: None) -> None:
     assert get(APIClient(cookies=client.cookies), "usage/totals").status_code == 401
 
 
-def test_who_signed_out_or_left_is_not_answered(users: None) -> None:
+def test_a_person_who_signed_out_or_left_is_refused(users: None) -> None:
     client = signed_in("boss")
     token = client.cookies["csrftoken"].value
     assert client.post("/logout/", headers={"X-CSRFToken": token}).status_code == 302
@@ -67,7 +67,7 @@ def test_who_signed_out_or_left_is_not_answered(users: None) -> None:
 
 
 def test_a_session_alone_changes_nothing(users: None) -> None:
-    """Another site could send it; it does not know the CSRF token."""
+    """Another site could make a browser send the session; it does not know the CSRF token."""
     response = signed_in("boss").post("/api/v1/refreshes/")
     assert response.status_code == 403
     assert only_error(response, "client_error")["code"] == "permission_denied"

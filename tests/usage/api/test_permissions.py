@@ -1,4 +1,4 @@
-"""Nothing answers without leave: every path says who may ask, and asks who it is."""
+"""Permissions: every path either is public for a reason or authenticates and checks a scope."""
 
 import re
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
 from tests.factories import client_of
-from tests.usage.api.asking import LISTS, fill_totals, get, only_error
+from tests.usage.api.api_requests import LISTS, fill_totals, get, only_error
 from usage.api.permissions import NeedsScope
 from usage.models import Scope
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 
-# Paths that answer anybody, each with the reason.
+# Public paths, each with the reason.
 OPEN = {
     "/health/live": "probes have no token",
     "/health/ready": "probes have no token",
@@ -35,7 +35,7 @@ OPEN = {
 def patterns(
     found: list[URLPattern | URLResolver], before: str = "/"
 ) -> Iterator[tuple[str, URLPattern]]:
-    """Every path with what it leads to; something stands for each part that varies."""
+    """Yield every path with its pattern, and with 1 for each variable part."""
     for pattern in found:
         path = before + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -54,8 +54,8 @@ def test_the_walk_finds_every_list() -> None:
 
 
 @pytest.mark.parametrize("path", CLOSED)
-def test_nothing_is_answered_to_nobody(db: None, path: str) -> None:
-    """Pages send people to sign in; everything else refuses, and never says 200 or 404."""
+def test_every_closed_path_refuses_anonymous_requests(db: None, path: str) -> None:
+    """Pages redirect to the login; all other paths refuse, never with 200 or 404."""
     client = APIClient()
     for method in METHODS:
         response: Any = getattr(client, method)(path)
@@ -78,7 +78,7 @@ def test_every_endpoint_names_the_scopes_it_needs(path: str) -> None:
     assert permission.scopes
 
 
-def test_an_endpoint_that_names_no_permission_answers_nobody(db: None) -> None:
+def test_an_endpoint_that_names_no_permission_refuses_everybody(db: None) -> None:
     [permission] = APIView.permission_classes
     assert not permission().has_permission(None, None)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""How the database answers: from the index of the key, from one partition."""
+"""Plans of the statements: they use the index of the key, and one partition."""
 
 from typing import Any
 
@@ -21,23 +21,22 @@ def plan(
     source: Source = Source.DAILY,
     owner: int | None = None,
 ) -> str:
-    """How the database runs the very statement that answers a query."""
-    asked = endpoint.filterset_class(QueryDict(query), owner=owner).asked
+    """Return the plan of the statement of a query."""
+    parameters = endpoint.filterset_class(QueryDict(query), owner=owner).parameters
     cursor = Cursor("", position) if position else None
-    pager = Pager(keys=endpoint.keys(asked), query="", cursor=cursor, size=100)
-    statement = endpoint.statement(asked, source, after=cursor is not None)
+    pager = Pager(keys=endpoint.keys(parameters), query="", cursor=cursor, size=100)
+    statement = endpoint.statement(parameters, source, after=cursor is not None)
     with connection.cursor() as database:
-        # A prepared statement gets a plan that must be good for any values.
+        # A prepared statement soon gets a generic plan, which must be good for any values.
         database.execute("SET LOCAL plan_cache_mode = force_generic_plan")
-        values = statement.filled({**asked, **pager.values})
+        values = statement.filled({**parameters, **pager.values})
         database.execute(f"EXPLAIN {statement.sent(database)}", values)
         return "\n".join(line for (line,) in database)
 
 
 @pytest.fixture
 def many(db: None) -> None:
-    """Sixty thousand open and 20,000 sealed daily totals, enough for the planner to prefer an index
-    where one serves."""
+    """Make 60,000 open and 20,000 sealed daily totals: enough to make an index the better plan."""
     with connection.cursor() as cursor:
         for day in (1, 2, 3):
             cursor.execute(
@@ -97,8 +96,8 @@ def test_named_subscriptions_are_looked_up_in_the_index(
 
 @pytest.fixture
 def many_periods(db: None) -> None:
-    """Half of 40,000 subscriptions have spent the same: pages must not begin at the first of them
-    again and again."""
+    """Make 40,000 subscriptions, half of them with the same price: a page must not read all equal
+    ones before its position again."""
     run_sql(
         "INSERT INTO usage_period_total SELECT number, period, usage_type,"
         " CASE WHEN number % 2 = 0 THEN 5 ELSE number END, 1, 1, usage_type = 'data'"
@@ -129,7 +128,7 @@ def test_over_the_limit_in_a_period_is_a_range_of_an_index(
 
 @pytest.fixture
 def many_sealed(db: None) -> None:
-    """Half a million totals of a month, in the order of days as sealing writes them."""
+    """Make half a million totals of a month, in the order of days, as sealing writes them."""
     run_sql(
         "INSERT INTO usage_daily_sealed"
         " SELECT number, day, usage_type, 1, 1, 1, day"
@@ -152,7 +151,7 @@ def test_the_month_of_named_subscriptions_is_read_from_the_index_alone(
 
 @pytest.fixture
 def owner(db: None) -> int:
-    """A user who owns five of 20,000 subscriptions; another one owns half of them."""
+    """Make a user who owns five of 20,000 subscriptions, and another who owns half of them."""
     few, half = User.objects.create_user("few"), User.objects.create_user("half")
     run_sql(
         "INSERT INTO usage_subscription (id, external_id, owner_id) SELECT number, number::text,"
@@ -173,7 +172,7 @@ def owner(db: None) -> int:
         (endpoints.OverLimit(), "price_limit=1&from_date=2026-11-02"),
     ],
 )
-def test_what_an_owner_has_is_looked_up_in_the_index(
+def test_subscriptions_of_an_owner_are_looked_up_in_the_index(
     many: None, owner: int, endpoint: ListEndpoint, query: str
 ) -> None:
     found = plan(endpoint, query, owner=owner)
@@ -181,12 +180,12 @@ def test_what_an_owner_has_is_looked_up_in_the_index(
     assert "Seq Scan" not in found
 
 
-def test_what_an_owner_names_is_looked_up_in_the_index(many: None, owner: int) -> None:
+def test_named_subscriptions_of_an_owner_are_looked_up_in_the_index(many: None, owner: int) -> None:
     found = plan(endpoints.Totals(), "subscription_id=1,7,8&month=2026-11", owner=owner)
     assert "Seq Scan" not in found
 
 
-def test_what_an_owner_has_in_a_period_is_looked_up_in_the_index(
+def test_period_totals_of_an_owner_are_looked_up_in_the_index(
     many_periods: None, owner: int
 ) -> None:
     found = plan(endpoints.OverLimit(), "price_limit=1", source=Source.PERIODS, owner=owner)

@@ -1,4 +1,4 @@
-"""GET /api/v1/usage/records/ and /subscriptions/: what lies behind the totals."""
+"""GET /api/v1/usage/records/ and /subscriptions/: the sources of the totals."""
 
 from collections.abc import Callable
 from datetime import date
@@ -9,7 +9,7 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
-from tests.usage.api.asking import answer, fill_totals, get, only_error, results, statements
+from tests.usage.api.api_requests import fill_totals, get, get_page, only_error, results, statements
 from usage import sql
 from usage.models import DataUsageRecord
 from usage.services.retention import prune
@@ -31,7 +31,7 @@ QUERY = "subscription_id=1&usage_type={}&day=2026-11-01"
 
 
 def test_records_of_one_day_and_type_by_moment(anna: None, client_with_token: APIClient) -> None:
-    found = answer(client_with_token, "usage/records", QUERY.format("data"))
+    found = get_page(client_with_token, "usage/records", QUERY.format("data"))
     assert (found["live"], found["from_date"], found["to_date"], found["next"]) == (
         True,
         "2026-11-01",
@@ -75,8 +75,8 @@ def test_records_of_one_moment_are_in_the_order_of_their_ids(
 def test_records_follow_the_zone_where_midnight_comes_twice(
     anna: None, client_with_token: APIClient
 ) -> None:
-    """In the Azores 2026-10-25 begins at 00:00Z and, as clocks go back, its first hour comes
-    again at 01:00Z. The bound of the 24th is the second one, so usage_day has to decide."""
+    """In the Azores clocks go back at 01:00Z on 2026-10-25, so midnight is at 00:00Z and at 01:00Z.
+    The bound of the 24th is the second midnight, so usage_day has to decide."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('usage.time_zone', 'Atlantic/Azores', true)")
         for name in ("usage_day", "usage_day_start", "usage_day_end"):
@@ -105,7 +105,7 @@ def test_records_follow_the_zone_where_midnight_comes_twice(
 def test_subscriptions_by_id_with_the_envelope_of_every_list(
     anna: None, client_with_token: APIClient
 ) -> None:
-    found = answer(client_with_token, "subscriptions")
+    found = get_page(client_with_token, "subscriptions")
     assert list(found) == [
         "as_of",
         "live",
@@ -130,14 +130,14 @@ def test_subscriptions_by_id_with_the_envelope_of_every_list(
 def test_subscriptions_that_do_not_exist_are_absent(
     anna: None, client_with_token: APIClient
 ) -> None:
-    def asked(query: str) -> list[int]:
+    def subscriptions(query: str) -> list[int]:
         return [
             row["subscription_id"] for row in results(client_with_token, "subscriptions", query)
         ]
 
-    assert asked("external_id=bob,nobody") == [2]
-    assert asked("subscription_id=2,1,77") == [1, 2]
-    assert asked("subscription_id=1&external_id=bob") == []
+    assert subscriptions("external_id=bob,nobody") == [2]
+    assert subscriptions("subscription_id=2,1,77") == [1, 2]
+    assert subscriptions("subscription_id=1&external_id=bob") == []
 
 
 def test_records_of_a_day_that_retention_closed_are_410(

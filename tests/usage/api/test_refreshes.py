@@ -1,4 +1,4 @@
-"""Refreshes by REST: asked for once, told of whole, paged by key."""
+"""Refreshes by the API: one request at a time, all columns of a run, pages by key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from tests.connections import ask, run_sql, second_session
 from tests.factories import client_of
-from tests.usage.api.asking import fill_totals, get, only_error, pages
+from tests.usage.api.api_requests import fill_totals, get, only_error, pages
 from usage.models import RefreshRun, Scope
 from usage.services.identity import queue_name
 from usage.services.refresh_requests import TASK, run_requested
@@ -25,7 +25,7 @@ def operator(db: None) -> APIClient:
     return client_of(User.objects.create_user("operator"), Scope.REFRESH_READ, Scope.REFRESH_RUN)
 
 
-def test_asking_queues_one_run_for_the_worker(
+def test_a_request_queues_one_run_for_the_worker(
     operator: APIClient, queue: Callable[[], int]
 ) -> None:
     response = operator.post(PATH)
@@ -38,7 +38,7 @@ def test_asking_queues_one_run_for_the_worker(
     assert queue() == 1
 
 
-def test_who_asks_again_is_told_of_the_one_that_waits(
+def test_another_request_is_409_with_the_queued_run(
     operator: APIClient, queue: Callable[[], int]
 ) -> None:
     first = operator.post(PATH)["Location"]
@@ -52,7 +52,7 @@ def test_who_asks_again_is_told_of_the_one_that_waits(
 
 
 @pytest.mark.parametrize("status", ["success", "skipped", "failed"])
-def test_a_run_that_ended_is_in_nobodys_way(
+def test_a_run_that_ended_blocks_no_request(
     operator: APIClient, queue: Callable[[], int], status: str
 ) -> None:
     first = operator.post(PATH)
@@ -62,7 +62,9 @@ def test_a_run_that_ended_is_in_nobodys_way(
     assert second["Location"] != first["Location"]
 
 
-def test_a_run_under_way_is_told_of(operator: APIClient, queue: Callable[[], int]) -> None:
+def test_a_request_during_a_run_is_409_with_that_run(
+    operator: APIClient, queue: Callable[[], int]
+) -> None:
     run_sql(
         "INSERT INTO usage_refreshrun (trigger, status, started_at, keys_repaired, days_sealed,"
         " phases, error) VALUES ('schedule', 'running', now(), 0, 0, '{}', '')"
@@ -70,13 +72,15 @@ def test_a_run_under_way_is_told_of(operator: APIClient, queue: Callable[[], int
     running = RefreshRun.objects.get()
     response = operator.post(PATH)
     assert (response.status_code, response["Location"]) == (409, f"{PATH}{running.pk}/")
-    # Nobody holds the lock: its process is gone.
+    # No session holds the lock, so the process of the run has ended.
     run_sql("UPDATE usage_refreshrun SET started_at = now() - INTERVAL '61 seconds'")
     assert operator.post(PATH).status_code == 202
     assert queue() == 1
 
 
-def test_a_long_run_that_holds_the_lock_is_under_way(state: None, queue: Callable[[], int]) -> None:
+def test_a_long_run_that_holds_the_lock_is_in_progress(
+    state: None, queue: Callable[[], int]
+) -> None:
     operator = client_of(User.objects.create_user("operator"), Scope.REFRESH_RUN)
     run_sql(
         "INSERT INTO usage_refreshrun (trigger, status, started_at, keys_repaired, days_sealed,"
@@ -88,7 +92,7 @@ def test_a_long_run_that_holds_the_lock_is_under_way(state: None, queue: Callabl
     assert operator.post(PATH).status_code == 202
 
 
-def test_one_that_no_worker_took_in_time_failed(
+def test_a_run_that_no_worker_took_in_time_failed(
     operator: APIClient, queue: Callable[[], int], settings: LazySettings
 ) -> None:
     first = operator.post(PATH).json()["id"]
@@ -97,13 +101,15 @@ def test_one_that_no_worker_took_in_time_failed(
     assert operator.post(PATH).status_code == 202
     overdue = operator.get(f"{PATH}{first}/").json()
     assert overdue["status"] == "failed"
-    assert overdue["error"] == "No worker took it within 7 s. Is one running, and the broker?"
+    assert overdue["error"] == (
+        "No worker took it within 7 s. Check that a worker and the broker run."
+    )
     assert overdue["finished_at"] is not None
     assert run_requested(first) is None
 
 
-def test_two_cannot_wait_at_once(db: None) -> None:
-    """Also where two ask at the same moment and neither sees the other's run."""
+def test_two_runs_cannot_be_queued_at_once(db: None) -> None:
+    """Fails when two concurrent requests, which cannot see each other's run, queue two."""
     [(definition,)] = run_sql(
         "SELECT indexdef FROM pg_indexes WHERE indexname = 'usage_refreshrun_one_queued'"
     )
@@ -111,19 +117,19 @@ def test_two_cannot_wait_at_once(db: None) -> None:
     assert "'queued'" in definition
 
 
-def test_the_worker_runs_what_was_asked_for(state: None, queue: Callable[[], int]) -> None:
+def test_the_worker_runs_a_requested_refresh(state: None, queue: Callable[[], int]) -> None:
     operator = client_of(
         User.objects.create_user("operator"), Scope.REFRESH_READ, Scope.REFRESH_RUN
     )
     queued = operator.post(PATH)
     app.loader.import_default_modules()
     assert app.tasks[TASK](queued.json()["id"]) == "success"
-    told = operator.get(queued["Location"]).json()
-    assert (told["status"], told["trigger"], told["error"]) == ("success", "api", "")
-    assert told["as_of"] is not None
-    assert {"fence", "view", "periods", "commit"} <= set(told["phases"])
+    run = operator.get(queued["Location"]).json()
+    assert (run["status"], run["trigger"], run["error"]) == ("success", "api", "")
+    assert run["as_of"] is not None
+    assert {"fence", "view", "periods", "commit"} <= set(run["phases"])
     assert RefreshRun.objects.count() == 1
-    # A message that is delivered twice.
+    # The broker may deliver a message twice.
     assert app.tasks[TASK](queued.json()["id"]) is None
     assert RefreshRun.objects.count() == 1
 
@@ -135,7 +141,7 @@ def test_the_worker_listens_where_requests_are_sent(state: None) -> None:
     assert TASK in app.tasks
 
 
-def test_a_broker_that_is_away_is_told_within_seconds(
+def test_an_unreachable_broker_is_503_within_seconds(
     operator: APIClient, settings: LazySettings
 ) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
@@ -173,7 +179,7 @@ def test_a_broker_that_is_away_is_told_within_seconds(
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_body_that_says_anything_is_a_fault(
+def test_a_body_with_content_is_a_fault(
     operator: APIClient,
     queue: Callable[[], int],
     media_type: str,
@@ -181,7 +187,7 @@ def test_a_body_that_says_anything_is_a_fault(
     status: int,
     faults: list[tuple[str | None, str]],
 ) -> None:
-    """Fails when a client believes that a field it sends is obeyed."""
+    """Fails when the API accepts a field and ignores it."""
     response = operator.generic("POST", PATH, body, content_type=media_type)
     assert response.status_code == status
     errors = response.json().get("errors", [])
@@ -190,7 +196,7 @@ def test_a_body_that_says_anything_is_a_fault(
 
 
 def test_a_body_of_a_person_is_read_in_the_same_way(db: None, queue: Callable[[], int]) -> None:
-    """The CSRF token is looked for in a form first."""
+    """Fails when Django parses the body first, to find the CSRF token in a form."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(User.objects.create_user("staff", is_staff=True))
     token = client.get("/refreshes/").cookies["csrftoken"].value
@@ -203,7 +209,7 @@ def test_a_body_of_a_person_is_read_in_the_same_way(db: None, queue: Callable[[]
     assert queue() == 1
 
 
-def test_a_parameter_of_what_has_none_is_a_fault(
+def test_a_parameter_is_a_fault_where_none_is_allowed(
     operator: APIClient, queue: Callable[[], int]
 ) -> None:
     run = operator.post(PATH)["Location"]
@@ -270,7 +276,7 @@ def test_a_run_that_does_not_exist_is_404(history: None, operator: APIClient, nu
     assert only_error(response, "client_error")["code"] == "not_found"
 
 
-def test_faults_are_told_by_name(operator: APIClient) -> None:
+def test_faults_name_their_parameters(operator: APIClient) -> None:
     response = get(operator, "refreshes", "page_size=0&colour=red&cursor=x&live=true")
     assert response.status_code == 400
     assert sorted(error["attr"] for error in response.json()["errors"]) == [

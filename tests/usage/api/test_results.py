@@ -1,4 +1,4 @@
-"""How rows look in JSON, where the database can't be brought there quickly."""
+"""JSON results of rows that are hard to produce in the database."""
 
 from decimal import Decimal
 

@@ -1,12 +1,12 @@
-"""The root lists what there is."""
+"""The root: a list of the endpoints."""
 
 from django.test import Client
 from rest_framework.test import APIClient
 
-from tests.usage.api.asking import LISTS
+from tests.usage.api.api_requests import LISTS
 
 
-def test_anybody_may_read_which_endpoints_there_are(db: None) -> None:
+def test_anybody_may_read_the_list_of_endpoints(db: None) -> None:
     response = Client().get("/api/v1/")
     assert response.status_code == 200
     assert response["Content-Type"] == "application/json"
@@ -30,7 +30,7 @@ def test_anybody_may_read_which_endpoints_there_are(db: None) -> None:
     }
 
 
-def test_a_parameter_of_what_has_none_is_a_fault(client_with_token: APIClient) -> None:
+def test_a_parameter_is_a_fault_where_none_is_allowed(client_with_token: APIClient) -> None:
     for path in ("", "schema/"):
         response = client_with_token.get(f"/api/v1/{path}?colour=red&format=json")
         assert response.status_code == 400

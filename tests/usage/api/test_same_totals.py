@@ -1,4 +1,4 @@
-"""CSV, pages of JSON, SQL and an export say the same totals, to the last digit."""
+"""Equal totals, to the last digit, in CSV, pages of JSON, SQL and an export."""
 
 import csv
 import random
@@ -23,7 +23,7 @@ from tests.factories import (
     refresh_totals,
     voice_record,
 )
-from tests.usage.api.asking import get, pages, results
+from tests.usage.api.api_requests import get, pages, results
 from tests.usage.api.test_csv import download
 from usage.services.notation import amount_text
 
@@ -36,8 +36,8 @@ SUMS = (
     " sum(total_usage) AS total_usage, sum(record_count) AS record_count FROM usage_daily"
     " GROUP BY subscription_id, usage_type"
 )
-# Each: its path, its parameters, the columns to compare, and the same in SQL.
-QUESTIONS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
+# By path: the parameters, the columns to compare, and the same query in SQL.
+QUERIES: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
     "over-limit": (
         {"price_limit": LIMIT},
         ("subscription_id", "usage_type", "total_price", "exceeded_by"),
@@ -60,7 +60,7 @@ QUESTIONS: dict[str, tuple[dict[str, str], tuple[str, ...], str]] = {
 
 @pytest.fixture
 def random_usage(clock_at: Callable[[str], None]) -> None:
-    """Prices of every scale, credits among them, on sealed and on open days."""
+    """Write records with prices of every scale, also credits, on sealed and on open days."""
     chance = random.Random(20_261_124)
     subscriptions = [make_subscription(f"s{number}", id=number) for number in range(1, 9)]
 
@@ -96,11 +96,11 @@ def flat(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**row, **each} for each in row["exceeded"]] if "exceeded" in row else [row]
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
-def test_every_way_to_ask_has_the_same_answer(
+@pytest.mark.parametrize("name", QUERIES)
+def test_sql_pages_csv_and_exports_have_the_same_totals(
     random_usage: None, client_with_token: APIClient, tmp_path: Path, name: str
 ) -> None:
-    parameters, columns, statement = QUESTIONS[name]
+    parameters, columns, statement = QUERIES[name]
     query = urlencode(parameters)
     in_sql = sorted(run_sql(statement))
     assert len(in_sql) > 5
@@ -112,15 +112,15 @@ def test_every_way_to_ask_has_the_same_answer(
     assert sorted(tuple(map(str, row)) for row in in_pages) == in_text
 
     response = get(client_with_token, f"usage/{name}", f"{query}&format=csv".lstrip("&"))
-    answered = b"".join(response.streaming_content).decode()
-    assert picked(csv.DictReader(answered.splitlines()), columns) == in_text
+    text = b"".join(response.streaming_content).decode()
+    assert picked(csv.DictReader(text.splitlines()), columns) == in_text
 
     options = [f"--{name.replace('_', '-')}={value}" for name, value in parameters.items()]
     for kind in ("csv", "parquet"):
         call_command(
             "export_usage", str(tmp_path / kind), f"--what={name}", f"--format={kind}", *options
         )
-    assert (tmp_path / "csv").read_bytes().decode() == answered
+    assert (tmp_path / "csv").read_bytes().decode() == text
     assert picked(parquet.read_table(tmp_path / "parquet").to_pylist(), columns) == in_sql
 
 
@@ -140,8 +140,8 @@ def test_a_csv_adds_up_to_the_raw_records(random_usage: None, client_with_token:
 def test_one_amount_has_one_text_wherever_it_is_read(
     state: None, client_with_token: APIClient
 ) -> None:
-    """Fails when an answer shows the zeros that a record was written with: PostgreSQL keeps those
-    of the longest summand, also of one that was replaced."""
+    """Fails when a response shows trailing zeros. PostgreSQL keeps those of the longest summand,
+    also after that record was replaced."""
     anna = make_subscription("anna", id=1)
     record = data_record(anna, "2026-11-01T10:00:00Z", "1.50000000", 10)
     refresh_totals()

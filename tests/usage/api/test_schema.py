@@ -1,4 +1,4 @@
-"""The published description says what the API does: all of it, and nothing else."""
+"""The published description: it describes all that the API does, and nothing more."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 
 from tests.factories import client_of
 from tests.processes import ROOT
-from tests.usage.api.asking import LISTS, faults, fill_totals, get
+from tests.usage.api.api_requests import LISTS, faults, fill_totals, get
 from tests.usage.api.test_permissions import ALL, METHODS
 from usage.api import shapes
 from usage.api.error_types import ErrorCode
@@ -43,7 +43,7 @@ QUERIES = [
 
 
 def resolved(part: Any) -> Any:
-    """What a reference stands for."""
+    """Return the part that a reference names."""
     while "$ref" in part:
         _, *names = part["$ref"].split("/")
         part = SCHEMA
@@ -53,15 +53,15 @@ def resolved(part: Any) -> Any:
 
 
 def fits(value: Any, schema: dict[str, Any]) -> None:
-    """Raises where the value isn't what the schema says."""
+    """Raise an error if the value does not fit the schema."""
     jsonschema.Draft202012Validator(
         {**schema, "components": SCHEMA["components"]},
         format_checker=jsonschema.FormatChecker(),
     ).validate(value)
 
 
-def test_committed_file_is_what_the_code_says() -> None:
-    """Fails when an endpoint, parameter or answer changes and docs/openapi.yaml does not."""
+def test_committed_file_is_current() -> None:
+    """Fails when an endpoint, parameter or response changes and docs/openapi.yaml does not."""
     found = written("application/yaml")
     assert isinstance(found, bytes)
     assert COMMITTED.read_bytes() == found, f"docs/openapi.yaml is old. Run: {WRITE}"
@@ -78,22 +78,22 @@ def test_every_endpoint_is_described() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each["operationId"])
 def test_every_example_fits_its_schema(operation: dict[str, Any]) -> None:
-    """Fails when a shape, a code or a bound changes and what is shown of it does not."""
+    """Fails when a shape, a code or a bound changes and its example does not."""
     for parameter in operation.get("parameters", []):
         shown = [each["value"] for each in parameter.get("examples", {}).values()]
         for example in shown + parameter["schema"].get("examples", []):
             fits(example, parameter["schema"])
-    for answer in operation["responses"].values():
-        for told in resolved(answer).get("content", {}).values():
-            shown = [each["value"] for each in told.get("examples", {}).values()]
-            shown += [told["example"]] if "example" in told else []
+    for response in operation["responses"].values():
+        for content in resolved(response).get("content", {}).values():
+            shown = [each["value"] for each in content.get("examples", {}).values()]
+            shown += [content["example"]] if "example" in content else []
             assert shown
             for example in shown:
-                fits(example, told["schema"])
+                fits(example, content["schema"])
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda each: each["operationId"])
-def test_every_operation_says_who_may_ask(operation: dict[str, Any]) -> None:
+def test_every_operation_names_its_scopes(operation: dict[str, Any]) -> None:
     is_open = operation["operationId"] in {"get_description", "get_root"}
     ways = [] if is_open else ["token", "session"]
     assert [name for way in operation.get("security", []) for name in way] == ways
@@ -103,7 +103,7 @@ def test_every_operation_says_who_may_ask(operation: dict[str, Any]) -> None:
 
 
 def beyond(schema: dict[str, Any]) -> list[str]:
-    """Values just outside what a schema allows."""
+    """Return values just outside the bounds of a schema."""
     if "enum" in schema:
         return [f"{schema['enum'][0]}x"]
     match schema["type"]:
@@ -119,7 +119,7 @@ def beyond(schema: dict[str, Any]) -> list[str]:
 
 
 def within(schema: dict[str, Any]) -> list[str]:
-    """Values at the bounds of a schema, of those that are told by bounds."""
+    """Return values at the bounds of a schema; none if it has no bounds."""
     if "enum" in schema:
         return [str(value) for value in schema["enum"]]
     match schema["type"]:
@@ -137,7 +137,7 @@ def within(schema: dict[str, Any]) -> list[str]:
 def test_bounds_are_those_that_are_checked(
     client_with_token: APIClient, path: str, parameter: dict[str, Any]
 ) -> None:
-    """Fails when what the description allows is refused, or what it doesn't is answered."""
+    """Fails when the API refuses a value that the description allows, or accepts another."""
     fill_totals()
     name, schema = parameter["name"], resolved(parameter["schema"])
     other = "&".join(part for part in LISTS[path].split("&") if not part.startswith(f"{name}="))
@@ -175,16 +175,16 @@ def test_run_is_described_as_the_table_has_it() -> None:
 
 
 def test_codes_are_those_of_the_documentation() -> None:
-    """Fails when docs/api.md or the description knows a code that the other doesn't."""
+    """Fails when docs/api.md or the description has a code that the other does not have."""
     described = {
         (status, code)
-        for status, answer in (
-            (status, resolved(answer))
+        for status, response in (
+            (status, resolved(response))
             for operation in OPERATIONS.values()
-            for status, answer in operation["responses"].items()
+            for status, response in operation["responses"].items()
             if status >= "400"
         )
-        for code in answer["content"].get("application/json", {}).get("examples", [])
+        for code in response["content"].get("application/json", {}).get("examples", [])
     }
     rows = re.findall(r"^\| (\d{3}) \| (`.+?) \|", (ROOT / "docs" / "api.md").read_text(), re.M)
     documented = {
@@ -195,20 +195,20 @@ def test_codes_are_those_of_the_documentation() -> None:
 
 
 def described_schemas() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every schema of the description, with where it is: those of the types and, in operations,
-    those of parameters and answers."""
+    """Yield every schema with its place: those of the types and, in operations, those of parameters
+    and responses."""
     yield from SCHEMA["components"]["schemas"].items()
     for operation in OPERATIONS.values():
         name = operation["operationId"]
         for parameter in operation.get("parameters", []):
             yield f"{name} {parameter['name']}", parameter["schema"]
-        for status, answer in operation["responses"].items():
-            for kind, content in resolved(answer).get("content", {}).items():
+        for status, response in operation["responses"].items():
+            for kind, content in resolved(response).get("content", {}).items():
                 yield f"{name} {status} {kind}", content["schema"]
 
 
 def test_every_object_and_every_enum_has_a_name() -> None:
-    """Fails when a generator has to make a name up, such as GetTotalsResponse200."""
+    """Fails when a generator has to invent a name, such as GetTotalsResponse200."""
 
     def parts(schema: Any) -> Iterator[dict[str, Any]]:
         if isinstance(schema, dict):
@@ -235,11 +235,11 @@ def test_names_are_those_that_clients_read() -> None:
     assert "Record" not in names
 
 
-def test_every_answer_and_every_error_has_one_type() -> None:
-    """Fails when a client gets a union: of JSON and CSV, or of our errors and another's."""
+def test_every_response_and_every_error_has_one_type() -> None:
+    """Fails when a client gets a union: of JSON and CSV, or of our errors and those of others."""
     for operation in OPERATIONS.values():
-        for status, answer in operation["responses"].items():
-            content = resolved(answer).get("content", {})
+        for status, response in operation["responses"].items():
+            content = resolved(response).get("content", {})
             if status >= "400":
                 schemas = [{"$ref": "#/components/schemas/Error"}]
                 assert [each["schema"] for each in content.values()] == schemas
@@ -251,7 +251,7 @@ def test_every_answer_and_every_error_has_one_type() -> None:
 def test_sending_every_default_changes_nothing(
     client_with_token: APIClient, path: str, query: str
 ) -> None:
-    """A generated client sends the default of each parameter that has one, always."""
+    """Generated clients always send the default of each parameter that has one."""
     fill_totals()
     for ending in (".csv", "/"):
         defaults = "&".join(
@@ -268,7 +268,7 @@ def test_sending_every_default_changes_nothing(
         assert found[0] == found[1]
 
 
-def test_what_the_web_server_answers_is_in_the_introduction() -> None:
+def test_responses_of_the_web_server_are_in_the_introduction() -> None:
     """Fails when a 414 in HTML, or one without content, makes the type of an error unknown."""
     assert "414 or 431" in SCHEMA["info"]["description"]
     assert all("414" not in operation["responses"] for operation in OPERATIONS.values())
@@ -287,7 +287,7 @@ def test_a_key_is_a_bearer_token() -> None:
     assert (token["type"], token["scheme"]) == ("http", "bearer")
 
 
-def test_the_description_says_where_whose_and_under_which_licence() -> None:
+def test_the_description_names_server_contact_and_licence() -> None:
     assert [server["url"] for server in SCHEMA["servers"]] == ["/"]
     assert SCHEMA["info"]["contact"]["name"]
     assert SCHEMA["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
@@ -301,13 +301,13 @@ def test_every_operation_describes_its_failure_and_other_methods(operation: dict
 
 
 def example(path: str, method: str, status: str) -> Any:
-    answer = OPERATIONS[f"/api/v1/{path}/", method]["responses"][status]
-    return answer["content"]["application/json"]["example"]
+    response = OPERATIONS[f"/api/v1/{path}/", method]["responses"][status]
+    return response["content"]["application/json"]["example"]
 
 
 @pytest.mark.parametrize("path", LISTS)
 def test_the_example_of_a_page_is_true(client_with_token: APIClient, path: str) -> None:
-    """Fails when an example says that rows which are read now are those of the last refresh."""
+    """Fails when an example says that live rows are those of the last refresh."""
     fill_totals()
     shown = example(path, "get", "200")
     query = f"{LISTS[path]}&month=2026-11" if "price" in str(shown) else LISTS[path]
@@ -319,7 +319,7 @@ def test_the_example_of_a_page_is_true(client_with_token: APIClient, path: str) 
         assert shown[name] == found[name], name
 
 
-def test_every_example_of_a_moment_has_the_form_of_all() -> None:
+def test_all_examples_of_moments_have_one_format() -> None:
     shown = re.findall(r"'?(\d{4}-\d\d-\d\dT[^'\s]+)", written("application/yaml").decode())  # type: ignore[union-attr]
     assert shown
     assert {re.sub("[0-9]", "9", each) for each in shown} == {"9999-99-99T99:99:99.999999Z"}
@@ -350,8 +350,8 @@ def test_anybody_may_read_the_description(accept: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/schema/", "/api/v1/docs/"])
-def test_other_methods_are_no_failure(path: str) -> None:
-    """Fails when a method that is not meant makes the server fail."""
+def test_other_methods_do_not_fail(path: str) -> None:
+    """Fails when a method that the path does not have makes the server fail."""
     client = Client(raise_request_exception=False)
     for method in METHODS:
         status = getattr(client, method)(path).status_code

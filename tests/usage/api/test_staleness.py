@@ -1,4 +1,4 @@
-"""max_staleness=SECONDS: totals that are young enough, else a live answer, else their age."""
+"""max_staleness=SECONDS: fresh totals, otherwise live ones, otherwise an error with their age."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,12 +9,12 @@ from rest_framework.test import APIClient
 
 from tests.connections import run_sql
 from tests.factories import data_record
-from tests.usage.api.asking import (
+from tests.usage.api.api_requests import (
     LISTS,
-    answer,
     database_clock,
     faults,
     get,
+    get_page,
     moment,
     only_error,
     results,
@@ -32,13 +32,13 @@ def test_totals_that_are_young_enough_are_used(
 ) -> None:
     age_totals(100)
     for query in ("max_staleness=200", "max_staleness=200&subscription_id=1"):
-        found = answer(client_with_token, "usage/totals", query)
+        found = get_page(client_with_token, "usage/totals", query)
         assert found["live"] is False
         assert moment(found) == UsageState.objects.get().as_of
         assert found["results"][0]["total_price"] == "2"
 
 
-def test_older_totals_are_replaced_by_a_live_answer_of_named_subscriptions(
+def test_older_totals_of_named_subscriptions_are_replaced_by_live_ones(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
     age_totals(100)
@@ -46,7 +46,7 @@ def test_older_totals_are_replaced_by_a_live_answer_of_named_subscriptions(
         for who in ("subscription_id=1", "external_id=anna"):
             if path == "usage/records":
                 continue
-            found = answer(client_with_token, path, f"{query}&max_staleness=99&{who}")
+            found = get_page(client_with_token, path, f"{query}&max_staleness=99&{who}")
             assert found["live"] is True
             assert database_clock() - moment(found) < timedelta(seconds=50)
     [row, _] = results(client_with_token, "usage/totals", "max_staleness=99&subscription_id=1")
@@ -77,7 +77,7 @@ def test_older_totals_of_everybody_are_503_and_say_how_old_they_are(
 def test_live_is_never_too_old(sealed_usage: None, client_with_token: APIClient) -> None:
     age_totals(1000)
     query = "live=true&max_staleness=0&price_limit=0"
-    assert answer(client_with_token, "usage/over-limit", query)["live"] is True
+    assert get_page(client_with_token, "usage/over-limit", query)["live"] is True
 
 
 def test_age_is_by_the_clock_of_the_database(
@@ -87,7 +87,7 @@ def test_age_is_by_the_clock_of_the_database(
     for off in (timedelta(days=-1), timedelta(days=1)):
         wrong = datetime.now(UTC) + off
         monkeypatch.setattr(timezone, "now", lambda wrong=wrong: wrong)
-        assert answer(client_with_token, "usage/totals", "max_staleness=200")["live"] is False
+        assert get_page(client_with_token, "usage/totals", "max_staleness=200")["live"] is False
         assert get(client_with_token, "usage/totals", "max_staleness=50").status_code == 503
 
 
@@ -103,13 +103,13 @@ def test_max_staleness_is_whole_seconds_up_to_a_week(
 def test_lists_that_are_read_directly_are_as_of_now(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
-    """Whatever the age of the totals."""
+    """Fails when a list that is always live depends on the age of the totals."""
     age_totals(100_000)
     data_record(Subscription.objects.get(id=2), "2026-11-02T14:00:00Z", price="3", kilobytes=30)
     for path in ("usage/records", "subscriptions"):
         query = "subscription_id=2&usage_type=data&day=2026-11-02" if "records" in path else ""
         before = database_clock()
-        found = answer(client_with_token, path, f"{query}&max_staleness=0")
+        found = get_page(client_with_token, path, f"{query}&max_staleness=0")
         assert found["live"] is True
         assert before < moment(found) < database_clock()
     query = "subscription_id=2&usage_type=data&day=2026-11-02"

@@ -1,4 +1,4 @@
-"""SQL is compiled once for a shape and planned once for a connection; the values are each one's."""
+"""SQL is compiled once for queries that differ in values, and planned once a connection."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from rest_framework.test import APIClient
 from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import fill_totals, results
+from tests.usage.api.api_requests import fill_totals, results
 from usage.api import endpoints, statements
 from usage.api.lists import ListEndpoint
-from usage.api.statements import Asked, Statement
+from usage.api.statements import RequestValue, Statement
 from usage.selectors import Source
 
 
@@ -32,8 +32,8 @@ def usage(db: None) -> None:
 def statement(
     endpoint: ListEndpoint, query: str, source: Source = Source.DAILY, *, after: bool = False
 ) -> Statement:
-    asked = endpoint.filterset_class(QueryDict(query)).asked
-    return endpoint.statement(asked, source, after=after)
+    parameters = endpoint.filterset_class(QueryDict(query)).parameters
+    return endpoint.statement(parameters, source, after=after)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def statement(
         (endpoints.Daily(), ["ordering=-day&live=false", "ordering=-day&max_staleness=5"]),
     ],
 )
-def test_questions_that_differ_in_values_share_a_statement(
+def test_queries_that_differ_in_values_share_a_statement(
     endpoint: ListEndpoint, queries: list[str]
 ) -> None:
     first, second = queries
     assert statement(endpoint, first) is statement(endpoint, second)
 
 
-def test_questions_of_another_shape_have_a_statement_of_their_own() -> None:
+def test_queries_with_other_parameters_have_their_own_statement() -> None:
     totals, daily = endpoints.Totals(), endpoints.Daily()
     record = "subscription_id=1&day=2026-11-01&usage_type="
     different = [
@@ -87,7 +87,7 @@ def test_each_request_gets_the_rows_of_its_own_values(
     def prices(query: str) -> list[str]:
         return [row["total_price"] for row in results(client_with_token, "usage/totals", query)]
 
-    for _ in range(8):  # the server changes to a plan for any values after five
+    for _ in range(8):  # the server uses a generic plan after five
         assert prices("subscription_id=1&month=2026-11") == ["1.1", "2.2"]
         assert prices("subscription_id=2&month=2026-11") == ["3.3"]
         assert prices("subscription_id=1,2&month=2026-11") == ["1.1", "2.2", "3.3"]
@@ -95,16 +95,16 @@ def test_each_request_gets_the_rows_of_its_own_values(
 
 
 def named(sql: str, *names: str) -> Statement:
-    return Statement(sql, tuple(Asked(name) for name in names), "test")
+    return Statement(sql, tuple(RequestValue(name) for name in names), "test")
 
 
-def test_a_named_statement_says_what_an_unnamed_one_says(db: None) -> None:
-    sql = "SELECT 10 %% 3 AS rest, 'abc' LIKE %s || '%%' AS begins, %s::int AS given"
+def test_a_named_statement_returns_the_rows_of_an_unnamed_one(db: None) -> None:
+    sql = "SELECT 10 %% 3 AS rest, 'abc' LIKE %s || '%%' AS begins, %s::int AS number"
     values = {"letter": "a", "number": 7}
     for name in ("", "test"):
-        asked = Statement(sql, (Asked("letter"), Asked("number")), name)
+        statement = Statement(sql, (RequestValue("letter"), RequestValue("number")), name)
         for _ in range(2):
-            assert asked.fetch(values) == (["rest", "begins", "given"], [(1, True, 7)])
+            assert statement.fetch(values) == (["rest", "begins", "number"], [(1, True, 7)])
 
 
 def test_a_connection_prepares_a_statement_once(db: None) -> None:
@@ -123,7 +123,7 @@ def test_a_connection_prepares_a_statement_once(db: None) -> None:
     assert plans == 3
 
 
-def test_a_named_statement_can_fail_and_be_asked_again(transactional_db: None) -> None:
+def test_a_named_statement_can_fail_and_run_again(transactional_db: None) -> None:
     statement = named("SELECT 6 / %s::int AS quotient", "divisor")
     for _ in range(2):
         with pytest.raises(DataError):
@@ -150,7 +150,7 @@ def test_a_connection_prepares_so_many_statements_and_sends_the_others(
 
 
 def test_a_column_may_change_its_type_under_a_prepared_statement(transactional_db: None) -> None:
-    """As a migration changes it while the web server runs."""
+    """A migration may change the type while the web server runs."""
     run_sql("CREATE TABLE changing (number int); INSERT INTO changing VALUES (7)")
     try:
         statement = named("SELECT number FROM changing WHERE number > %s", "least")

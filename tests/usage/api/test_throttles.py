@@ -1,4 +1,4 @@
-"""How often one may ask, counted in a real Valkey, and what happens while it is away."""
+"""Rate limits, counted in a real Valkey, and requests while it is unreachable."""
 
 import socket
 import time
@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from tests.factories import client_of, make_key
-from tests.usage.api.asking import fill_totals, get, only_error
+from tests.usage.api.api_requests import fill_totals, get, only_error
 from usage.api import throttles
 
 
@@ -20,7 +20,7 @@ from usage.api import throttles
 def counted(
     db: None, broker: redis.Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> LazySettings:
-    """Three requests of a token and five of an address are allowed, in a minute that stays."""
+    """Allow three requests of a token and five of an address, in a minute that never ends."""
     fill_totals()
     number = broker.get_connection_kwargs()["db"]
     settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
@@ -40,7 +40,7 @@ def statuses(client: APIClient, times: int, **headers: str) -> list[int]:
     return [get(client, "subscriptions", **headers).status_code for _ in range(times)]
 
 
-def test_a_token_that_asks_too_often_is_told_when_to_ask_again(client: APIClient) -> None:
+def test_a_token_beyond_its_limit_gets_429_with_retry_after(client: APIClient) -> None:
     assert statuses(client, 3) == [200, 200, 200]
     response = get(client, "subscriptions")
     assert response.status_code == 429
@@ -60,7 +60,7 @@ def test_each_token_has_its_own_count(client: APIClient) -> None:
     assert statuses(other, 2) == [200, 200]
 
 
-def test_the_spelling_of_a_token_brings_no_count_of_its_own(counted: LazySettings) -> None:
+def test_all_spellings_of_a_token_share_one_count(counted: LazySettings) -> None:
     key = make_key(User.objects.create_user("client"))
     spellings = ["Token {}", "TOKEN {}", "Bearer  {}", "bearer\t{}"]
     clients = [APIClient(headers={"Authorization": said.format(key)}) for said in spellings]
@@ -68,7 +68,7 @@ def test_the_spelling_of_a_token_brings_no_count_of_its_own(counted: LazySetting
 
 
 def test_an_address_that_guesses_keys_is_stopped(client: APIClient) -> None:
-    """Counted before anybody looks for the key."""
+    """Fails when a request is counted only after the key was looked up."""
     guesses = [
         get(APIClient(), "subscriptions", authorization=f"Token {n}").status_code for n in range(7)
     ]
@@ -76,10 +76,10 @@ def test_an_address_that_guesses_keys_is_stopped(client: APIClient) -> None:
     assert statuses(client, 1) == [429]
 
 
-def test_nobody_else_pays_for_an_address_behind_the_proxy(
+def test_each_address_behind_the_proxy_has_its_own_count(
     client: APIClient, counted: LazySettings
 ) -> None:
-    """The last address is what our proxy saw; what stands before it is the client's own word."""
+    """Our proxy adds the last address; a client can forge the ones before it."""
     counted.DJANGO_PROXIES = 1
     anybody = APIClient()
     for number in range(6):
@@ -89,27 +89,27 @@ def test_nobody_else_pays_for_an_address_behind_the_proxy(
     assert get(anybody, "subscriptions", x_forwarded_for="192.0.2.2").status_code == 401
 
 
-def test_the_port_of_a_client_brings_no_count_of_its_own(counted: LazySettings) -> None:
+def test_all_ports_of_a_client_share_one_count(counted: LazySettings) -> None:
     counted.DJANGO_PROXIES = 1
-    asked = [
+    found = [
         get(APIClient(), "subscriptions", x_forwarded_for=f"192.0.2.1:{port}").status_code
         for port in range(5000, 5006)
     ]
-    assert asked == [401] * 5 + [429]
+    assert found == [401] * 5 + [429]
 
 
 def test_the_addresses_of_an_ipv6_network_count_as_one(counted: LazySettings) -> None:
     counted.DJANGO_PROXIES = 1
-    asked = [
+    found = [
         get(APIClient(), "subscriptions", x_forwarded_for=f"2001:db8::{host}").status_code
         for host in range(6)
     ]
-    assert asked == [401] * 5 + [429]
+    assert found == [401] * 5 + [429]
     other = get(APIClient(), "subscriptions", x_forwarded_for="2001:db8:0:1::1")
     assert other.status_code == 401
 
 
-def test_without_a_proxy_nobody_says_where_a_request_comes_from(client: APIClient) -> None:
+def test_without_a_proxy_a_forwarded_address_is_ignored(client: APIClient) -> None:
     for number in range(6):
         get(APIClient(), "subscriptions", x_forwarded_for=f"10.0.0.{number}")
     assert statuses(client, 1) == [429]
@@ -122,14 +122,14 @@ def test_a_request_is_counted_in_one_round_trip_and_forgotten(
     before: Any = broker.info("commandstats")
     get(client, "subscriptions")
     after: Any = broker.info("commandstats")
-    asked = {
+    calls_made = {
         name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
         for name in after
         if name in {"cmdstat_evalsha", "cmdstat_eval", "cmdstat_get", "cmdstat_set"}
     }
-    assert {name for name, calls in asked.items() if calls} == {"cmdstat_evalsha"}
-    assert asked["cmdstat_evalsha"] == 1
-    for key in broker.scan_iter("usage:asked:*"):
+    assert {name for name, calls in calls_made.items() if calls} == {"cmdstat_evalsha"}
+    assert calls_made["cmdstat_evalsha"] == 1
+    for key in broker.scan_iter("usage:requests:*"):
         assert 0 < int(str(broker.ttl(key))) <= 120
 
 
@@ -142,7 +142,7 @@ def test_a_server_that_has_forgotten_the_script_learns_it(
 
 @pytest.fixture
 def silent(counted: LazySettings) -> Iterator[None]:
-    """Valkey takes connections and never says a word."""
+    """Replace Valkey by a server that accepts connections and never responds."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -150,8 +150,8 @@ def silent(counted: LazySettings) -> Iterator[None]:
         yield
 
 
-def test_everybody_passes_while_valkey_is_silent(silent: None, client: APIClient) -> None:
-    """One request waits a moment for it; the next ones don't try until a pause has passed."""
+def test_every_request_passes_while_valkey_hangs(silent: None, client: APIClient) -> None:
+    """One request waits for a timeout; the next ones do not try until the pause has passed."""
     assert statuses(client, 6) == [200] * 6
     assert throttles._paused_until > time.monotonic()
 

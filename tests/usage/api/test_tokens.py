@@ -1,4 +1,4 @@
-"""Tokens: what is kept of them, when they are refused, and when their use is noted."""
+"""Tokens: their storage, their refusal, and the record of their last use."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from tests.connections import ask, run_sql, second_session
 from tests.factories import client_of, make_key
-from tests.usage.api.asking import fill_totals, get, only_error
+from tests.usage.api.api_requests import fill_totals, get, only_error
 from usage.errors import TokenError
 from usage.models import AccessToken, Scope
 from usage.services.tokens import make_token, revoke_token
@@ -152,7 +152,7 @@ def test_a_refused_key_was_not_used(user: User) -> None:
 
 
 def test_noting_the_use_neither_waits_nor_fails_a_request(state: None) -> None:
-    """Another session holds the row; then the table can't be written at all."""
+    """First another session locks the row, then the session of the request is read-only."""
     client = unused(User.objects.create_user("client"))
     run_sql("SET lock_timeout = '1s'")
     try:

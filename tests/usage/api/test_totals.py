@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import AS_OF, answer, fill_totals, results
+from tests.usage.api.api_requests import AS_OF, fill_totals, get_page, results
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def usage(db: None) -> None:
 def test_totals_of_a_month_by_type_without_adding_units(
     usage: None, client_with_token: APIClient
 ) -> None:
-    assert answer(client_with_token, "usage/totals", "month=2026-11") == {
+    assert get_page(client_with_token, "usage/totals", "month=2026-11") == {
         "as_of": AS_OF,
         "live": False,
         "time_zone": "UTC",
@@ -67,23 +67,27 @@ def prices(found: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
 
 
 def test_either_end_of_the_days_may_be_open(usage: None, client_with_token: APIClient) -> None:
-    until = answer(client_with_token, "usage/totals", "to_date=2026-10-31")
+    until = get_page(client_with_token, "usage/totals", "to_date=2026-10-31")
     assert (until["from_date"], until["to_date"]) == (None, "2026-10-31")
     assert prices(until["results"]) == [(1, "data", "0.1")]
-    since = answer(client_with_token, "usage/totals", "from_date=2026-12-01")
+    since = get_page(client_with_token, "usage/totals", "from_date=2026-12-01")
     assert (since["from_date"], since["to_date"]) == ("2026-12-01", None)
     assert prices(since["results"]) == [(2, "voice", "-1.5")]
 
 
 def test_a_subscription_must_be_in_both_lists(usage: None, client_with_token: APIClient) -> None:
-    def asked(query: str) -> set[int]:
+    def subscriptions(query: str) -> set[int]:
         return {row["subscription_id"] for row in results(client_with_token, "usage/totals", query)}
 
-    assert asked("subscription_id=1,2") == asked("subscription_id=2&subscription_id=1") == {1, 2}
-    assert asked("external_id=bob,unused,nobody") == {2}
-    assert asked("subscription_id=1,2&external_id=bob") == {2}
-    assert asked("subscription_id=1&external_id=bob") == set()
-    assert asked("subscription_id=9223372036854775807") == set()
+    assert (
+        subscriptions("subscription_id=1,2")
+        == subscriptions("subscription_id=2&subscription_id=1")
+        == {1, 2}
+    )
+    assert subscriptions("external_id=bob,unused,nobody") == {2}
+    assert subscriptions("subscription_id=1,2&external_id=bob") == {2}
+    assert subscriptions("subscription_id=1&external_id=bob") == set()
+    assert subscriptions("subscription_id=9223372036854775807") == set()
 
 
 def test_daily_gives_one_row_of_the_view_with_its_unit(

@@ -1,4 +1,4 @@
-"""What an operator sees of export_usage: the lists of the API as files."""
+"""The command export_usage: the lists of the API as files."""
 
 import os
 import pty
@@ -43,21 +43,21 @@ def usage(state: None) -> None:
 
 
 def run(*arguments: str) -> str:
-    """What the command prints."""
+    """Run the command and return its output."""
     output = StringIO()
     call_command("export_usage", *arguments, stdout=output)
     return output.getvalue()
 
 
 def exported(*arguments: str) -> list[str]:
-    """The lines of an exported file."""
+    """Export to a file and return its lines."""
     run("out.csv", *arguments)
     return Path("out.csv").read_bytes().decode().removesuffix("\r\n").split("\r\n")
 
 
-def test_writes_every_row_and_says_of_when(usage: None) -> None:
-    said = run("daily.csv", "--what", "daily")
-    assert said == "daily.csv: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
+def test_writes_every_row_and_prints_as_of(usage: None) -> None:
+    output = run("daily.csv", "--what", "daily")
+    assert output == "daily.csv: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
     assert Path("daily.csv").read_bytes().decode() == DAILY
     assert Path("daily.csv").stat().st_mode & 0o777 == 0o600
 
@@ -93,7 +93,7 @@ def test_records_and_subscriptions_are_lists_too(usage: None) -> None:
     ]
 
 
-def test_live_rows_are_of_now(usage: None) -> None:
+def test_live_rows_are_read_from_raw_records(usage: None) -> None:
     run_sql("DELETE FROM usage_voiceusagerecord")
     named = ("--what", "daily", "--subscription-id", "1")
     assert len(exported(*named)) == 3
@@ -168,7 +168,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
     assert list(Path().iterdir()) == []
 
 
-def test_an_interrupted_export_leaves_the_file_before(
+def test_an_interrupted_export_leaves_the_earlier_file(
     usage: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -189,7 +189,7 @@ def test_standard_output_gets_rows_alone(usage: None, directory: Path) -> None:
     assert error == "-: 2 rows of daily as of 2026-11-24T12:00:00.000000Z\n"
 
 
-def test_a_reader_that_has_enough_is_no_traceback(usage: None, directory: Path) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_traceback(usage: None, directory: Path) -> None:
     with start_command("export_usage", "-", "--what", "daily", cwd=directory) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""Forgetting a subscription: its name goes for good, its usage stays."""
+"""The command forget_subscription: it removes the external_id for good and keeps the usage."""
 
 import builtins
 import re
@@ -23,18 +23,18 @@ def forget(*arguments: str) -> str:
     return output.getvalue()
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, text: str | None) -> list[str]:
-    """Somebody at the terminal answers so, or nobody is there; returns what is asked."""
-    asked: list[str] = []
+def reply(monkeypatch: pytest.MonkeyPatch, text: str | None) -> list[str]:
+    """Reply with this text at the prompt, or with EOF; return the list that collects prompts."""
+    prompts: list[str] = []
 
-    def ask(question: str) -> str:
-        asked.append(question)
+    def read_line(prompt: str) -> str:
+        prompts.append(prompt)
         if text is None:
             raise EOFError
         return text
 
-    monkeypatch.setattr(builtins, "input", ask)
-    return asked
+    monkeypatch.setattr(builtins, "input", read_line)
+    return prompts
 
 
 def test_name_is_replaced_and_totals_stay() -> None:
@@ -46,10 +46,10 @@ def test_name_is_replaced_and_totals_stay() -> None:
     refresh_totals()
     before = [total[1:] for total in stored_totals() if total[0] != "B"]
     subscription = Subscription.objects.get(external_id="00441632960001")
-    said = forget("00441632960001", "--yes")
+    output = forget("00441632960001", "--yes")
     subscription.refresh_from_db()
     assert re.fullmatch("forgotten-[0-9a-f]{32}", subscription.external_id)
-    assert f"Subscription {subscription.pk} is now {subscription.external_id}." in said
+    assert f"Subscription {subscription.pk} is now {subscription.external_id}." in output
     refresh_totals()
     after = [total[1:] for total in stored_totals() if total[0] != "B"]
     assert after == before
@@ -58,7 +58,7 @@ def test_name_is_replaced_and_totals_stay() -> None:
 
 
 def test_old_name_is_nowhere_in_the_database(django_user_model: Any) -> None:
-    """In no column of text of any table: the admin's history of the subscription had it, too."""
+    """Fails when a text column of any table still has it, such as the log of the admin."""
     subscription = make_subscription("00441632960001")
     staff = django_user_model.objects.create_user("staff")
     LogEntry.objects.log_actions(staff.pk, [subscription], CHANGE)
@@ -76,21 +76,21 @@ def test_old_name_is_nowhere_in_the_database(django_user_model: Any) -> None:
         assert found == [], (table, column)
 
 
-def test_two_are_never_forgotten_under_one_name() -> None:
+def test_two_forgotten_subscriptions_have_different_names() -> None:
     for name in ["A", "B"]:
         make_subscription(name)
         forget(name, "--yes")
     assert Subscription.objects.values("external_id").distinct().count() == 2
 
 
-def test_by_id() -> None:
+def test_a_subscription_may_be_named_by_its_id() -> None:
     subscription = make_subscription("A", id=4711)
     forget("4711", "--yes")
     subscription.refresh_from_db()
     assert subscription.external_id != "A"
 
 
-def test_a_name_that_means_two_is_refused() -> None:
+def test_a_name_that_matches_two_subscriptions_is_refused() -> None:
     make_subscription("4711", id=1)
     make_subscription("B", id=4711)
     with pytest.raises(CommandError, match="external_id of subscription 1 and the id of another"):
@@ -108,17 +108,17 @@ def test_unknown_name_is_an_error(name: str) -> None:
 
 def test_dry_run_changes_and_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     make_subscription("A", id=7)
-    asked = answer(monkeypatch, "yes")
+    prompts = reply(monkeypatch, "yes")
     assert "Would forget the external_id of subscription 7" in forget("A", "--dry-run")
-    assert asked == []
+    assert prompts == []
     assert Subscription.objects.get().external_id == "A"
 
 
 def test_yes_at_the_terminal_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     make_subscription("A", id=7)
-    asked = answer(monkeypatch, "yes")
+    prompts = reply(monkeypatch, "yes")
     forget("A")
-    assert asked == [
+    assert prompts == [
         "Forget the external_id of subscription 7, external_id 'A'? It can't be undone. [yes/no] "
     ]
     assert Subscription.objects.get().external_id != "A"
@@ -127,19 +127,19 @@ def test_yes_at_the_terminal_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", ["", "no", "y", None])
 def test_anything_else_changes_nothing(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
     make_subscription("A")
-    answer(monkeypatch, text)
+    reply(monkeypatch, text)
     with pytest.raises(CommandError, match="Nothing was changed"):
         forget("A")
     assert Subscription.objects.get().external_id == "A"
 
 
-def test_it_says_where_the_name_may_still_stand(django_user_model: Any) -> None:
+def test_it_lists_places_that_may_still_hold_the_name(django_user_model: Any) -> None:
     make_subscription("A", owner=django_user_model.objects.create_user("owner"))
-    said = forget("A", "--yes")
+    output = forget("A", "--yes")
     for place in [
         "backups",
-        "files that were imported",
+        "imported files",
         "logs of the proxy",
-        "still has an account",
+        "The account of its owner stays",
     ]:
-        assert place in said
+        assert place in output

@@ -1,4 +1,4 @@
-"""What an operator sees of import_usage."""
+"""The command import_usage: its options, output and exit codes."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ BAD = "data,a,2026-11-15T21:00:00Z,free,1,k2"
 
 
 def run(*arguments: str | Path, **options: Any) -> list[str]:
-    """The lines the command prints."""
+    """Run the command and return the lines of its output."""
     output = StringIO()
     call_command("import_usage", *map(str, arguments), stdout=output, **options)
     return output.getvalue().splitlines()
@@ -86,7 +86,7 @@ def test_options_are_checked(directory: Path, options: list[str], error: str) ->
 def test_call_records_need_a_zone(directory: Path) -> None:
     path = directory / "calls.csv"
     path.write_text("1,01,1,02,15/11/2026,15/11/2026,21:00:00,21:01:00,Local,10\n")
-    with pytest.raises(CommandError, match="say where with --zone"):
+    with pytest.raises(CommandError, match="name their time zone with --zone"):
         run(path, "--format", "calls")
     run(path, "--format", "calls", "--zone", "Europe/London")
     assert stored() == [("voice", "01", "2026-11-15 21:00:00.000", "0.10", 60)]

@@ -1,4 +1,4 @@
-"""A command that fails for a known cause names it in one line, and does not blame DATABASE_URL."""
+"""Errors with a known cause: the command names the cause in one line, and not DATABASE_URL."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -63,7 +63,7 @@ def test_a_read_only_database_is_named(
 
 
 @pytest.mark.one_server("it has triggers to switch to")
-def test_a_prepared_transaction_beside_switch_late_keys_is_named(
+def test_a_prepared_transaction_that_blocks_switch_late_keys_is_named(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locks, "RAW_LOCK_SECONDS", 1)
@@ -92,7 +92,7 @@ def test_a_login_without_the_privilege_gets_the_reason() -> None:
     assert "docs/roles.md" in text
 
 
-def test_a_statement_that_took_too_long_gets_the_reason() -> None:
+def test_a_statement_timeout_gets_the_reason() -> None:
     run_sql("SET statement_timeout = '1ms'")
     try:
         text = fault("generate_usage --subscriptions 100 --days 30 --records 100000")
@@ -102,7 +102,7 @@ def test_a_statement_that_took_too_long_gets_the_reason() -> None:
 
 
 def test_a_database_of_another_encoding_is_refused_by_the_first_migrate() -> None:
-    """Fails when a file of usage is the first to find out that a name can't be stored."""
+    """Fails when only an import notices that the database can't store a name."""
     with second_session(autocommit=True, dbname="postgres") as session:
         ask(
             session,

@@ -1,4 +1,4 @@
-"""The commands around the refresh say what happened and exit so that scripts can tell."""
+"""The commands around the refresh: their output and exit codes."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def run(command: str, *arguments: str) -> str:
 
 
 def run_apart(command: str) -> str:
-    """Run a command in another thread, with a connection of its own."""
+    """Run a command in another thread, then close the connection of that thread."""
     try:
         return run(command)
     finally:
@@ -70,9 +70,9 @@ def test_help_of_every_command_has_an_example(command: str) -> None:
 
 def test_refresh_prints_how_it_went() -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
-    said = run("refresh_usage")
-    assert said.startswith("Refreshed in ")
-    assert ": 1 open rows, 0 late keys repaired, 0 days sealed, as of 2" in said
+    output = run("refresh_usage")
+    assert output.startswith("Refreshed in ")
+    assert ": 1 open rows, 0 late keys repaired, 0 days sealed, as of 2" in output
     assert RefreshRun.objects.get().trigger == "command"
 
 
@@ -96,22 +96,22 @@ def test_status_of_fresh_totals() -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
     run("make_partitions")
     run("refresh_usage")
-    said = run("usage_status")
-    assert "fresh (at most 180 s)" in said
-    assert "success in " in said
-    assert "by command, 1 open rows" in said
-    assert "usage_datausagerecord: 15 days, " in said
-    answer = status()
-    assert answer["fresh"] is True
-    assert answer["populated"] is True
-    assert 0 <= answer["age_seconds"] < 60
-    assert answer["max_age_seconds"] == 180
-    assert answer["time_zone"] == "UTC"
-    assert answer["last_run"]["status"] == answer["last_success"]["status"] == "success"
-    assert answer["last_failure"] is None
+    output = run("usage_status")
+    assert "fresh (at most 180 s)" in output
+    assert "success in " in output
+    assert "by command, 1 open rows" in output
+    assert "usage_datausagerecord: 15 days, " in output
+    report = status()
+    assert report["fresh"] is True
+    assert report["populated"] is True
+    assert 0 <= report["age_seconds"] < 60
+    assert report["max_age_seconds"] == 180
+    assert report["time_zone"] == "UTC"
+    assert report["last_run"]["status"] == report["last_success"]["status"] == "success"
+    assert report["last_failure"] is None
     for table in ["usage_datausagerecord", "usage_voiceusagerecord"]:
-        assert answer["partitions"][table]["count"] == 15
-    assert min(answer["sizes"].values()) > 0
+        assert report["partitions"][table]["count"] == 15
+    assert min(report["sizes"].values()) > 0
 
 
 def test_status_says_that_months_are_not_added_up_yet() -> None:
@@ -125,21 +125,21 @@ def test_status_says_that_months_are_not_added_up_yet() -> None:
 
 def test_status_of_old_totals_exits_one() -> None:
     UsageState.objects.update(as_of=timezone.now() - timedelta(seconds=200))
-    code, said = run_and_exit("usage_status")
+    code, output = run_and_exit("usage_status")
     assert code == 1
-    assert "TOO OLD (at most 180 s)" in said
-    code, said = run_and_exit("usage_status", "--json")
+    assert "TOO OLD (at most 180 s)" in output
+    code, output = run_and_exit("usage_status", "--json")
     assert code == 1
-    assert json.loads(said)["fresh"] is False
+    assert json.loads(output)["fresh"] is False
     with override_settings(USAGE_MAX_AGE_SECONDS=300):
         assert "fresh (at most 300 s)" in run("usage_status")
 
 
 def test_status_of_totals_that_were_never_filled_exits_one() -> None:
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA")
-    code, said = run_and_exit("usage_status")
+    code, output = run_and_exit("usage_status")
     assert code == 1
-    assert "never filled. Run: manage.py refresh_usage" in said
+    assert "never filled. Run: manage.py refresh_usage" in output
     run("refresh_usage")
     assert "fresh" in run("usage_status")
 
@@ -152,10 +152,10 @@ def test_status_shows_the_last_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RefreshFailedError):
             refresh(trigger=RefreshRun.Trigger.SCHEDULE)
     refresh_totals()
-    answer = status()
-    assert answer["last_run"]["status"] == "success"
-    assert answer["last_failure"]["trigger"] == "schedule"
-    assert "stayed locked" in answer["last_failure"]["error"]
+    report = status()
+    assert report["last_run"]["status"] == "success"
+    assert report["last_failure"]["trigger"] == "schedule"
+    assert "stayed locked" in report["last_failure"]["error"]
     assert "stayed locked" in run("usage_status")
 
 
@@ -175,7 +175,7 @@ def test_paused_refreshes_are_skipped_until_resumed() -> None:
 
 
 @pytest.mark.parametrize("command", ["pause_refresh", "resume_refresh", "make_partitions"])
-def test_command_gives_way_to_a_running_refresh(
+def test_command_fails_while_a_refresh_is_running(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refreshing, "PAUSE_SECONDS", 0.3)
@@ -185,7 +185,7 @@ def test_command_gives_way_to_a_running_refresh(
             run(command)
 
 
-def test_pause_waits_for_the_refresh_that_is_on() -> None:
+def test_pause_waits_for_the_running_refresh() -> None:
     with second_session() as session, ThreadPoolExecutor() as pool:
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
         pausing = pool.submit(run_apart, "pause_refresh")
@@ -201,8 +201,8 @@ def test_make_partitions_names_the_days() -> None:
     assert run("make_partitions") == "Made partitions for no day.\n"
 
 
-def test_status_tells_a_database_away_from_old_totals() -> None:
-    """Exit 2 says that nobody knows how old the totals are, and what to look at."""
+def test_status_exits_two_when_the_database_is_away() -> None:
+    """Fails when a monitor can't distinguish an unknown age from totals that are too old."""
     environment = {**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
     done = subprocess.run(
         [sys.executable, "manage.py", "usage_status"],

@@ -1,4 +1,4 @@
-"""Commands print nothing that a terminal obeys, whoever wrote it."""
+"""Commands escape control characters, which a terminal would obey."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from usage.management.usage_command import UsageCommand
 from usage.models import AccessToken, RefreshRun, Scope
 from usage.services.tokens import make_token
 
-# Clears the screen, forges a line, goes back to its beginning, turns letters around.
+# Codes that clear the screen, forge a line, return to its beginning, and reverse letters.
 HOSTILE = "a\x1b[2Jb\nc\rd\x9b1m\u202ee"
 SHOWN = "a\\x1b[2Jb\\nc\\rd\\x9b1m\\u202ee"
 
@@ -66,7 +66,7 @@ class Terminal(StringIO):
         return True
 
 
-def test_own_colours_are_still_shown() -> None:
+def test_colours_of_django_are_not_escaped() -> None:
     output = Terminal()
     command = Hostile(stdout=output, force_color=True)
     command.stdout.write(HOSTILE, command.style.ERROR)
@@ -118,7 +118,7 @@ def test_sizes_are_plain_text(state: None) -> None:
 
 
 @pytest.mark.django_db
-def test_a_reader_that_has_enough_gets_no_traceback() -> None:
+def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
     listing = subprocess.run(
         ["bash", "-c", f"{sys.executable} manage.py usage_status | true"],
         cwd=ROOT,

@@ -8,7 +8,7 @@ from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from tests.connections import run_sql
-from tests.usage.api.asking import fill_totals, get
+from tests.usage.api.api_requests import fill_totals, get
 from usage.models import AccessToken
 
 pytestmark = pytest.mark.django_db
@@ -22,23 +22,25 @@ def run(command: str, *arguments: str) -> tuple[str, str]:
 
 def test_the_key_alone_is_printed_and_opens_the_api() -> None:
     fill_totals()
-    key, told = run("make_token", "billing", "--new-user", "--name", "x", "--scope", "usage:read")
+    key, message = run(
+        "make_token", "billing", "--new-user", "--name", "x", "--scope", "usage:read"
+    )
     token = AccessToken.objects.get()
-    assert told == f"Token {token.pk} of billing, for ever. Its key is not shown again:\n"
+    assert message == f"Token {token.pk} of billing, for ever. Its key is not shown again:\n"
     client = APIClient(headers={"Authorization": f"Token {key.strip()}"})
     assert get(client, "subscriptions").status_code == 200
     assert not User.objects.get().has_usable_password()
 
 
-def test_scopes_and_an_end_may_be_given() -> None:
+def test_a_token_may_have_several_scopes_and_an_expiry() -> None:
     User.objects.create_user("anna")
     scopes = ["--scope", "usage:read:own", "--scope", "refresh:read"]
-    _, told = run("make_token", "anna", "--name", "x", *scopes, "--days", "30")
+    _, message = run("make_token", "anna", "--name", "x", *scopes, "--days", "30")
     token = AccessToken.objects.get()
     assert token.scopes == ["usage:read:own", "refresh:read"]
     assert token.expires_at is not None
     assert (token.expires_at - token.created_at).days == 30
-    assert f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" in told
+    assert f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" in message
 
 
 @pytest.mark.parametrize(
@@ -48,12 +50,12 @@ def test_scopes_and_an_end_may_be_given() -> None:
         (["anna", "--new-user", "--scope", "usage:read"], "a user 'anna' already"),
         (["anna", "--scope", "usage:write"], "invalid choice: 'usage:write'"),
         (["anna", "--scope", "usage:read", "--scope", "usage:read:own"], "not both"),
-        (["anna", "--scope", "usage:read", "--days", "0"], "--days is from 1"),
+        (["anna", "--scope", "usage:read", "--days", "0"], "--days must be from 1"),
         (["anna", "--scope", "usage:read", "--name", "x" * 101], "1 to 100 characters"),
         (["anna"], "required: --scope"),
     ],
 )
-def test_what_cannot_be_is_refused_and_nothing_made(arguments: list[str], message: str) -> None:
+def test_invalid_options_are_refused_and_make_nothing(arguments: list[str], message: str) -> None:
     User.objects.create_user("anna")
     with pytest.raises(CommandError, match=message):
         run("make_token", "--name", "x", *arguments)
@@ -61,7 +63,7 @@ def test_what_cannot_be_is_refused_and_nothing_made(arguments: list[str], messag
     assert User.objects.count() == 1
 
 
-def test_the_list_tells_everything_but_keys() -> None:
+def test_the_list_shows_everything_but_keys() -> None:
     assert run("list_tokens")[0] == "There are no tokens. Make one with: manage.py make_token\n"
     User.objects.create_user("anna")
     keys = [

@@ -1,4 +1,4 @@
-"""People who look at the pages, and usage for them to look at."""
+"""Users of the pages, and usage for the pages to show."""
 
 from collections.abc import Callable
 from datetime import date
@@ -9,13 +9,13 @@ from django.test import Client
 
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import fill_totals
+from tests.usage.api.api_requests import fill_totals
 from usage.services import clock
 
 
 @pytest.fixture
 def operator(db: None) -> Client:
-    """A browser in which staff signed in."""
+    """Return a client in which a staff user is signed in."""
     client = Client()
     client.force_login(User.objects.create_user("olga", password="only-for-tests", is_staff=True))
     return client
@@ -23,13 +23,13 @@ def operator(db: None) -> Client:
 
 @pytest.fixture
 def customer(db: None) -> User:
-    """A person who is no staff."""
+    """Return a user who is not staff."""
     return User.objects.create_user("carl", password="only-for-tests")
 
 
 @pytest.fixture
 def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Says which day is today."""
+    """Return a function that sets today."""
 
     def move(day: str) -> None:
         monkeypatch.setattr(clock, "today", lambda: date.fromisoformat(day))
@@ -39,7 +39,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture
 def usage(db: None, customer: User, today: Callable[[str], None]) -> None:
-    """Three days of anna (1), whom carl owns, and bob (2), seen on 2026-11-04."""
+    """Store three days of usage of anna (1), which carl owns, and bob (2). Today is 2026-11-04."""
     make_subscription("anna", id=1, owner=customer)
     make_subscription("bob", id=2)
     given("""

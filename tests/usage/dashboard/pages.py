@@ -1,4 +1,4 @@
-"""Read a page in a test: its tables, as text without commas between thousands."""
+"""Helpers that read a page: its words, its charts, and its tables without commas in numbers."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from django.test import Client
 
 
 class Tables(HTMLParser):
-    """The cells of the body of each table, by the id of the table."""
+    """A parser that collects the body cells of each table, by the id of the table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Tables(HTMLParser):
 
 
 def rows(client: Client, url: str, table: str) -> list[list[str]]:
-    """The rows of a table of a page that must be 200; none where the page has no such table."""
+    """Return the rows of a table of a page, whose status must be 200; none without this table."""
     response = client.get(url)
     assert response.status_code == 200, response.content.decode()
     found = Tables()
@@ -50,7 +50,7 @@ def rows(client: Client, url: str, table: str) -> list[list[str]]:
 
 
 def text(client: Client, url: str, *, status: int = 200) -> str:
-    """The words of a page, with single spaces between them."""
+    """Return the text of a page, with single spaces between words."""
     response = client.get(url)
     assert response.status_code == status, response.content.decode()
     return words(response.content.decode())
@@ -62,7 +62,7 @@ def words(html: str) -> str:
 
 
 def charts(client: Client, url: str) -> dict[str, Any]:
-    """What the charts of a page are drawn from, by id."""
+    """Return the data of the charts of a page, by id."""
     html = client.get(url).content.decode()
     found = re.findall(r'<script id="([\w-]+)" type="application/json">(.*?)</script>', html)
     return {name: json.loads(data) for name, data in found}

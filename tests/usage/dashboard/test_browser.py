@@ -1,4 +1,4 @@
-"""The pages in a real Chromium, as a person uses them."""
+"""The pages in a real Chromium."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -38,13 +38,13 @@ Scheme: TypeAlias = Literal["light", "dark"]
 def open_pages(
     chromium: Browser, state: None, live_server: LiveServer
 ) -> Iterator[Callable[..., Page]]:
-    """Opens a window in which nobody has signed in; what its console complains of is a failure."""
+    """Return a function that opens a signed-out window. An error in its console fails the test."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    errors: list[str] = []
 
-    def complain(said: ConsoleMessage) -> None:
-        if said.type == "error":
-            complaints.append(said.text)
+    def note_error(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
 
     def open_window(viewport: ViewportSize = DESKTOP, scheme: Scheme = "light") -> Page:
         context = chromium.new_context(
@@ -53,19 +53,19 @@ def open_pages(
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", complain)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", note_error)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
     yield open_window
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 @pytest.fixture
 def usage(state: None) -> None:
-    """Usage of two subscriptions today, refreshed, and the operator olga."""
+    """Store usage of two subscriptions today, refresh, and make the operator olga."""
     User.objects.create_user("olga", password=PASSWORD, is_staff=True)
     anna, bob = make_subscription("anna"), make_subscription("bob")
     at = f"{clock.today()}T00:00:00Z"
@@ -133,7 +133,7 @@ def test_keyboard_alone_is_enough(open_pages: Callable[..., Page]) -> None:
     expect(page.get_by_text("Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
-    # From, To: a date has three parts.
+    # The fields From and To have three parts each.
     for _ in range(6):
         page.keyboard.press("Tab")
     for _ in range(5):
@@ -161,7 +161,7 @@ def test_every_page_fits_a_phone(open_pages: Callable[..., Page], scheme: Scheme
 
 
 @pytest.mark.usefixtures("only_default_partitions", "usage")
-def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
+def test_requested_refresh_ends_and_shows_new_usage(
     open_pages: Callable[..., Page],
     broker: redis.Redis,
     settings: LazySettings,
@@ -173,7 +173,7 @@ def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
     sign_in(page)
     data_record(Subscription.objects.get(external_id="anna"), f"{clock.today()}T00:00:00Z", "2.20")
     with started(processes.worker("test@%h"), broker, tmp_path / "log"):
-        # A new worker makes them, and would let a refresh be skipped meanwhile.
+        # A new worker makes partitions. Meanwhile a refresh would be skipped.
         wait_until(
             lambda: all(len(partition_days(table)) >= 14 for table in RAW_TABLES),
             seconds=120,
@@ -188,20 +188,20 @@ def test_refresh_that_is_asked_for_ends_and_shows_new_usage(
 
 
 @pytest.mark.usefixtures("usage")
-def test_api_can_be_tried_out_where_it_is_described(open_pages: Callable[..., Page]) -> None:
-    """Fails when the page needs what its policy forbids, or files of another server."""
+def test_api_can_be_tried_out_on_its_page(open_pages: Callable[..., Page]) -> None:
+    """Fails when its content policy blocks the page, or when it loads files from another server."""
     page = open_pages()
     sign_in(page)
-    # The scripts of the page are large.
+    # This page loads large scripts.
     page.set_default_timeout(60_000)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto("/api/v1/docs/")
     page.locator("#operations-Usage-get_totals .opblock-summary-control").click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
-    answer = page.locator("#operations-Usage-get_totals .live-responses-table .response").first
-    expect(answer).to_contain_text("200", timeout=60_000)
-    expect(answer).to_contain_text('"total_price": "1.1"')
-    here = page.evaluate("location.origin")
-    assert all(url.startswith((here, "data:")) for url in asked)
+    response = page.locator("#operations-Usage-get_totals .live-responses-table .response").first
+    expect(response).to_contain_text("200", timeout=60_000)
+    expect(response).to_contain_text('"total_price": "1.1"')
+    origin = page.evaluate("location.origin")
+    assert all(url.startswith((origin, "data:")) for url in requested)

@@ -1,4 +1,4 @@
-"""What the charts are drawn from."""
+"""The data of the charts."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,13 +10,13 @@ NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 
 
 def run(number: int, status: str, **fields: Any) -> RefreshRun:
-    """A run `number` minutes after noon that took two seconds."""
+    """Return a run `number` minutes after noon that took two seconds."""
     started_at = NOON + timedelta(minutes=number)
     finished_at = started_at + timedelta(seconds=2)
     return RefreshRun(status=status, started_at=started_at, finished_at=finished_at, **fields)
 
 
-def test_phases_of_a_run_add_up_by_what_they_are_about() -> None:
+def test_phases_of_a_run_add_up_by_part() -> None:
     phases = {
         "fence": 0.1,
         "lock": 0.2,
@@ -59,6 +59,6 @@ def test_runs_are_drawn_from_the_oldest_and_a_failed_one_in_its_own_colour() -> 
     }
 
 
-def test_run_that_is_still_on_or_was_skipped_draws_nothing() -> None:
+def test_running_and_skipped_runs_are_not_drawn() -> None:
     assert charts.of_runs([run(0, "skipped"), RefreshRun(status="running", started_at=NOON)]) == []
     assert charts.of_usage([]) == []

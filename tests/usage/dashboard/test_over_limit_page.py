@@ -1,4 +1,4 @@
-"""Who reached a limit: the lines of the API's CSV, a page at a time."""
+"""The page of who reached a limit: the lines of the API's CSV, a page at a time."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from django.test import Client
 from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
-from tests.usage.api.asking import fill_totals
+from tests.usage.api.api_requests import fill_totals
 from tests.usage.dashboard import pages
 from usage.models import UsageState
 
@@ -99,7 +99,7 @@ def test_pages_hold_everybody_once(
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("price_limit=-1", "greater than or equal to 0"),
         ("price_limit=much", "Enter a number."),
@@ -110,8 +110,8 @@ def test_pages_hold_everybody_once(
     ],
 )
 @pytest.mark.usefixtures("usage")
-def test_bad_question_is_told_beside_its_field(operator: Client, query: str, said: str) -> None:
-    assert said in pages.text(operator, f"/over-limit/?{query}", status=400)
+def test_invalid_value_is_reported_at_its_field(operator: Client, query: str, message: str) -> None:
+    assert message in pages.text(operator, f"/over-limit/?{query}", status=400)
 
 
 @pytest.mark.usefixtures("usage")

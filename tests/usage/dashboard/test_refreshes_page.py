@@ -1,4 +1,4 @@
-"""Refreshes: how they went, asking for one, and what there is on disk. For operators."""
+"""The page of refreshes, for operators: runs, the request of a run, partitions and sizes."""
 
 import pytest
 import redis
@@ -15,13 +15,13 @@ from usage.services.partitions import maintain_partitions
 
 @pytest.fixture
 def own_broker(broker: redis.Redis, settings: LazySettings) -> None:
-    """A broker of this test alone."""
+    """Set the broker to a database of this test alone."""
     number = broker.get_connection_kwargs()["db"]
     settings.REDIS_URL = f"{settings.REDIS_URL.rpartition('/')[0]}/{number}"
 
 
 @pytest.mark.usefixtures("state")
-def test_runs_are_listed_newest_first_with_what_they_did(operator: Client) -> None:
+def test_runs_are_listed_newest_first_with_their_results(operator: Client) -> None:
     run_sql(
         "INSERT INTO usage_refreshrun (trigger, status, started_at, finished_at, keys_repaired,"
         " days_sealed, phases, error) VALUES ('schedule', 'failed', '2026-11-03T12:00:00Z',"
@@ -33,7 +33,7 @@ def test_runs_are_listed_newest_first_with_what_they_did(operator: Client) -> No
     assert newest[4:] == ["0", "0", "0", ""]
     assert failed[:4] == ["2026-11-03 12:00:00", "schedule", "failed", "2.00"]
     assert failed[4:] == ["\N{EN DASH}", "0", "0", "The disk is full."]
-    assert "Of the last 2 runs 1 succeeded, 1 failed and 0 were skipped" in pages.text(
+    assert "The last 2 runs: 1 succeeded, 1 failed and 0 were skipped" in pages.text(
         operator, "/refreshes/"
     )
     drawn = pages.charts(operator, "/refreshes/")
@@ -58,12 +58,12 @@ def test_partitions_and_sizes_are_those_of_the_database(operator: Client) -> Non
 
 
 @pytest.mark.django_db
-def test_page_without_runs_says_how_they_come(operator: Client) -> None:
+def test_page_without_runs_says_how_to_start_one(operator: Client) -> None:
     assert "No refresh ran yet Press “Refresh now”" in pages.text(operator, "/refreshes/")
 
 
 @pytest.mark.usefixtures("state")
-def test_pause_is_told(operator: Client) -> None:
+def test_page_shows_the_pause(operator: Client) -> None:
     UsageState.objects.update(paused_at="2026-11-03T12:00:00Z")
     assert "paused since 2026-11-03 12:00:00 UTC. Run: manage.py resume_refresh" in pages.text(
         operator, "/refreshes/"
@@ -71,7 +71,7 @@ def test_pause_is_told(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("own_broker")
-def test_asking_leads_to_the_page_of_the_run_and_so_does_asking_again(operator: Client) -> None:
+def test_a_request_and_its_repeat_redirect_to_the_page_of_the_run(operator: Client) -> None:
     first = operator.post("/refreshes/")
     run = RefreshRun.objects.get()
     assert (run.trigger, run.status) == ("api", "queued")
@@ -91,7 +91,7 @@ def test_asking_leads_to_the_page_of_the_run_and_so_does_asking_again(operator: 
 
 
 @pytest.mark.django_db
-def test_broker_that_is_away_is_told(operator: Client, settings: LazySettings) -> None:
+def test_broker_that_is_away_is_reported(operator: Client, settings: LazySettings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     response = operator.post("/refreshes/")
     assert response.status_code == 503
@@ -99,12 +99,12 @@ def test_broker_that_is_away_is_told(operator: Client, settings: LazySettings) -
 
 
 @pytest.mark.django_db
-def test_run_that_is_not_kept_is_told(operator: Client) -> None:
+def test_unknown_run_is_not_found(operator: Client) -> None:
     assert "No such refresh" in pages.text(operator, "/refreshes/7/", status=404)
 
 
 @pytest.mark.django_db
-def test_only_operators_see_or_ask(customer: User) -> None:
+def test_only_operators_see_the_page_and_request_a_run(customer: User) -> None:
     carl = Client()
     carl.force_login(customer)
     assert "This page is for operators" in pages.text(carl, "/refreshes/", status=403)
@@ -116,7 +116,7 @@ def test_only_operators_see_or_ask(customer: User) -> None:
 
 
 @pytest.mark.django_db
-def test_asking_needs_the_token_of_the_form(operator: Client) -> None:
+def test_a_request_needs_the_csrf_token(operator: Client) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies
     assert strict.post("/refreshes/").status_code == 403

@@ -1,4 +1,4 @@
-"""What pages load: from this server alone, as the policy of its pages allows."""
+"""Files that pages load: only from this server, as the content policy allows."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ FOLDER = Path(dashboard.__file__).parent
 UPLOT = FOLDER / "static" / "dashboard" / "uplot"
 TEMPLATES = sorted((FOLDER / "templates").rglob("*.html"))
 
-# Of the package uplot 1.6.32 as the npm registry has it.
+# SHA-256 of the files in the npm package uplot 1.6.32.
 DIGESTS = {
     "uPlot.iife.min.js": "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
     "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
@@ -35,7 +35,7 @@ def test_vendored_files_are_those_of_the_package() -> None:
         ("uplot/uPlot.iife.min.js", "text/javascript"),
     ],
 )
-def test_file_is_served_and_asked_about_again_after_a_minute(path: str, kind: str) -> None:
+def test_file_is_cached_for_a_minute_and_then_revalidated(path: str, kind: str) -> None:
     response = Client().get(f"/static/dashboard/{path}")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith(kind)

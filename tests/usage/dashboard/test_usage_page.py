@@ -1,4 +1,4 @@
-"""Usage by day: the sums of the API, of everybody, of one subscription, of those one owns."""
+"""The page of usage by day: of everybody, of one subscription, of the subscriptions of a user."""
 
 from datetime import date
 from decimal import Decimal
@@ -43,8 +43,8 @@ def test_sums_of_the_days_are_those_of_the_api(operator: Client) -> None:
         usage, records = (
             sum(row[column] for row in of_type) for column in ("total_usage", "record_count")
         )
-        said = f"Price {price:,f} USD Usage {usage:,} {unit} Records {records:,}"
-        assert f"{usage_type.title()} {said}" in page
+        card = f"Price {price:,f} USD Usage {usage:,} {unit} Records {records:,}"
+        assert f"{usage_type.title()} {card}" in page
 
 
 @pytest.mark.usefixtures("usage")
@@ -86,7 +86,7 @@ def test_charts_hold_every_digit_and_days_without_usage(operator: Client) -> Non
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ("from_date=2026-11-04&to_date=2026-11-03", "This is after 2026-11-03, the last day."),
         ("from_date=2026-08-01&to_date=2026-11-01", "These are 93 days"),
@@ -99,12 +99,12 @@ def test_charts_hold_every_digit_and_days_without_usage(operator: Client) -> Non
     ],
 )
 @pytest.mark.usefixtures("usage")
-def test_bad_question_is_told_beside_its_field(operator: Client, query: str, said: str) -> None:
-    assert said in pages.text(operator, f"/?{query}", status=400)
+def test_invalid_value_is_reported_at_its_field(operator: Client, query: str, message: str) -> None:
+    assert message in pages.text(operator, f"/?{query}", status=400)
 
 
 @pytest.mark.usefixtures("usage")
-def test_longest_ranges_are_answered(operator: Client) -> None:
+def test_longest_ranges_are_accepted(operator: Client) -> None:
     everybody = "/?from_date=2026-08-02&to_date=2026-11-01"
     anna = "/?from_date=2025-11-02&to_date=2026-11-02&subscription=anna"
     for url in [everybody, anna]:
@@ -125,7 +125,7 @@ def test_page_without_totals_says_how_to_fill_them(operator: Client) -> None:
 
 
 @pytest.mark.usefixtures("usage")
-def test_head_says_how_fresh_the_totals_are(operator: Client, settings: Any) -> None:
+def test_header_shows_the_age_of_the_totals(operator: Client, settings: Any) -> None:
     settings.USAGE_MAX_AGE_SECONDS = 180
     run_sql("UPDATE usage_state SET as_of = clock_timestamp() - interval '10 seconds'")
     run_sql("INSERT INTO usage_late_key VALUES (1, '2026-10-01', 'data')")
@@ -137,7 +137,7 @@ def test_head_says_how_fresh_the_totals_are(operator: Client, settings: Any) -> 
 
 
 @pytest.mark.usefixtures("state")
-def test_answer_that_takes_too_long_says_what_to_narrow(operator: Client) -> None:
+def test_statement_timeout_says_what_to_narrow(operator: Client) -> None:
     with second_session() as session, session.cursor() as cursor:
         cursor.execute("LOCK TABLE usage_daily_sealed IN ACCESS EXCLUSIVE MODE")
         run_sql("SET statement_timeout = '200ms'")
@@ -150,7 +150,7 @@ def test_answer_that_takes_too_long_says_what_to_narrow(operator: Client) -> Non
 
 
 @pytest.mark.usefixtures("state")
-def test_kept_connection_that_the_server_ended_is_left(operator: Client) -> None:
+def test_page_reconnects_when_the_server_ended_the_connection(operator: Client) -> None:
     with second_session(autocommit=True) as session, session.cursor() as cursor:
         [(process,)] = run_sql("SELECT pg_backend_pid()")
         cursor.execute("SELECT pg_terminate_backend(%s)", [process])
@@ -160,13 +160,13 @@ def test_kept_connection_that_the_server_ended_is_left(operator: Client) -> None
 
 @pytest.mark.parametrize("url", ["/", "/over-limit/", "/refreshes/"])
 @pytest.mark.django_db
-def test_who_has_not_signed_in_is_asked_to(client: Client, url: str) -> None:
+def test_signed_out_user_is_redirected_to_the_login(client: Client, url: str) -> None:
     response = client.get(f"{url}?from_date={date(2026, 11, 1)}")
     assert response.status_code == 302
     assert response.headers["Location"] == f"/login/?next={url}%3Ffrom_date%3D2026-11-01"
 
 
 @pytest.mark.usefixtures("usage")
-def test_page_is_not_kept_after_signing_out(operator: Client) -> None:
-    kept = operator.get("/").headers["Cache-Control"]
-    assert {"no-store", "private"} <= set(kept.split(", "))
+def test_browser_does_not_cache_a_page(operator: Client) -> None:
+    header = operator.get("/").headers["Cache-Control"]
+    assert {"no-store", "private"} <= set(header.split(", "))

@@ -1,4 +1,4 @@
-"""Read /metrics as Prometheus does."""
+"""Helpers that read /metrics as Prometheus does."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def scrape() -> Samples:
-    """The value of every sample by its name and its labels, which are in order."""
+    """Return the value of every sample, by its name and its sorted labels."""
     response: Any = Client().get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
     assert response.status_code == 200, response.content
     return samples(response.content.decode())
 
 
 def samples(text: str) -> Samples:
-    """Those of an answer of /metrics."""
+    """Return the samples of a response of /metrics."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

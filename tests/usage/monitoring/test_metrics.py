@@ -1,4 +1,4 @@
-"""What Prometheus is told, and who is told."""
+"""The metrics for Prometheus, and the token that reading them needs."""
 
 from datetime import timedelta
 
@@ -107,9 +107,9 @@ def test_a_lost_run_is_a_failure_once(state: None) -> None:
     assert value(scrape(), "usage_refresh_runs_total", status="failed") == 1
 
 
-def test_delay_is_from_the_look_before_to_the_end_of_the_run(state: None) -> None:
-    """A run of a second that came 100 seconds after the one before: a record committed just after
-    that one's look waited for more than 90 seconds and for less than 120."""
+def test_delay_is_from_the_previous_as_of_to_the_end_of_the_run(state: None) -> None:
+    """The run takes a second and comes 100 seconds after the previous one. A record that was
+    committed just after the previous as_of waited for more than 90 and less than 120 seconds."""
     refresh_totals()
     assert value(scrape(), "usage_commit_to_visible_seconds_count") == 0
     RefreshRun.objects.update(as_of=Now() - timedelta(seconds=100))
@@ -123,7 +123,7 @@ def test_delay_is_from_the_look_before_to_the_end_of_the_run(state: None) -> Non
     assert 100 <= value(found, "usage_commit_to_visible_seconds_sum") < 120
 
 
-def test_a_run_that_shows_nothing_has_no_delay(state: None) -> None:
+def test_a_skipped_run_has_no_delay(state: None) -> None:
     refresh_totals()
     pause()
     refresh(trigger=RefreshRun.Trigger.SCHEDULE)

@@ -1,4 +1,4 @@
-"""A proxy that DJANGO_PROXIES does not count is named in the log and by `check --deploy`."""
+"""Detection of a proxy that DJANGO_PROXIES does not count: in the log and in `check --deploy`."""
 
 import logging
 
@@ -19,7 +19,7 @@ PROXY = "10.0.0.7"
 def nothing_noted(
     broker: redis.Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that has just begun, with a Valkey of its own."""
+    """Start with an empty Valkey, as in a new process."""
     settings.REDIS_URL = broker_url(broker)
     monkeypatch.setattr(proxies, "_next_note", 0.0)
 
@@ -85,7 +85,7 @@ def test_a_process_notes_it_once_an_hour(
         assert notes() == 2
 
 
-def test_a_request_is_answered_and_the_check_passes_while_valkey_is_away(
+def test_a_request_and_the_check_succeed_while_valkey_is_away(
     settings: LazySettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{closed_port()}/0"

@@ -1,4 +1,4 @@
-"""Types of Python as JSON schemas, with examples."""
+"""JSON schemas and examples of Python types."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -22,7 +22,7 @@ BASIC: dict[type, Schema] = {
 
 
 def schema_of(hint: Any, named: Callable[[type], Schema]) -> Schema:
-    """The schema of a type; `named` gives the reference to that of a TypedDict or an enum."""
+    """Return the schema of a type; `named` returns references to those of TypedDicts and enums."""
     arguments = get_args(hint)
     match get_origin(hint):
         case origin if origin is Annotated:
@@ -30,8 +30,8 @@ def schema_of(hint: Any, named: Callable[[type], Schema]) -> Schema:
                 return named(values)
             return schema_of(arguments[0], named) | arguments[1]
         case origin if origin is UnionType:
-            [told] = [each for each in arguments if each is not NoneType]
-            schema = schema_of(told, named)
+            [value_type] = [each for each in arguments if each is not NoneType]
+            schema = schema_of(value_type, named)
             return schema | {"type": [schema["type"], "null"]}
         case origin if origin is Sequence:
             return {"type": "array", "items": schema_of(arguments[0], named)}
@@ -41,7 +41,7 @@ def schema_of(hint: Any, named: Callable[[type], Schema]) -> Schema:
 
 
 def object_of(properties: dict[str, Schema], description: str) -> Schema:
-    """The schema of an object that has every one of these properties."""
+    """Return the schema of an object that has all of these properties."""
     return {
         "type": "object",
         "description": description,
@@ -51,17 +51,17 @@ def object_of(properties: dict[str, Schema], description: str) -> Schema:
 
 
 def enum_of(values: type[Enum]) -> Schema:
-    """The schema of a value that is one of an enum."""
+    """Return the schema of a value of an enum."""
     found = [each.value for each in values]
     schema = {"type": "string", "description": cleandoc(str(values.__doc__)), "enum": found}
     if all(value.isidentifier() for value in found):
         return schema
-    # Generators number a value that is no name, such as -day.
+    # A generator would number the name of a value that is no identifier, such as -day.
     return schema | {"x-enum-varnames": [each.name for each in values]}
 
 
 def example_of(hint: Any) -> Any:
-    """An example of a type: that of each of its parts."""
+    """Return an example of a type, made from the examples of its parts."""
     if is_typeddict(hint):
         hints = get_type_hints(hint, include_extras=True)
         return {name: example_of(each) for name, each in hints.items()}

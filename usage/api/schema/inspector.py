@@ -1,4 +1,4 @@
-"""The schema of an endpoint, read from what answers: its filters, shapes and permission."""
+"""The schema of an endpoint, made from its parameters, response types and permission."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ from usage.api.endpoint import Endpoint
 from usage.api.error_types import Error
 from usage.api.lists import ListEndpoint
 from usage.api.permissions import NeedsScope
-from usage.api.schema import security  # noqa: F401 - by being there it is known
+from usage.api.schema import security  # noqa: F401 - the import registers it
 from usage.api.schema.hints import enum_of, object_of, schema_of
 from usage.api.schema.operations import Operation, operation_of
 from usage.api.schema.refusals import Refusal
@@ -51,7 +51,7 @@ class EndpointSchema(AutoSchema):
     def get_description(self) -> str:  # type: ignore[override]
         _, *more = self._sentences()
         if isinstance(self.view, ListEndpoint) and not self.view.is_file:
-            more.append("`format=csv` or `Accept: text/csv` gets the answer of the path with .csv.")
+            more.append("`format=csv` or `Accept: text/csv` returns the CSV of the path with .csv.")
         [permission] = self.view.get_permissions()
         if isinstance(permission, NeedsScope):
             scopes = " or ".join(f"`{scope}`" for scope in permission.needed(self.method))
@@ -65,15 +65,15 @@ class EndpointSchema(AutoSchema):
         return None
 
     def get_response_serializers(self) -> dict[str, Any]:  # type: ignore[override]
-        """Empty: get_operation puts the answers in."""
+        """Return nothing: get_operation adds the responses."""
         return {}
 
     def get_override_parameters(self) -> list[Any]:
         return self.operation.parameters
 
     def named(self, shape: type) -> Schema:
-        """The reference to the schema of a TypedDict or an enum, which is put among the
-        components."""
+        """Return the reference to the schema of a TypedDict or an enum, and register it as a
+        component."""
         component = ResolvedComponent(
             name=shape.__qualname__.replace(".", ""), type=ResolvedComponent.SCHEMA, object=shape
         )
@@ -91,19 +91,19 @@ class EndpointSchema(AutoSchema):
         return reference
 
     def _sentences(self) -> list[str]:
-        """Of the docstring: that of the method, if it has one, or that of the endpoint."""
+        """Return the sentences of the docstring of the method, or of the endpoint without one."""
         doc = getattr(self.view, self.method.lower()).__doc__ or type(self.view).__doc__
         return re.split(r"(?<=\.)\s+", " ".join(str(doc).split()))
 
     def _responses(self) -> Schema:
         operation = self.operation
-        described = dict(operation.answers) | {
+        described = dict(operation.responses) | {
             refusal.status: self._refusal(refusal) for refusal in operation.refusals
         }
         return {str(status): described[status] for status in sorted(described)}
 
     def _refusal(self, refusal: Refusal) -> Schema:
-        """The reference to one that is put among the components, since many endpoints have it."""
+        """Return the reference to a refusal, a component because many endpoints share it."""
         component = ResolvedComponent(
             name=refusal.name,
             type=ResolvedComponent.RESPONSE,

@@ -1,4 +1,4 @@
-"""Each operation of the API: its parameters and its answers."""
+"""The operations of the API: their parameters and their responses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from usage.api.bounds import IDS, Schema
 from usage.api.endpoint import Endpoint
 from usage.api.endpoints import Records, Subscriptions, TotalsEndpoint
 from usage.api.lists import ListEndpoint
-from usage.api.query import PageFilter, Parameter, Question
+from usage.api.query import PageFilter, Parameter, Query
 from usage.api.refreshes import Refresh, Refreshes
 from usage.api.root import Root
 from usage.api.schema import refusals, response_schemas
@@ -22,7 +22,7 @@ IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
     {"type": "string", "examples": [response_schemas.TAG]},
     OpenApiParameter.HEADER,
-    description="The `ETag` of the answer you have. While that is the answer, you get a 304.",
+    description="The `ETag` of a stored response. While it is current, the server returns a 304.",
 )
 RUN_ID = OpenApiParameter(
     "run_id",
@@ -35,25 +35,25 @@ RUN_ID = OpenApiParameter(
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one endpoint: its parameters, its answers by status, and its refusals."""
+    """One method of one endpoint: its parameters, its responses by status, and its refusals."""
 
     tag: str
-    answers: Mapping[int, Schema]
+    responses: Mapping[int, Schema]
     refusals: tuple[Refusal, ...]
     parameters: list[OpenApiParameter] = field(default_factory=list)
 
 
 def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
-    """`named` gives the reference to the schema of a TypedDict or an enum."""
+    """Return the operation; `named` returns references to the schemas of TypedDicts and enums."""
     match view, method:
         case ListEndpoint(), _:
-            return _of_list(view, named)
+            return _list_operation(view, named)
         case Refreshes(), "GET":
             return Operation(
                 "Refreshes",
                 {200: response_schemas.one(shapes.RunsPage, named)},
                 (refusals.BAD_QUERY, *refusals.ANYWHERE, refusals.NOT_NOW),
-                parameters_of(PageFilter, named),
+                query_parameters(PageFilter, named),
             )
         case Refreshes(), "POST":
             return Operation(
@@ -92,32 +92,31 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
     )
 
 
-def _of_list(view: ListEndpoint, named: Named) -> Operation:
+def _list_operation(view: ListEndpoint, named: Named) -> Operation:
     has_tag = isinstance(view, TotalsEndpoint)
-    answer = (
+    response = (
         response_schemas.csv(view.columns, has_tag=has_tag)
         if view.is_file
         else response_schemas.one(view.shape, named, has_tag=has_tag)
     )
     return Operation(
         "Subscriptions" if isinstance(view, Subscriptions) else "Usage",
-        {200: answer} | ({304: response_schemas.NOT_MODIFIED} if has_tag else {}),
+        {200: response} | ({304: response_schemas.NOT_MODIFIED} if has_tag else {}),
         (
             refusals.BAD_QUERY,
-            # Every `Accept` is good for the path of a file.
+            # The path of a file accepts every `Accept` header.
             *(each for each in refusals.ANYWHERE if not (view.is_file and each.status == 406)),
             *([refusals.SUM_TOO_LARGE] if has_tag else []),
             *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),
-        parameters_of(view.question_class, named) + ([IF_NONE_MATCH] if has_tag else []),
+        query_parameters(view.query_class, named) + ([IF_NONE_MATCH] if has_tag else []),
     )
 
 
-def parameters_of(question: type[Question], named: Named) -> list[OpenApiParameter]:
-    """The parameters of a question. The CSV of a page is an operation of its own, so `format` is
-    none here."""
-    found = question.base_filters.items()
+def query_parameters(query_class: type[Query], named: Named) -> list[OpenApiParameter]:
+    """Return the parameters of a query. `format` is left out: a CSV is an operation of its own."""
+    found = query_class.base_filters.items()
     return [_parameter(name, each, named) for name, each in found if name != "format"]
 
 
@@ -133,6 +132,7 @@ def _parameter(name: str, parameter: Parameter, named: Named) -> OpenApiParamete
         description=f"{checks.help_text} Give {checks.allowed}.",
         style="form" if is_many else None,
         explode=False if is_many else None,
-        # A page to try it out fills these in, and few go with all the others.
+        # The docs page fills examples into its form. Only required parameters have one here, since
+        # few optional ones can be sent together.
         examples=[OpenApiExample("an example", shown[0])] if checks.required else [],
     )

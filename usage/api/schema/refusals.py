@@ -1,4 +1,4 @@
-"""Errors as the schema describes them: each status, its codes and an example of each."""
+"""Errors in the schema: each status, its codes and an example of each code."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from usage.api.error_types import Error, Fault
 from usage.models import UsageType
 
-RETRY_AFTER = {"Retry-After": "Seconds to wait before asking again."}
+RETRY_AFTER = {"Retry-After": "Seconds to wait before the next request."}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A status, an example of each fault that it can have, and its headers."""
+    """An error status, an example of each of its faults, and its headers."""
 
     name: str
     status: int
@@ -25,10 +25,10 @@ class Refusal:
 
     @property
     def examples(self) -> dict[str, Any]:
-        """One for each code."""
-        return {fault["code"]: {"value": self._answer(fault)} for fault in self.faults}
+        """Return an example for each code."""
+        return {fault["code"]: {"value": self._body(fault)} for fault in self.faults}
 
-    def _answer(self, fault: Fault) -> Error:
+    def _body(self, fault: Fault) -> Error:
         if fault["attr"]:
             return {"type": "validation_error", "errors": [fault]}
         kind: Any = "client_error" if self.status < 500 else "server_error"
@@ -43,7 +43,7 @@ _UNREADABLE = (
     _fault("parse_error", "The request cannot be read. Send fewer or shorter parameters."),
     _fault(
         "host_not_allowed",
-        "The header Host has no name of this server. Use one of its names, or have the operator "
+        "The header Host does not name this server. Use one of its names, or ask the operator to "
         "add this one to DJANGO_ALLOWED_HOSTS.",
     ),
 )
@@ -61,7 +61,7 @@ BAD_QUERY = Refusal(
         _fault("repeated", "Given 2 times where one is expected. Give true or false.", "live"),
         _fault("too_many", "201 values. Give external ids of at most 100 ...", "external_id"),
         _fault("unknown", "Unknown parameter. Allowed are cursor, external_id, ...", "colour"),
-        _fault("other_query", "Of another query. Repeat the parameters of ...", "cursor"),
+        _fault("other_query", "The cursor belongs to another query. Repeat ...", "cursor"),
         _fault(
             "http_version",
             "A CSV is sent in chunks, which HTTP/1.0 does not have. Use HTTP/1.1.",
@@ -72,19 +72,19 @@ BAD_QUERY = Refusal(
 BAD_REQUEST = Refusal(
     "BadRequest",
     400,
-    "The request takes no parameter and no field, or cannot be read.",
+    "The endpoint takes no parameter and no field, or the request cannot be read.",
     (_fault("unknown", "Unknown parameter. Send none here.", "colour"), *_UNREADABLE),
 )
 NOT_JSON = Refusal(
     "NotJson",
     415,
-    "The body is no JSON.",
+    "The body is not JSON.",
     (_fault("unsupported_media_type", 'Unsupported media type "text/plain" in request.'),),
 )
 OTHER_METHOD = Refusal(
     "OtherMethod",
     405,
-    "The path takes no such method; `Allow` lists those it takes.",
+    "The path does not allow the method. `Allow` lists the methods that it allows.",
     (_fault("method_not_allowed", 'Method "DELETE" not allowed.'),),
     headers={"Allow": "The methods of the path."},
 )
@@ -97,7 +97,7 @@ FAILED = Refusal(
 WHO_ARE_YOU = Refusal(
     "WhoAreYou",
     401,
-    "No token or session, or one that is not good.",
+    "The request has no token or session, or an invalid one.",
     (
         _fault("not_authenticated", "Authentication credentials were not provided."),
         _fault("authentication_failed", "Invalid token."),
@@ -107,19 +107,19 @@ WHO_ARE_YOU = Refusal(
 NOT_ALLOWED = Refusal(
     "NotAllowed",
     403,
-    "The token or person lacks the scope, which `detail` names, or a session its CSRF token.",
+    "The token or the person lacks the scope that `detail` names, or a session its CSRF token.",
     (_fault("permission_denied", "This needs the scope usage:read or usage:read:own."),),
 )
 NO_SUCH_RUN = Refusal(
     "NoSuchRun",
     404,
     "There is no such refresh.",
-    (_fault("not_found", "There is no refresh 7; those of 90 days are kept."),),
+    (_fault("not_found", "There is no refresh 7. Refreshes are kept for 90 days."),),
 )
 NOT_ACCEPTABLE = Refusal(
     "NotAcceptable",
     406,
-    "`Accept` takes nothing that this can be written in.",
+    "`Accept` allows no format of this endpoint.",
     (_fault("not_acceptable", "Could not satisfy the request Accept header."),),
 )
 IN_PROGRESS = Refusal(
@@ -155,7 +155,7 @@ RECORDS_DROPPED = Refusal(
 TOO_OFTEN = Refusal(
     "TooOften",
     429,
-    "More requests in a minute than a token or an address may send.",
+    "The token or the address has sent too many requests in this minute.",
     (_fault("throttled", "Request was throttled. Expected available in 17 seconds."),),
     headers=RETRY_AFTER,
 )
@@ -169,9 +169,9 @@ _AWAY = (
         "database_busy",
         "The totals are being changed by maintenance. Try again in a few seconds.",
     ),
-    _fault("query_timeout", "The answer took too long to compute. Narrow the question: ..."),
+    _fault("query_timeout", "The query took too long. Narrow it: ..."),
 )
-_NOT_NOW = "There is an answer, but not now."
+_NOT_NOW = "The response is temporarily unavailable."
 NOT_NOW = Refusal("NotNow", 503, _NOT_NOW, _AWAY, headers=RETRY_AFTER)
 NO_TOTALS_NOW = Refusal(
     "NoTotalsNow",
@@ -187,7 +187,7 @@ NO_TOTALS_NOW = Refusal(
         _fault("totals_not_filled", "The totals were never filled. Run: manage.py refresh_usage"),
         _fault(
             "too_many_downloads",
-            "As many CSVs as may are being sent already. Try again when one has ended.",
+            "The limit of CSV downloads at one time is reached. Try again when one has ended.",
         ),
         *_AWAY,
     ),
@@ -196,12 +196,12 @@ NO_TOTALS_NOW = Refusal(
 NO_WORKER_NOW = Refusal(
     "NoWorkerNow",
     503,
-    "No worker can be told to refresh now.",
+    "The refresh is temporarily unavailable.",
     (
         _fault(
             "broker_unavailable",
-            "The broker cannot be reached, so no worker was told. Try again in a few seconds; if "
-            "it stays away, tell the operator.",
+            "The broker cannot be reached, so no worker received the request. Try again in a few "
+            "seconds; if it stays away, tell the operator.",
         ),
         *_AWAY,
     ),

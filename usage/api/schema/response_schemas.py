@@ -1,4 +1,4 @@
-"""Answers as the schema describes them: bodies, examples and headers."""
+"""Responses in the schema: bodies, examples and headers."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,17 +12,17 @@ TAG = 'W/"3ff0ca2b33ac71aadcdcdd42976f4fbd"'
 JSON = "application/json"
 
 ALWAYS = {name: f"`{HEADERS[name]}`" for name in ("Cache-Control", "Vary")}
-ETAG = {"ETag": "Names this answer. Not where the rows are live, or may change at any time."}
-OF_CSV = {
+ETAG = {"ETag": "Identifies this response. Absent if the rows are live or may change at any time."}
+CSV_HEADERS = {
     "Content-Disposition": "The name of the file.",
     "Usage-As-Of": "`as_of` of the page.",
     "Usage-Live": "`live` of the page.",
     "Usage-Time-Zone": "`time_zone` of the page.",
     "Usage-Currency": "`currency` of the page.",
 }
-OF_RUN = {"Location": "The path of the refresh."}
+RUN_HEADERS = {"Location": "The path of the refresh."}
 
-# Where an example differs from that of its parts.
+# Fields of an example that differ from the examples of its parts.
 READ_NOW = {"live": True, "from_date": None, "to_date": None}
 EXAMPLES: dict[type, Schema] = {
     shapes.SubscriptionsPage: READ_NOW,
@@ -38,17 +38,17 @@ Named = Callable[[type], Schema]
 
 
 def headers(always: Mapping[str, str], sometimes: Mapping[str, str] | None = None) -> Schema:
-    """Those that an answer has, and those that only some answers have."""
-    told = [(name, text, True) for name, text in always.items()]
-    told += [(name, text, False) for name, text in (sometimes or {}).items()]
+    """Return the headers that a response always has, and those that it has sometimes."""
+    described = [(name, text, True) for name, text in always.items()]
+    described += [(name, text, False) for name, text in (sometimes or {}).items()]
     return {
         name: {"description": text, "required": required, "schema": {"type": "string"}}
-        for name, text, required in told
+        for name, text, required in described
     }
 
 
 def one(shape: type, named: Named, *, has_tag: bool = False) -> Schema:
-    """An answer that is one such thing."""
+    """Return the response whose body is one object of this shape."""
     return {
         "description": str(shape.__doc__),
         "headers": headers(ALWAYS, ETAG if has_tag else None),
@@ -62,10 +62,10 @@ def one(shape: type, named: Named, *, has_tag: bool = False) -> Schema:
 
 
 def csv(columns: Sequence[str], *, has_tag: bool) -> Schema:
-    """Every row as CSV."""
+    """Return the response with every row as CSV."""
     return {
         "description": f"Every row, with the columns {', '.join(columns)}.",
-        "headers": headers(ALWAYS | OF_CSV, ETAG if has_tag else None),
+        "headers": headers(ALWAYS | CSV_HEADERS, ETAG if has_tag else None),
         "content": {
             "text/csv": {"schema": {"type": "string"}, "example": ",".join(columns) + "\r\n"}
         },
@@ -73,20 +73,21 @@ def csv(columns: Sequence[str], *, has_tag: bool) -> Schema:
 
 
 def accepted(shape: type, named: Named) -> Schema:
-    """The answer that is a refresh which waits for a worker."""
-    answer = one(shape, named)
-    answer["content"][JSON]["example"] |= QUEUED
-    return answer | {"headers": headers(ALWAYS | OF_RUN)}
+    """Return the response with a refresh that waits for a worker."""
+    response = one(shape, named)
+    response["content"][JSON]["example"] |= QUEUED
+    return response | {"headers": headers(ALWAYS | RUN_HEADERS)}
 
 
 def description(named: Named) -> Schema:
-    """The answer that is this description."""
-    answer = one(shapes.OpenApiDocument, named)
-    content = answer["content"][JSON]
-    return answer | {"content": {JSON: content, "application/yaml": content}}
+    """Return the response with this description."""
+    response = one(shapes.OpenApiDocument, named)
+    content = response["content"][JSON]
+    return response | {"content": {JSON: content, "application/yaml": content}}
 
 
 def refused(refusal: Refusal, error: Schema) -> Schema:
+    """Return the response with an error."""
     codes = ", ".join(f"`{code}`" for code in refusal.codes)
     return {
         "description": f"{refusal.description} Codes: {codes}.",
@@ -96,6 +97,6 @@ def refused(refusal: Refusal, error: Schema) -> Schema:
 
 
 NOT_MODIFIED: Schema = {
-    "description": "What has the tag in `If-None-Match` is still the answer.",
+    "description": "The stored response with the tag in `If-None-Match` is still current.",
     "headers": headers(ALWAYS | ETAG),
 }

@@ -1,4 +1,4 @@
-"""The description of the API, for programs and for people. It holds no data: anybody may see it."""
+"""The description of the API, for programs and for people. It holds no data, so it is public."""
 
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from usage.api.query import refuse_parameters
 
 
 class Description(Endpoint):
-    """This description of the API. JSON, or YAML where `Accept` names application/yaml."""
+    """This description of the API. JSON, or YAML if `Accept` names application/yaml."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]
@@ -32,20 +32,21 @@ class Description(Endpoint):
 
 @lru_cache
 def written(media_type: str) -> str | bytes:
-    """The description. Nothing in it depends on who asks or when, and to write it takes long."""
+    """Return the description. It is cached, because it is slow to make and is the same for every
+    request."""
     [renderer] = [each for each in Description.renderer_classes if each.media_type == media_type]
     return renderer().render(SchemaGenerator().get_schema(public=True), renderer_context={})
 
 
 @extend_schema(exclude=True)
 class Docs(SpectacularSwaggerSplitView):
-    """A page in which people read the description and try it out."""
+    """A page on which people read the description and send requests."""
 
     authentication_classes = ()
     permission_classes = [AllowAny]
     content_negotiation_class = DefaultContentNegotiation
     renderer_classes = [TemplateHTMLRenderer]
-    # The page can't show what OPTIONS would tell.
+    # DRF cannot render the metadata of OPTIONS with this template.
     http_method_names = ["get", "head"]
     url_name = "api:schema"
     template_name = "usage/docs.html"

@@ -1,4 +1,4 @@
-"""How a caller signs in, as the schema describes it."""
+"""Authentication in the schema."""
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
@@ -15,7 +15,7 @@ class Token(OpenApiAuthenticationExtension):
             "type": "http",
             "scheme": "bearer",
             "description": "`Authorization: Bearer KEY`, with a key that `manage.py make_token` "
-            "has shown. `Token KEY` is the same.",
+            "has shown. `Authorization: Token KEY` has the same meaning.",
         }
 
 

@@ -13,7 +13,7 @@ register = template.Library()
 
 @register.filter
 def figure(number: Decimal | int | None) -> str:
-    """The exact number in plain notation, as 34,991.905; a dash for none."""
+    """Return the exact number in plain notation, such as 34,991.905, and a dash for None."""
     if number is None:
         return "–"  # noqa: RUF001
     if isinstance(number, int):
@@ -24,7 +24,7 @@ def figure(number: Decimal | int | None) -> str:
 
 @register.filter
 def type_label(usage_type: str) -> str:
-    """The name of a usage type."""
+    """Return the name of a usage type."""
     return UsageType(usage_type).label
 
 
@@ -36,5 +36,5 @@ def type_colour(usage_type: str) -> str:
 
 @register.filter
 def type_unit(usage_type: str) -> str:
-    """The unit of a usage type."""
+    """Return the unit of a usage type."""
     return UsageType(usage_type).unit

@@ -8,8 +8,9 @@ from usage.services.restores import check_restore
 
 class Command(UsageCommand):
     help = (
-        "After a restore, an upgrade of the server or a switch-over: say what is left to do, in "
-        "order, before writers and workers come. Changes nothing; exits 1 when something is left. "
+        "List what is left to do after a restore, an upgrade of the server or a failover, in "
+        "order. Run it before you start writers and workers. It changes nothing, and exits 1 when "
+        "something is left to do. "
         "Example: manage.py check_restore"
     )
 
@@ -23,4 +24,4 @@ class Command(UsageCommand):
                 f"{len(findings)} {'thing is' if len(findings) == 1 else 'things are'} left to do. "
                 "Take the first step and run check_restore again."
             )
-        self.stdout.write("Nothing is left to do: workers and writers may come.")
+        self.stdout.write("Nothing is left to do: start workers and writers.")

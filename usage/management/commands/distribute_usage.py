@@ -7,8 +7,8 @@ from usage.services.distribution import distribute
 
 class Command(UsageCommand):
     help = (
-        "Spread the raw records over the workers of a Citus cluster, by subscription; the totals "
-        "stay on the coordinator. Needs USAGE_LATE_KEYS=window; docs/scaling.md says when it is "
+        "Spread the raw records over the workers of a Citus cluster, by subscription. The totals "
+        "stay on the coordinator. It needs USAGE_LATE_KEYS=window. docs/scaling.md says when it is "
         "worth it. Example: manage.py distribute_usage --dry-run"
     )
 

@@ -7,8 +7,8 @@ from usage.services import triggers
 
 class Command(UsageCommand):
     help = (
-        "Put the triggers that capture late records on again. Writers of raw records wait for a "
-        "moment. Refreshes then audit the sealed days, one each. "
+        "Enable the triggers that capture late records again. Writers of raw records wait for a "
+        "moment. Each of the next refreshes then audits one sealed day. "
         "Example: manage.py enable_triggers --dry-run"
     )
 

@@ -35,7 +35,7 @@ LISTS: dict[str, type[ListEndpoint]] = {
     "records": endpoints.Records,
     "subscriptions": endpoints.Subscriptions,
 }
-# Those of the API, save what is about the form of its answers.
+# The parameters of the API, without those that choose the form of a response.
 PARAMETERS = {
     name: parameter
     for endpoint in LISTS.values()
@@ -44,16 +44,16 @@ PARAMETERS = {
 }
 
 HELP = """\
-Write a list of the API to a file: every row, with the columns, the text and the parameters that
-the API has for its CSV (docs/api.md).
+Write a list of the API to a file: every row, with the columns, values and parameters of the CSV
+of the API (docs/api.md).
 
 Examples:
   manage.py export_usage november.csv --what totals --month 2026-11
   manage.py export_usage - --what over-limit --price-limit 150 | head
   manage.py export_usage daily.parquet --what daily --ordering=-day --format parquet
 
-The file is for its owner only and takes its place when it is whole; until then, and when something
-goes wrong, the one before stays. Parquet needs pyarrow; decimals in it are exact.
+Only the owner can read the file. It replaces an earlier file once it is complete; after an error
+the earlier file stays. Parquet needs pyarrow; its decimals are exact.
 """
 
 
@@ -79,16 +79,16 @@ class Command(UsageCommand):
 
     def handle(self, *_args: Any, file: str, what: str, format: str, **options: Any) -> None:
         endpoint = LISTS[what]()
-        asked = checked(endpoint, what, options)
+        parameters = checked(endpoint, what, options)
         state = selectors.totals_state()
-        source = endpoint.source(asked, state)
+        source = endpoint.source(parameters, state)
         about = {
             "as_of": moment_text(state.moment_of(source)),
             "live": "true" if source is Source.LIVE else "false",
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,
         }
-        batches = flat_batches(endpoint, asked, source, size=ROWS_AT_ONCE[format])
+        batches = flat_batches(endpoint, parameters, source, size=ROWS_AT_ONCE[format])
         written = 0
         try:
             with (
@@ -112,9 +112,9 @@ class Command(UsageCommand):
             raise CommandError(
                 "Interrupted. Nothing was replaced.", returncode=INTERRUPTED
             ) from error
-        # Rows alone go to standard output.
-        told = self.stderr if file == STANDARD_OUTPUT else self.stdout
-        told.write(f"{one_line(file)}: {written:,} rows of {what} as of {about['as_of']}")
+        # Standard output may hold the rows, which a script reads.
+        messages = self.stderr if file == STANDARD_OUTPUT else self.stdout
+        messages.write(f"{one_line(file)}: {written:,} rows of {what} as of {about['as_of']}")
 
 
 def option(name: str) -> str:
@@ -124,16 +124,16 @@ def option(name: str) -> str:
 def checked(
     endpoint: ListEndpoint, what: str, options: Mapping[str, list[str] | None]
 ) -> dict[str, Any]:
-    """What the options mean, read as the API reads its parameters.
+    """Return the values of the options, parsed like the parameters of the API.
 
     Raises CommandError with every fault of every option.
     """
     query = QueryDict(mutable=True)
     for name in PARAMETERS:
-        if (given := options[name]) is not None:
-            query.setlist(name, given)
+        if (values := options[name]) is not None:
+            query.setlist(name, values)
     try:
-        return endpoint.filterset_class(query, format_accepted=CSV).asked
+        return endpoint.filterset_class(query, format_accepted=CSV).parameters
     except ValidationError as error:
         faults: Any = error.detail
         lines = [

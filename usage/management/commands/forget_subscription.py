@@ -6,19 +6,19 @@ from django.core.management.base import CommandError
 from usage.management.usage_command import UsageCommand
 from usage.services.forget import find, forget_subscription
 
-ELSEWHERE = """The old external_id may still stand where this command does not reach:
-- in backups and the archive of the write-ahead log, until they expire;
-- in files that were imported, the files of their rejected lines, and in exports;
-- in logs of the proxy and of the database server, and in what analysts and clients copied;
-- in ids of imported records that were computed from it (nobody can read it from them, but who
-  knows it can compute them again).
-Importing a file that names it makes a new subscription."""
+ELSEWHERE = """This command does not reach other places that may hold the old external_id:
+- backups and the archive of the write-ahead log, until they expire;
+- imported files, files with their rejected lines, and exports;
+- logs of the proxy and of the database server, and copies of analysts and clients;
+- ids of imported records, which are hashes of it: nobody can read it from them, but anybody who
+  knows it can compute the same ids.
+An import of a file with the old external_id makes a new subscription."""
 
 
 class Command(UsageCommand):
     help = (
-        "Replace the external_id of a subscription by a random one, for good, as a customer may "
-        "ask. Its records and totals stay as they are, under the same subscription_id. "
+        "Replace the external_id of a subscription by a random one, for good: for a customer who "
+        "wants to be forgotten. Records and totals stay under the same subscription_id. "
         "Example: manage.py forget_subscription 00441632960001 --dry-run"
     )
 
@@ -41,7 +41,7 @@ class Command(UsageCommand):
                 "records and totals are as they were."
             )
         if subscription.owner_id is not None:
-            self.stdout.write("Its owner still has an account: that is not changed.")
+            self.stdout.write("The account of its owner stays.")
         self.stdout.write(ELSEWHERE)
 
 

@@ -10,9 +10,10 @@ from usage.services.generate import GenerateArgumentError, generate_usage
 
 class Command(UsageCommand):
     help = (
-        "Make up usage for demonstrations and measurements: data and voice records of the days "
-        "before today, for the subscriptions sub-000001, sub-000002 and so on, which are made if "
-        "missing. The same arguments make the same records, so that a second run adds nothing. "
+        "Generate usage for demonstrations and measurements: data and voice records of the days "
+        "before today, for the subscriptions sub-000001, sub-000002 and so on. Missing "
+        "subscriptions are made. The same arguments make the same records, so a second run adds "
+        "none. "
         "Example: manage.py generate_usage --subscriptions 200 --days 30 --records 100000"
     )
 
@@ -25,7 +26,7 @@ class Command(UsageCommand):
             "--until",
             type=day,
             metavar="DAY",
-            help="the day after the last one; today unless given",
+            help="the day after the last day; default today",
         )
 
     def handle(

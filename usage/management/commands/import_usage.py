@@ -20,8 +20,8 @@ INTERRUPTED = 130
 MOST_FUTURE_DAYS = 36_500
 
 HELP = """\
-Import usage records from files, as they are or compressed with gzip. The same file twice adds
-nothing; after an interruption run the same command again.
+Import usage records from files, plain or compressed with gzip. A second import of the same file
+adds nothing; after an interruption run the same command again.
 
 Examples:
   manage.py import_usage usage.csv
@@ -33,14 +33,15 @@ usage_date (ISO 8601 with an offset, or local time with --zone), price, quantity
 seconds) and record_key, in any order. Format calls: call records, ten columns without a header
 (call id, number, line, destination, start and end day, start and end time, type, pence).
 
-A record is known by its source, record key, subscription and moment. The first line of a record
-wins; later ones with another price or quantity are counted and named. These and rejected lines go
-to a CSV file with their number and the reason: FILE.rejects beside FILE, or FILE.rejects-2 where
-that exists. Corrected, it can be imported itself, with the --source of the first file.
+Source, record key, subscription and moment identify a record. The first line of a record is kept;
+later lines with another price or quantity are counted and listed. These lines and rejected lines
+go to a CSV file with their number and the reason: FILE.rejects beside FILE, or FILE.rejects-2 if
+that exists. Correct that file and import it with the --source of the first file.
 
-A record more than a day ahead is rejected, unless --future gives more days, and so is a last line
-without a line end, unless --complete says that it is whole. Local times are read with the zone
-data of PostgreSQL, which cuts the days. The last line for each file says which days it touched.
+A record more than a day ahead is rejected, unless --future allows more days. A last line without
+a line end is rejected, unless --complete says that it is complete. Local times are read with the
+zone data of PostgreSQL, which cuts the days. The last message about a file lists the days that it
+touched.
 
 Exits 0 when every line was added or known, 1 when lines were rejected or differ, 2 when a file
 could not be imported.
@@ -71,31 +72,31 @@ class Command(UsageCommand):
         parser.add_argument("files", nargs="+", metavar="FILE", help="- reads standard input")
         parser.add_argument("--format", choices=FORMATS, default=RECORDS)
         parser.add_argument(
-            "--zone", type=time_zone, help="where times without an offset are local"
+            "--zone", type=time_zone, help="the time zone of times without an offset"
         )
         parser.add_argument(
-            "--source", help="whose record keys these are; the name of the file unless given"
+            "--source", help="the system that assigned the record keys; default the file name"
         )
         parser.add_argument(
             "--future",
             type=days,
             default=1,
             metavar="DAYS",
-            help="reject records further ahead of now than this; 1 unless given",
+            help="reject records more than DAYS ahead of now; default 1",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what an import would do, and do nothing"
+            "--dry-run", action="store_true", help="report what an import would do; write nothing"
         )
         parser.add_argument(
             "--complete",
             action="store_true",
-            help="the last line is whole although it has no line end",
+            help="accept a last line without a line end",
         )
         parser.add_argument(
             "--rejects",
             type=Path,
             metavar="PATH",
-            help="where rejected lines go, a new file; FILE.rejects beside FILE unless given",
+            help="a new file for rejected lines; default FILE.rejects beside FILE",
         )
 
     def handle(self, *_args: Any, files: list[str], **options: Any) -> None:

@@ -9,7 +9,7 @@ from usage.models import AccessToken
 
 class Command(UsageCommand):
     help = (
-        "List every token with its user, scopes, last use and end, never its key. "
+        "List all tokens with user, scopes, expiry and last use. It never shows a key. "
         "Example: manage.py list_tokens"
     )
 

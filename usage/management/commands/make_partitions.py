@@ -6,8 +6,8 @@ from usage.services.partitions import DAYS_AHEAD, maintain_partitions
 
 class Command(UsageCommand):
     help = (
-        f"Make the partitions of the raw tables from today to {DAYS_AHEAD} days ahead, as beat "
-        "does every day. Example: manage.py make_partitions"
+        f"Make the partitions of the raw tables from today to {DAYS_AHEAD} days ahead. Beat does "
+        "this every day. Example: manage.py make_partitions"
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:

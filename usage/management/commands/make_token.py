@@ -13,27 +13,31 @@ from usage.services.tokens import make_token
 
 class Command(UsageCommand):
     help = (
-        "Make a token for a machine client and print its key, which is shown only now. Example: "
+        "Make a token for a machine client and print its key. The key is shown only once. Example: "
         "manage.py make_token billing --new-user --name 'nightly invoices' --scope usage:read "
         "--days 365"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("username", help="the user it belongs to")
-        parser.add_argument("--name", required=True, help="what it is for, at most 100 characters")
+        parser.add_argument("username", help="the user that the token belongs to")
+        parser.add_argument(
+            "--name", required=True, help="the purpose of the token, at most 100 characters"
+        )
         parser.add_argument(
             "--scope",
             dest="scopes",
             action="append",
             required=True,
             choices=Scope.values,
-            help="what it lets its bearer do; may be repeated",
+            help="a right of the token; repeat the option for more rights",
         )
-        parser.add_argument("--days", type=int, metavar="N", help="expires after N days")
+        parser.add_argument(
+            "--days", type=int, metavar="N", help="the token expires after N days; default never"
+        )
         parser.add_argument(
             "--new-user",
             action="store_true",
-            help="make the user, who has no password and so can't sign in",
+            help="make the user, without a password, so that it can't sign in",
         )
 
     def handle(
@@ -47,9 +51,9 @@ class Command(UsageCommand):
         **_options: Any,
     ) -> None:
         if not 1 <= len(name) <= 100:
-            raise CommandError("--name has 1 to 100 characters.")
+            raise CommandError("--name must have 1 to 100 characters.")
         if days is not None and not 1 <= days <= 36_500:
-            raise CommandError("--days is from 1 to 36500.")
+            raise CommandError("--days must be from 1 to 36500.")
         found = User.objects.filter(username=username)
         if new_user and found.exists():
             raise CommandError(f"There is a user {username!r} already. Leave out --new-user.")
@@ -62,7 +66,7 @@ class Command(UsageCommand):
             lifetime=None if days is None else timedelta(days=days),
         )
         until = f"until {token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else "for ever"
-        # The key alone goes to standard output, for a script to take.
+        # A script reads the key from standard output, so messages go to standard error.
         self.stderr.write(
             f"Token {token.pk} of {one_line(username)}, {until}. Its key is not shown again:",
             style_func=self.style.NOTICE,

@@ -6,8 +6,8 @@ from usage.services.refresh import pause
 
 class Command(UsageCommand):
     help = (
-        "Pause refreshes for a maintenance window: when it returns, none is running and none "
-        "starts until resume_refresh. Example: manage.py pause_refresh"
+        "Pause refreshes for a maintenance window. When the command returns, no refresh is running "
+        "and none starts until resume_refresh. Example: manage.py pause_refresh"
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:

@@ -9,8 +9,8 @@ from usage.services.retention import prune
 
 class Command(UsageCommand):
     help = (
-        "Drop raw records older than USAGE_RAW_RETENTION_DAYS and totals older than "
-        "USAGE_TOTALS_RETENTION_DAYS, as beat does every day. Their totals stay. "
+        "Drop raw records older than USAGE_RAW_RETENTION_DAYS; their totals stay. Delete totals "
+        "older than USAGE_TOTALS_RETENTION_DAYS. Beat does this every day. "
         "Example: manage.py prune_usage --dry-run"
     )
 
@@ -19,19 +19,19 @@ class Command(UsageCommand):
         parser.add_argument(
             "--days-passed",
             action="store_true",
-            help="go to the day of the clock at once, however far ahead it is of the last prune "
-            "(else at most 3 days further, since a wrong clock would drop everything)",
+            help="follow the clock to its day at once, however far ahead of the last prune; "
+            "without this option at most 3 days, since a wrong clock would drop everything",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         report = prune(dry_run=options["dry_run"], days_passed=options["days_passed"])
         verb = "Would delete" if options["dry_run"] else "Deleted"
-        would = "Would drop" if options["dry_run"] else "Dropped"
+        drop_verb = "Would drop" if options["dry_run"] else "Dropped"
         if report.first_kept_day is None:
             self.stdout.write("Raw records are kept: no day is sealed or no retention is set.")
         else:
             self.stdout.write(f"Raw records are kept from {report.first_kept_day}.")
-            self.stdout.write(f"{would} {len(report.partitions_dropped)} partitions.")
+            self.stdout.write(f"{drop_verb} {len(report.partitions_dropped)} partitions.")
             self.stdout.write(f"{verb} {report.strays_deleted} records of the default partitions.")
         if report.future_after is not None:
             self.stdout.write(

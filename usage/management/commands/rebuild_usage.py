@@ -12,8 +12,8 @@ from usage.services.audit import rebuild
 
 class Command(UsageCommand):
     help = (
-        "Compute the totals of kept days again from the raw records, a day at a time, while "
-        "readers go on. Cut off, run it again from the day it got to. "
+        "Compute the totals of kept days again from the raw records, a day at a time. Readers go "
+        "on. After an interruption run it again from the day that it reached. "
         "Example: manage.py rebuild_usage --from 2026-11-01 --to 2026-11-30"
     )
 
@@ -29,8 +29,8 @@ class Command(UsageCommand):
         parser.add_argument(
             "--remove",
             action="store_true",
-            help="remove also more than a hundredth of the totals of a day, where there are no raw "
-            "records for them",
+            help="remove totals without raw records, also more than a hundredth of the totals of a "
+            "day",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:

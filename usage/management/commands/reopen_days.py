@@ -6,8 +6,8 @@ from usage.services.reopen import reopen
 
 class Command(UsageCommand):
     help = (
-        "Open days again that were sealed or closed too early, since the clock of the database was "
-        "ahead. Correct the clock first. Records that were dropped do not come back. "
+        "Open days again that were sealed or closed too early because the clock of the database "
+        "was ahead. Correct the clock first. Dropped records do not come back. "
         "Example: manage.py reopen_days"
     )
 
@@ -19,4 +19,4 @@ class Command(UsageCommand):
         if report.open_from is not None:
             self.stdout.write(f"Days from {report.open_from} on are open again.")
         if report.writable_from is None and report.open_from is None:
-            self.stdout.write("No day was sealed or closed ahead of it.")
+            self.stdout.write("No day was sealed or closed too early.")

@@ -9,9 +9,9 @@ from usage.services.late_keys import switch
 
 class Command(UsageCommand):
     help = (
-        "Bring the database to what USAGE_LATE_KEYS says, with all processes stopped: triggers "
-        "(records may come late for days that are over) or window (every day with raw records is "
-        "open). No total changes. Set USAGE_LATE_KEYS to the new one first. "
+        "Switch the late keys mode of the database to USAGE_LATE_KEYS: triggers (records may be "
+        "late) or window (every day with raw records is open). Stop all processes and set "
+        "USAGE_LATE_KEYS to the new mode first. No total changes. "
         "Example: manage.py switch_late_keys --dry-run"
     )
 

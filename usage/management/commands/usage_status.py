@@ -17,8 +17,9 @@ from usage.services.zones import differences_in_kept_days
 
 class Command(UsageCommand):
     help = (
-        "Say how old the totals are, how the last refreshes went and how large the tables are. "
-        "Exits 1 when the totals are older than USAGE_MAX_AGE_SECONDS or were never filled. "
+        "Show the age of the totals, the last refreshes and the sizes of tables. Exits 1 when the "
+        "totals are older than USAGE_MAX_AGE_SECONDS or were never filled, 2 when the database is "
+        "away. "
         "Example: manage.py usage_status --json"
     )
 
@@ -29,13 +30,13 @@ class Command(UsageCommand):
         status = read_status()
         differences = [str(difference) for difference in differences_in_kept_days()]
         if options["json"]:
-            answer = {
+            report = {
                 **asdict(status),
                 "replicas": [asdict(replica) for replica in look_at_replicas()],
                 "fresh": status.is_fresh,
                 "zone_data_differences": differences,
             }
-            self.stdout.write(json.dumps(answer, cls=DjangoJSONEncoder, indent=2))
+            self.stdout.write(json.dumps(report, cls=DjangoJSONEncoder, indent=2))
         else:
             lines = [*_lines(status, differences), *map(_replica, look_at_replicas())]
             for name, text in lines:
@@ -109,7 +110,8 @@ def _lines(status: Status, differences: list[str]) -> list[tuple[str, str]]:
         )
     )
     if status.open_view_bloat is not None:
-        lines.append(("bloat", f"{status.open_view_bloat} dead rows a live one in the open view"))
+        bloat = f"{status.open_view_bloat} dead rows for each live row of the open view"
+        lines.append(("bloat", bloat))
     lines += [("size", f"{table}: {_bytes(size)}") for table, size in status.sizes.items()]
     return lines
 
@@ -155,7 +157,7 @@ def _run(run: dict[str, Any]) -> str:
 
 
 def _bytes(size: int) -> str:
-    """A size such as 16.0 KB. Django puts a space there that a terminal is not sent as it is."""
+    """Return a size such as 16.0 KB. Django's no-break space would become an escape here."""
     return filesizeformat(size).replace("\xa0", " ")
 
 

@@ -13,8 +13,8 @@ from usage.services.removals import Removals
 
 class Command(UsageCommand):
     help = (
-        "Compare the totals with the raw records and name every key that differs. Exits 1 when "
-        "one does. Example: manage.py verify_usage --from 2026-11-01 --to 2026-11-30"
+        "Compare the totals with the raw records and list every key that differs. Exits 1 when "
+        "a key differs. Example: manage.py verify_usage --from 2026-11-01 --to 2026-11-30"
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,8 +29,8 @@ class Command(UsageCommand):
         parser.add_argument(
             "--remove",
             action="store_true",
-            help="let --repair remove more than a hundredth of the totals of a day, where "
-            "there are no raw records for them",
+            help="let --repair remove totals without raw records, also more than a hundredth of "
+            "the totals of a day",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -39,7 +39,7 @@ class Command(UsageCommand):
         if (options["from_date"] or date.min) > (options["to_date"] or date.max):
             raise CommandError("--from must not be after --to.")
         if options["remove"] and not options["repair"]:
-            raise CommandError("--remove is for --repair: name both.")
+            raise CommandError("--remove needs --repair. Give both options.")
         with tqdm(unit=" days", disable=None) as bar:
 
             def progress(_day: date) -> None:
@@ -69,12 +69,12 @@ class Command(UsageCommand):
             raise CommandError(
                 f"{len(report.withheld)} days have too few raw records to compute their totals "
                 "again, as after a restore without raw records. Restore the raw records, or run "
-                "again with --repair --remove to remove the totals that have none."
+                "again with --repair --remove to remove the totals without raw records."
             )
         if report.differing:
             raise CommandError(
                 f"{report.differing} keys differ. Run again with --repair, and find out who wrote "
-                "to a partition, or attached or replicated one, past the triggers."
+                "past the triggers: to a partition itself, by ATTACH, or by logical replication."
             )
         if report.periods_differing:
             raise CommandError(
@@ -85,11 +85,11 @@ class Command(UsageCommand):
 
     def _print(self, report: AuditReport) -> None:
         for difference in report.differences:
-            self.stdout.write(_told(difference, f"{difference.day}"))
+            self.stdout.write(_line(difference, f"{difference.day}"))
         for difference in report.period_differences:
             is_month = difference.day != PeriodTotal.ALL_DAYS
             self.stdout.write(
-                _told(difference, f"{difference.day:%Y-%m}" if is_month else "all days")
+                _line(difference, f"{difference.day:%Y-%m}" if is_month else "all days")
             )
         unnamed = report.differing - len(report.differences)
         unnamed += report.periods_differing - len(report.period_differences)
@@ -103,7 +103,7 @@ class Command(UsageCommand):
         )
 
 
-def _told(difference: Difference, when: str) -> str:
+def _line(difference: Difference, when: str) -> str:
     return (
         f"subscription {difference.subscription_id} {when} {difference.usage_type}: total "
         f"{difference.total_price} of {difference.record_count} records, expected "

@@ -1,4 +1,4 @@
-"""Every row of an answer, read from one snapshot in constant memory."""
+"""The export of all rows of a query, read from one snapshot in constant memory."""
 
 import time
 from collections.abc import Generator, Sequence
@@ -16,8 +16,8 @@ Batch = list[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that reading may take, in seconds: each statement, what the reader does between two
-    of them, and everything."""
+    """Time limits of an export in seconds: for each statement, for the pause of the reader between
+    two statements, and for the whole export."""
 
     statement: int
     idle: int
@@ -27,12 +27,12 @@ class Limits:
 def read_batches(
     statement: str, parameters: Sequence[Any], *, size: int, limits: Limits | None = None
 ) -> Generator[Batch]:
-    """The rows of a query, at most `size` at a time, from one snapshot of its own transaction.
+    """Yield the rows of a query, at most `size` at a time, from one snapshot.
 
-    The snapshot is taken when the first batch is asked for, on the server that is current then.
-    Close the iterator to end early.
-    Raises ExportError when the whole takes too long; the database ends it when a statement or the
-    reader does.
+    Reading the first batch begins the transaction, on the current server of that moment. Close the
+    iterator to end early.
+    Raises ExportError if the whole export takes too long. If a statement or the reader takes too
+    long, the database ends the transaction.
     """
     began = time.monotonic()
     server = servers.current()
@@ -46,12 +46,12 @@ def read_batches(
                 if limits is not None and time.monotonic() - began > limits.whole:
                     raise ExportError(
                         f"Not every row was read within {limits.whole} seconds. Read faster, or "
-                        "narrow the question."
+                        "request fewer rows."
                     )
 
 
 def _prepare(connection: BaseDatabaseWrapper, limits: Limits | None) -> None:
-    # Every row is wanted: the plan that gives the first ones soonest is not the best.
+    # All rows are read, so a plan that returns the first rows early is no advantage.
     settings = {"cursor_tuple_fraction": "1"}
     if limits is not None:
         settings["statement_timeout"] = f"{limits.statement}s"

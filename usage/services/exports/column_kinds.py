@@ -1,17 +1,17 @@
-"""What the columns of lists hold. A name means the same in every list."""
+"""The kinds of the columns of lists. A column name has the same kind in every list."""
 
 from enum import Enum, auto
 
 
 class Kind(Enum):
-    """What a column holds."""
+    """The kind of value in a column."""
 
     NUMBER = auto()
     MONEY = auto()
     DAY = auto()
     MOMENT = auto()
-    WORD = auto()  # one of ours
-    FOREIGN = auto()  # whatever somebody else wrote
+    WORD = auto()  # text that this project defines
+    FOREIGN = auto()  # text that came from outside
 
 
 KINDS = {

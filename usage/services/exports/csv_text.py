@@ -8,10 +8,10 @@ from typing import Any
 
 from usage.services.exports.column_kinds import KINDS, Kind
 
-# A spreadsheet runs a cell that begins with one of = + - @, also in full width. Where ; separates
-# cells, quotes inside a line mean nothing, so a cell also begins after each ; and each line end.
-# The apostrophe is among them, so that a reader who takes one off at each of these places has the
-# text as it was.
+# A spreadsheet executes a cell that begins with = + - or @, also as full-width characters. A
+# spreadsheet that separates cells by ; ignores quotes inside a line, so a cell also begins after
+# each ; and each line end. A leading apostrophe gets another one too, so that a reader who removes
+# one at each of these places has the original text.
 FORMULA = re.compile(
     r"^(?=[\t\r\n])|(?:^|(?<=[;\r\n]))(?=[ \t]*[=+\-@\uff1d\uff0b\uff0d\uff20'\"])"
 )
@@ -20,7 +20,7 @@ FORMULA = re.compile(
 def csv_chunks(
     columns: Sequence[str], batches: Iterable[Sequence[Sequence[Any]]]
 ) -> Iterator[bytes]:
-    """The header and the lines of the first batch, then the lines of one batch after the other."""
+    """Yield the header with the lines of the first batch, then the lines of each further batch."""
     texts = [
         (place, TEXTS[KINDS[column]])
         for place, column in enumerate(columns)
@@ -41,7 +41,7 @@ def csv_chunks(
 
 
 def defused(text: str) -> str:
-    """The text with an apostrophe wherever it would begin a formula, for , and ; as separators."""
+    """Return the text with an apostrophe before each possible formula (separators , and ;)."""
     return FORMULA.sub("'", text)
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Output files that are complete or absent."""
 
 import os
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ STANDARD_OUTPUT = "-"
 
 @contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
-    """A file for its owner only, that takes its place when the block has ended well.
+    """Open a file, readable by its owner only, that replaces `path` if the block succeeds.
 
-    When it hasn't, what was there before stays. `-` is standard output and gets what there is.
-    Raises ExportError when it can't be written.
+    If the block fails, an earlier file stays. `-` is standard output, which may get a part.
+    Raises ExportError if the file cannot be written.
     """
     if path == STANDARD_OUTPUT:
         name, opened = "Standard output", _standard_output()
@@ -38,10 +38,10 @@ def _standard_output() -> Iterator[BinaryIO]:
 
 @contextmanager
 def _replacement(target: Path) -> Iterator[BinaryIO]:
-    # A rename would put a file in the place of a device or a pipe.
+    # A rename would replace a device or a pipe by a file.
     if target.exists() and not target.is_file():
         raise ExportError(f"{target} is no regular file. Give another path, or - for a pipe.")
-    # Beside the target: a rename does not cross file systems.
+    # In the directory of the target, because a rename does not cross file systems.
     with NamedTemporaryFile(dir=target.parent, prefix=".export-", delete=False) as file:
         try:
             yield cast(BinaryIO, file)

@@ -1,4 +1,4 @@
-"""Rows as a Parquet file, with exact decimals. Needs pyarrow, which production does without."""
+"""Rows as a Parquet file, with exact decimals. Needs pyarrow, an optional package."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from usage.errors import ExportError
 from usage.services.exports.column_kinds import KINDS, Kind
 
-# A row group: enough for a reader to skip by, few enough to hold.
+# The size of a row group: large enough that readers gain by skipping one, small enough for memory.
 ROWS_PER_GROUP = 65_536
 
 
@@ -18,9 +18,9 @@ def write_parquet(
     batches: Iterable[Sequence[Sequence[Any]]],
     about: Mapping[str, str],
 ) -> None:
-    """Write a row group a batch; `about` becomes the metadata of the file.
+    """Write each batch as a row group; `about` becomes the metadata of the file.
 
-    Raises ExportError when pyarrow is missing, or when an amount does not fit decimal128(38, 8):
+    Raises ExportError if pyarrow is missing, or if an amount does not fit decimal128(38, 8):
     nothing is rounded.
     """
     try:
@@ -54,7 +54,7 @@ def write_parquet(
 
 
 def _read(kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
-    """The values as pyarrow takes them: in rows as JSON has them, money and moments are text."""
+    """Return the values in types of pyarrow: the rows have money and moments as text, like JSON."""
     match kind:
         case Kind.MONEY:
             return [Decimal(value) for value in values]

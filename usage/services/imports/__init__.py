@@ -1,4 +1,4 @@
-"""Imports files of usage records. The same file twice leaves the same rows."""
+"""The import of files with usage records. A second import of a file changes nothing."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,8 @@ OnProgress = Callable[[ImportReport, int], None]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """How files are read. The ids of records come from `source`, or else the name of the file.
+    """Options of an import. The ids of records are derived from `source`, by default the name of
+    the file.
 
     `future` is how many days ahead of the clock of the database a record may be.
     """
@@ -51,14 +52,14 @@ class ImportOptions:
 
 
 class Importer:
-    """Imports files one after the other, with the same options."""
+    """An importer of several files with the same options."""
 
     def __init__(self, options: ImportOptions) -> None:
         self._options = options
         self._has_begun = False
 
     def check(self, paths: Sequence[str]) -> None:
-        """Raise ImportFileError when one of the files can be seen not to be importable."""
+        """Raise ImportFileError if a check before the import shows that a file would fail."""
         options = self._options
         if options.rejects and len(paths) > 1:
             raise ImportFileError("--rejects takes the lines of one file. Import one at a time.")
@@ -74,10 +75,10 @@ class Importer:
             raise ImportStoppedError(error, ImportReport(paths[0])) from error
 
     def run(self, path: str, on_progress: OnProgress | None = None) -> ImportReport:
-        """Import one file, "-" for standard input, and report what became of its lines.
+        """Import one file, or standard input for "-", and return a report on its lines.
 
         `on_progress` is called with the report so far and the bytes read. Must not be called in a
-        transaction: each batch is one. Raises ImportStoppedError.
+        transaction: each batch has its own. Raises ImportStoppedError.
         """
         started = time.monotonic()
         report = ImportReport(name=path, dry_run=self._options.dry_run)
@@ -93,7 +94,7 @@ class Importer:
                     report.rejects = rejects.path
                     if on_progress:
                         on_progress(report, batch.position)
-                    reset_queries()  # with DEBUG, Django would keep every statement of the import
+                    reset_queries()  # with DEBUG, Django keeps the text of every statement
         except (ImportFileError, DatabaseError) as error:
             report.seconds = time.monotonic() - started
             raise ImportStoppedError(error, report) from error
@@ -112,7 +113,7 @@ class Importer:
         except TimeZoneMisreadError as error:
             raise ImportFileError(str(error)) from error
         first, end = (datetime.fromtimestamp(moment, UTC) for moment in (EARLIEST, latest))
-        day = timedelta(days=1)  # local times are up to a day away from UTC
+        day = timedelta(days=1)  # local times differ from UTC by less than a day
         return Moments(server_zone(name, first - day, end + day), self._options.future, latest)
 
     @contextmanager
@@ -130,9 +131,9 @@ class Importer:
         if not Path(path).is_fifo():
             with self._open(path):
                 pass
-        elif not self._options.source:  # <(...) has another name each time
+        elif not self._options.source:  # the name of a <(...) differs each time
             raise ImportFileError(
-                f"{path} is a pipe. Say whose records come from it with --source."
+                f"{path} is a pipe. Name the source of its records with --source."
             )
 
     def _rejects_paths(self, path: str) -> Iterable[Path]:

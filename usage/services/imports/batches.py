@@ -1,4 +1,4 @@
-"""Batches of records on their way from the lines of a file into the raw tables."""
+"""Batches of records, read from the lines of a file and written to the raw tables."""
 
 import sys
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from usage.services.imports.formats import LineFormat
 from usage.services.imports.lines import Lines
 
 SWITCH_SECONDS = 0.001
-# Days begin on quarter hours in every zone, so the quarters of a batch show its days.
+# In every zone days begin on a quarter hour, so the quarter hours of a batch determine its days.
 QUARTER_SECONDS = 900
 
-# line, its text, external_id; usage_date, quantity, price and id as COPY reads them
+# The number of the line, its text, external_id, and the text for COPY: usage_date, quantity, price
+# and id.
 Record = tuple[int, str, str, str]
 
 
@@ -27,7 +28,7 @@ class Rejection(NamedTuple):
 
 @dataclass
 class Batch:
-    """Consecutive lines: the records they hold by usage type, and the lines that hold none."""
+    """Consecutive lines: their records by usage type, and the rejected lines."""
 
     read: int = 0
     records: dict[str, list[Record]] = field(
@@ -46,7 +47,7 @@ class Batch:
 
 
 def read_batches(lines: Lines, line_format: LineFormat, size: int) -> Iterator[Batch]:
-    """The rest of the lines in batches. Raises ImportFileError where the file stops being text."""
+    """Yield the remaining lines in batches. Raises ImportFileError if a line is not text."""
     parse = line_format.parse
     batch = Batch()
     for number, text in lines:
@@ -78,9 +79,10 @@ def read_batches(lines: Lines, line_format: LineFormat, size: int) -> Iterator[B
 
 
 def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, the next one read in a thread while the caller works on the last."""
+    """Yield the same batches. A thread reads the next batch while the caller handles this one."""
     interval = sys.getswitchinterval()
-    # Each answer of the database waits this long for the reading thread to let go of Python.
+    # After each response of the database, this thread waits up to this long for Python's lock,
+    # which the reading thread holds.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="import-reader") as pool:

@@ -1,4 +1,4 @@
-"""The columns of a line: what their values must look like, and why a line is no good."""
+"""The columns of a line: the patterns of their values, and the reasons to reject a line."""
 
 import csv
 import re
@@ -6,24 +6,24 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Control characters, formats, blanks, private characters and those without an assignment.
+# Control, format, blank, private-use and unassigned characters.
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-# These belong to other categories, but show nothing or a blank as well.
+# These are in other categories, but they are invisible or blank too.
 HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 class LineRejectedError(ValueError):
-    """Why one line cannot be a record."""
+    """A line cannot be a record; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: what its values match, and how that reads in a sentence.
+    """A column: the pattern of its values, and `meaning`, its description in messages.
 
     `unquoted` is the pattern in a line without quotes, where a comma ends the value. Text is
-    stored in one spelling (see `one_spelling`).
+    stored in its NFC form (see `one_spelling`).
     """
 
     name: str
@@ -33,13 +33,13 @@ class Column:
     is_text: bool = False
 
     def read(self, value: str) -> str:
-        """The value as it is stored. Raises LineRejectedError when it does not belong here."""
+        """Return the value to store. Raises LineRejectedError if it does not match the pattern."""
         shown = f"{value[:60]}..." if len(value) > 60 else value
         if self.is_text and not value.isascii():
             value = one_spelling(value)
             if hidden := hidden_character(value):
                 raise LineRejectedError(
-                    f"{self.name} {shown!r} holds {hidden}, which readers cannot see:"
+                    f"{self.name} {shown!r} has the invisible character {hidden}:"
                     " remove or replace it"
                 )
         if not re.fullmatch(self.pattern, value, re.ASCII):
@@ -53,7 +53,7 @@ IGNORED = Column("", ".*", "", unquoted='[^",\r]*')
 
 
 def text_column(name: str, most: int) -> Column:
-    """Any text up to a length, without control characters or blanks around it."""
+    """Return a column for text up to a length, without control characters or outer blanks."""
 
     def pattern(apart_from: str) -> str:
         inner, outer = rf"[^\x00-\x1f\x7f{apart_from}]", rf"[^\x00-\x20\x7f{apart_from}]"
@@ -64,11 +64,11 @@ def text_column(name: str, most: int) -> Column:
 
 
 class LinePattern:
-    """Reads the values of the wanted columns from a record, in the order in which they are wanted.
+    """A reader of records, which returns the values of the wanted columns in their wanted order.
 
-    `match` is one pattern for the usual record; `in_match` are the groups of its match, which are
-    the values where the record is ASCII. `read` reads every other record column by column: one
-    with quotes, with a fault, or with text beyond ASCII.
+    `match` is a fast pattern for the usual record. If the record is ASCII, the groups `in_match`
+    of its match are the values. `read` reads all other records column by column: those with
+    quotes, faults, or characters beyond ASCII.
     """
 
     def __init__(self, names: Sequence[str], wanted: Sequence[Column]) -> None:
@@ -85,8 +85,8 @@ class LinePattern:
         self.in_match = tuple(position + 1 for position in self._order)
 
     def read(self, text: str, found: re.Match[str] | None) -> tuple[str, ...]:
-        """The wanted values of a record and its match. Raises LineRejectedError with the first
-        fault."""
+        """Return the wanted values of a record; `found` is its match. Raises LineRejectedError
+        with the first fault."""
         if found:
             values = found.group(*self.in_match)
             return tuple(
@@ -105,7 +105,7 @@ class LinePattern:
 
 
 def unusable(names: Sequence[str], wanted: Sequence[Column]) -> str | None:
-    """Why a file with these names of columns does not hold the wanted ones; None when it does."""
+    """Return why these column names do not fit the wanted columns, or None if they do."""
     if missing := [column.name for column in wanted if column.name not in names]:
         return f"Missing: {', '.join(missing)}"
     twice = [column.name for column in wanted if names.count(column.name) > 1]
@@ -113,12 +113,12 @@ def unusable(names: Sequence[str], wanted: Sequence[Column]) -> str | None:
 
 
 def one_spelling(text: str) -> str:
-    """The text in NFC: Unicode's one sequence of characters for several that look the same."""
+    """Return the text in Unicode NFC, so that texts that look the same are equal."""
     return unicodedata.normalize("NFC", text)
 
 
 def hidden_character(text: str) -> str | None:
-    """Number and name of the first character beyond ASCII that shows nothing or a blank."""
+    """Return number and name of the first invisible or blank character beyond ASCII, or None."""
     for character in text:
         if character > "\x7f" and (
             unicodedata.category(character) in HIDDEN_CATEGORIES or HIDDEN.match(character)
@@ -129,7 +129,7 @@ def hidden_character(text: str) -> str | None:
 
 
 def split_record(text: str) -> list[str]:
-    """The columns of one record. Raises LineRejectedError when it is not CSV."""
+    """Return the values of one record. Raises LineRejectedError if it is not CSV."""
     try:
         return next(csv.reader([text.rstrip("\r")], strict=True), [])
     except csv.Error as error:

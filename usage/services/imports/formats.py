@@ -1,4 +1,4 @@
-"""The formats that can be imported: how a line becomes a record."""
+"""The file formats of imports: they parse a line into a record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from usage.services.imports.values import (
     record_id_maker,
 )
 
-# usage_type; external_id; usage_date, quantity, price and id as COPY reads them, each after a
-# tab; usage_date as seconds since 1970
+# usage_type; external_id; the text for COPY: usage_date, quantity, price and id, each after a tab;
+# usage_date in seconds since 1970.
 Parsed = tuple[str, str, str, float]
 
 QUANTITY = Column("quantity", r"\d{1,13}", f"a whole number from 0 to {MOST_QUANTITY}")
@@ -72,7 +72,7 @@ CALL_COLUMNS = [
 
 @dataclass(frozen=True)
 class LineFormat:
-    """The names of the columns, and the function that gives the record a line holds or raises
+    """The header with the column names, and the function that parses a line into a record or raises
     LineRejectedError with the reason."""
 
     header: str
@@ -80,7 +80,8 @@ class LineFormat:
 
 
 def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
-    """Our own CSV: a header, the RECORD_COLUMNS in any order, others ignored."""
+    """Return the format of our own CSV: a header, and the RECORD_COLUMNS in any order. Other
+    columns are ignored."""
     header = lines.peek().rstrip("\r")
     lines.skip()
     names = column_names(header)
@@ -118,13 +119,14 @@ def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
 
 
 def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
-    """Call records in local time, without a header or with one that names the CALL_COLUMNS.
+    """Return the format of call records in local time. A header with the CALL_COLUMNS is optional.
 
-    A call id comes again in a file, so a call is known by its id, numbers, line and start.
+    A call id occurs several times in a file, so the key of a call is its id, numbers, line and
+    start.
     """
     zone = moments.zone
     if zone is None:
-        raise ImportFileError("Call records carry local times: say where with --zone.")
+        raise ImportFileError("Call records have local times: name their time zone with --zone.")
     names = [column.name for column in CALL_COLUMNS]
     header = ",".join(names)
     first = lines.peek()
@@ -134,7 +136,7 @@ def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
         header, names = first.rstrip("\r"), in_file
     elif in_file and len(in_file) != len(CALL_COLUMNS):
         raise ImportFileError(
-            f"{lines.name}: line 1 must hold {len(CALL_COLUMNS)} columns: {header}."
+            f"{lines.name}: line 1 must have {len(CALL_COLUMNS)} columns: {header}."
         )
     pattern, record_id = LinePattern(names, CALL_COLUMNS), record_id_maker(source)
 
@@ -152,7 +154,7 @@ def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
         call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
         _, usage_date, start = moment_of(start_day, start_time)
         end_moment, _, end = moment_of(end_day, end_time)
-        if end < start:  # clocks went back during the call: it ended in the repeated hour
+        if end < start:  # clocks went back during the call, which ended in the repeated hour
             end = end_moment.replace(fold=1).timestamp()
         if end < start:
             raise LineRejectedError(
@@ -175,7 +177,7 @@ FORMATS: dict[str, Callable[[Lines, str, Moments], LineFormat]] = {
 
 
 def column_names(header: str) -> list[str]:
-    """The names in the first line of a file, none when it is not CSV."""
+    """Return the names in the first line of a file, or [] if it is not CSV."""
     try:
         return [name.strip() for name in split_record(header)]
     except LineRejectedError:
@@ -183,7 +185,7 @@ def column_names(header: str) -> list[str]:
 
 
 def call_moment(day: str, time: str, zone: ZoneInfo, moments: Moments) -> datetime:
-    """The moment of 15/11/2026 21:00:00 in the zone; see local_moment."""
+    """Return the moment of a local time such as 15/11/2026 21:00:00; see local_moment."""
     try:
         local = datetime.fromisoformat(f"{day[6:]}-{day[3:5]}-{day[:2]}T{time}")
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The lines of a file to import: text, gzip or not, never more than a block of it in memory."""
+"""The lines of an import file, plain text or gzip, read one block at a time."""
 
 import csv
 import gzip
@@ -18,9 +18,9 @@ STANDARD_INPUT = "-"
 BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
-# Without a limit, a quote that never closes would hold the rest of the file in memory.
+# Without a limit, the rest of the file after an unclosed quote would be held in memory.
 LONGEST_RECORD_CHARACTERS = 1 << 16
-# A line that is a whole record by RFC 4180; the csv module decides about others.
+# Matches a line that is a whole record by RFC 4180. The csv module reads all other lines.
 VALUE = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
 WHOLE_RECORD = re.compile(rf"{VALUE}(?:,{VALUE})*+\r?")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -36,11 +36,11 @@ Unreadable = tuple[int, str, str]
 
 
 class Lines:
-    """Iterates over (number, text) of each record; numbers are those of lines and begin at 1.
+    """An iterator over (line number, text) of each record; the first line is 1.
 
-    A record is a line, or several lines where a quoted value holds line breaks (RFC 4180).
-    Iteration ends before the lines that cannot be read as records; `unreadable` has them. Raises
-    ImportFileError, naming the line, where the file stops being text.
+    A record is a line, or several lines if a quoted value has line breaks (RFC 4180). The iteration
+    ends before lines that cannot be read as records; `unreadable` returns them. Raises
+    ImportFileError, which names the line, if the file is not text.
     """
 
     def __init__(self, name: str, raw: BufferedReader, compressed: bool, complete: bool) -> None:
@@ -59,7 +59,7 @@ class Lines:
         return self._records
 
     def peek(self) -> str:
-        """The next record, which stays to be read; empty at the end."""
+        """Return the next record without reading past it, or "" at the end."""
         if first := next(self._records, None):
             self._records = chain([first], self._records)
             return first[1]
@@ -69,16 +69,16 @@ class Lines:
         return ""
 
     def skip(self) -> None:
-        """Read past the record that `peek` returns."""
+        """Read past the record that `peek` returned."""
         if not next(self._records, None):
             next(self._unreadable, None)
 
     def unreadable(self) -> Iterator[Unreadable]:
-        """The lines after the last record: (number, why it is no record, text)."""
+        """Return the lines after the last record: (number, why it is no record, text)."""
         return self._unreadable
 
     def position(self) -> int:
-        """Bytes read so far: of the file as it lies on the disk, or of what came through a pipe."""
+        """Return the bytes read so far: compressed bytes for a file, decompressed for a pipe."""
         return self._raw.tell() if self._raw.seekable() else self._bytes
 
     def _join(self) -> Iterator[Numbered]:
@@ -93,7 +93,8 @@ class Lines:
         self._unreadable = ((number, NO_LINE_END, text) for number, text in self._unended)
 
     def _whole_record(self, number: int, text: str) -> str | None:
-        """The record that begins with a line; None when the lines from there are unreadable."""
+        """Return the record that begins with a line, or None if the lines from it on are
+        unreadable."""
         taken = [(number, text)]
 
         def feed() -> Iterator[str]:
@@ -109,11 +110,11 @@ class Lines:
         try:
             next(csv.reader(feed(), strict=True))
         except csv.Error as error:
-            # With its quotes in pairs a faulty line still ends at its line end.
+            # A faulty line whose quotes are in pairs still ends at its line end.
             if len(taken) > 1 or text.count('"') % 2:
-                why = f"the quote that opens on line {number} does not close as in CSV ({error})"
+                why = f"the quote that opens on line {number} has no valid end in CSV ({error})"
                 self._unreadable = (
-                    (line, f"{why}: nothing from there on can be read", unread)
+                    (line, f"{why}: no line from there on can be read", unread)
                     for line, unread in chain(taken, self._ended, self._unended)
                 )
                 return None
@@ -124,7 +125,7 @@ class Lines:
         return record
 
     def _blocks(self) -> Iterator[Iterator[Numbered]]:
-        """The lines that have a line end, a block at a time."""
+        """Yield the lines that have a line end, one block at a time."""
         number = 1
         rest = b""
         while block := self._read_block(number):
@@ -144,7 +145,7 @@ class Lines:
             self._cut = last
 
     def _last_line(self) -> Iterator[Numbered]:
-        """The last line when it has no line end; read all others first."""
+        """Yield the last line if it has no line end; all other lines must be read before."""
         if self._cut:
             yield self._cut
 
@@ -167,7 +168,7 @@ class Lines:
             number = lines_before + block.count(b"\n", 0, error.start) + 1
             raise self._not_text(number, "is not UTF-8") from error
         if (at := text.find("\0")) >= 0:
-            raise self._not_text(lines_before + text.count("\n", 0, at) + 1, "holds a NUL byte")
+            raise self._not_text(lines_before + text.count("\n", 0, at) + 1, "has a NUL byte")
         return text.removeprefix(BYTE_ORDER_MARK) if lines_before == 0 else text
 
     def _not_text(self, number: int, why: str) -> ImportFileError:
@@ -176,11 +177,11 @@ class Lines:
 
 @contextmanager
 def open_lines(path: str, complete: bool = False) -> Iterator[Lines]:
-    """The lines of a file, or of standard input for "-"; gzip is recognised by its content.
+    """Open the lines of a file, or of standard input for "-"; gzip is recognised by its content.
 
-    `complete` says that the last line is whole although it has no line end.
+    `complete` means that the last line is whole even without a line end.
 
-    Raises ImportFileError when the file cannot be opened or is no gzip although named so.
+    Raises ImportFileError if the file cannot be opened, or is named .gz but is not gzip.
     """
     if path == STANDARD_INPUT:
         yield _recognise("standard input", cast(BufferedReader, sys.stdin.buffer), complete)
@@ -194,7 +195,8 @@ def open_lines(path: str, complete: bool = False) -> Iterator[Lines]:
 
 
 def source_name(path: str) -> str:
-    """The name of a file as a source: its base name without .gz, also for its rejected lines."""
+    """Return the name of a file as a source: its base name without .gz. The file of its rejected
+    lines has the same source."""
     name = re.sub(rf"({re.escape(REJECTS_SUFFIX)}(-\d+)?)+$", "", Path(path).name)
     return name.removesuffix(".gz")
 
@@ -202,5 +204,5 @@ def source_name(path: str) -> str:
 def _recognise(name: str, raw: BufferedReader, complete: bool) -> Lines:
     compressed = raw.peek(2)[:2] == GZIP_MAGIC
     if name.endswith(".gz") and not compressed:
-        raise ImportFileError(f"{name} is not gzip although its name says so.")
+        raise ImportFileError(f"{name} is not gzip although its name ends in .gz.")
     return Lines(name, raw, compressed, complete)

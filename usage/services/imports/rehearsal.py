@@ -1,4 +1,4 @@
-"""The dry run: writes each batch as an import does and rolls it back."""
+"""The dry run of an import: write each batch like an import, and roll it back."""
 
 import hashlib
 from collections.abc import Collection
@@ -11,7 +11,7 @@ from usage.services.imports.staging import TABLES, Part, Written, stage, take_kn
 from usage.services.imports.ways import Way, merge, merge_by_line
 from usage.services.imports.writer import BatchWriter
 
-# The records that an import would have added: they make a later line with the same key known.
+# The records that an import would have added, so that a later line with the same key is known.
 SEEN = """
 DROP TABLE IF EXISTS pg_temp.usage_import_seen_{usage_type};
 CREATE TEMP TABLE usage_import_seen_{usage_type} (
@@ -30,17 +30,17 @@ ORDER BY subscription_id, usage_date, id, line
 
 
 def begin_rehearsal() -> None:
-    """Make the empty tables of records seen in a dry run of one file or several."""
+    """Make the empty tables for the records of a dry run, of one or several files."""
     with connection.cursor() as cursor:
         for usage_type in TABLES:
             cursor.execute(SEEN.format(usage_type=usage_type))
 
 
 class Rehearsal(BatchWriter):
-    """Finds out what an import would do with each line, by doing it in a savepoint.
+    """A writer that runs an import in a savepoint and rolls it back, to learn its results.
 
-    It makes neither partitions nor subscriptions. Each batch is a transaction of its own, so it
-    delays other writers no longer than an import does.
+    It makes neither partitions nor subscriptions. Each batch has its own transaction, so it delays
+    other writers no longer than an import does.
     """
 
     ways = (merge, merge_by_line)
@@ -50,7 +50,7 @@ class Rehearsal(BatchWriter):
         pass
 
     def subscriptions(self, cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
-        """The ids of existing subscriptions; the others get ids that no subscription has."""
+        """Return the ids of existing subscriptions, and unused ids for the other names."""
         cursor.execute(
             "SELECT external_id, id FROM usage_subscription WHERE external_id = ANY(%s)",
             [sorted(external_ids)],
@@ -58,7 +58,7 @@ class Rehearsal(BatchWriter):
         return {name: _unused_id(name) for name in external_ids} | dict(cursor.fetchall())
 
     def add(self, cursor: Any, way: Way, part: Part) -> Written:
-        """Report what the way does with the records, and roll it back."""
+        """Write the records in this way, roll back, and return the result."""
         seen = f"pg_temp.usage_import_seen_{part.usage_type}"
         stage(cursor, part)
         part, known_from_file = take_known(cursor, part, table=seen, quantity="quantity")
@@ -74,6 +74,6 @@ class Rehearsal(BatchWriter):
 
 
 def _unused_id(external_id: str) -> int:
-    """A negative number, the same in every batch for one name."""
+    """Return a negative number that depends only on the name."""
     digest = hashlib.sha1(external_id.encode(), usedforsecurity=False).digest()
     return -1 - int.from_bytes(digest[:7])

@@ -1,4 +1,4 @@
-"""The file that takes the lines an import rejected."""
+"""The file to which an import writes rejected lines."""
 
 import csv
 import io
@@ -12,16 +12,16 @@ from usage.errors import ImportFileError
 from usage.services.imports.batches import Rejection
 from usage.services.imports.lines import NO_LINE_END, REJECTS_SUFFIX, STANDARD_INPUT
 
-# No format has columns of these names, so the file can be imported.
+# No format has columns with these names, so the file itself can be imported.
 COLUMNS = "line_number,reason"
-MOST_FILES = 1_000  # of one input
+MOST_FILES = 1_000  # of one imported file
 
 
 class RejectsFile:
-    """CSV: line number, reason and the line as it was, for its owner only.
+    """A CSV file of line number, reason and original line, readable by its owner only.
 
-    The first rejection makes it, at the first of the paths where nothing exists; `path` is that
-    path. Without paths rejections are kept nowhere.
+    The first rejection creates the file, at the first of the paths where nothing exists; `path` is
+    that path. Without paths, rejections are not written.
     """
 
     def __init__(self, paths: Iterable[Path], header: str) -> None:
@@ -41,7 +41,8 @@ class RejectsFile:
             for line, reason, text in rejections:
                 start = io.StringIO()
                 csv.writer(start, lineterminator="").writerow([line, reason])
-                # A line without a line end stays one: it is rejected again until it is completed.
+                # A line without a line end is written without one, so that an import of this file
+                # rejects it too until somebody completes it.
                 end = "" if reason == NO_LINE_END else "\n"
                 self._file.write(f"{start.getvalue()},{text}{end}")
             self._file.flush()
@@ -61,7 +62,7 @@ class RejectsFile:
             return
         try:
             self._file.close()
-        except OSError as failed:  # the buffer that could not be written before fails again
+        except OSError as failed:  # after a failed write, close() tries to write the buffer again
             if error is None:
                 raise _cannot_write(self.path, failed) from failed
 
@@ -69,7 +70,7 @@ class RejectsFile:
         taken = None
         for path in self._paths:
             try:
-                # O_EXCL follows no link and opens no file of another process.
+                # O_EXCL never follows a link or opens a file that another process made.
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 os.fchmod(descriptor, 0o600)
             except FileExistsError as error:
@@ -87,7 +88,7 @@ class RejectsFile:
 
 
 def default_paths(path: str) -> Iterator[Path]:
-    """FILE.rejects, FILE.rejects-2 and so on, beside the file. A pipe has them in the current
+    """Yield FILE.rejects, FILE.rejects-2 and so on, beside the file; for a pipe, in the current
     directory."""
     name = "stdin" if path == STANDARD_INPUT else Path(path).name
     directory = _directory(path)
@@ -97,13 +98,13 @@ def default_paths(path: str) -> Iterator[Path]:
 
 
 def refuse_unwritable(rejects: Path | None, path: str) -> None:
-    """Raise ImportFileError before the import when rejected lines could not be kept."""
+    """Raise ImportFileError before the import if rejected lines could not be written."""
     if rejects and os.path.lexists(rejects):
         raise ImportFileError(f"{rejects} exists. Give --rejects a path where nothing exists.")
     directory = rejects.parent if rejects else _directory(path)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise ImportFileError(
-            f"No file of rejected lines can be made in {directory}. Give a path with --rejects."
+            f"The file of rejected lines cannot be made in {directory}. Give a path with --rejects."
         )
 
 

@@ -1,4 +1,4 @@
-"""What an import did with the lines of a file, in numbers and in words."""
+"""The report of an import, in numbers and in words."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ REPORTED_RANGES = 10
 
 @dataclass
 class ImportReport:
-    """What an import did with the lines of a file, or would do after a dry run.
+    """The numbers of lines by result; after a dry run, those that an import would have.
 
     Each line is added, already known, differing from the record that is kept, or rejected; blank
-    lines don't count. `first_rejections` are the first lines that were rejected or differ.
+    lines do not count. `first_rejections` are the first lines that were rejected or differ.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ImportReport:
         )
 
     def touched(self) -> str:
-        """A sentence that names the days of the added records."""
+        """Return a sentence that names the days of the added records."""
         verb = "would touch" if self.dry_run else "touched"
         if not self.days:
             return f"It {verb} no day."
@@ -56,7 +56,7 @@ class ImportReport:
         return f"It {verb} {number}: {_ranges(self.days)}."
 
     def count(self, batch: Batch, written: Written) -> list[Rejection]:
-        """Add what became of a batch; return its rejected and differing lines in order."""
+        """Add the results of a batch; return its rejected and differing lines in order."""
         not_stored = sorted(batch.rejected + written.refused + written.differing)
         self.read += batch.read
         self.added += written.added
@@ -76,8 +76,8 @@ class ImportStoppedError(ImportFileError):
         by_database = isinstance(fault, DatabaseError)
         cause = f"The database stopped the import: {fault}" if by_database else str(fault)
         so_far = (
-            f"Before that: {report}. {report.touched()} Repeat the same command once that is "
-            "mended: what was added will be known."
+            f"Before that: {report}. {report.touched()} Mend the cause, then repeat the same "
+            "command: lines that were added are then already known."
             if report.read and not report.dry_run
             else "Nothing was written."
         )

@@ -1,4 +1,4 @@
-"""The temporary table in which a batch waits, and which of its lines are known already."""
+"""The temporary table that stages a batch, and the search for lines that are already known."""
 
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ TABLES = {
     usage_type.value: (model._meta.db_table, model.quantity_column)
     for usage_type, model in RECORD_MODELS.items()
 }
-ONE_READ = 1 << 30  # hand over a batch in one piece: each piece waits for Python's lock again
+ONE_READ = 1 << 30  # send a batch in one piece, because each piece waits for Python's lock
 
 STAGE = """
 CREATE TEMP TABLE IF NOT EXISTS usage_import_staged (
@@ -25,11 +25,12 @@ CREATE TEMP TABLE IF NOT EXISTS usage_import_staged (
 CREATE TEMP TABLE IF NOT EXISTS usage_import_left_out (line bigint, reason text) ON COMMIT DROP;
 TRUNCATE pg_temp.usage_import_staged, pg_temp.usage_import_left_out;
 """
-# Statistics may call a full raw table empty: a join that begins there stays linear by this index.
+# If the statistics wrongly say that a raw table is empty, the join may begin there. With this
+# index it stays linear.
 INDEX = "CREATE INDEX IF NOT EXISTS usage_import_staged_id ON pg_temp.usage_import_staged (id)"
-# Without statistics of the temporary table the planner would rather read whole days.
+# The temporary table has no statistics, so the planner would prefer to read whole days.
 BY_KEY = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-# Equal values, the usual case, are not sent. The bounds keep the planner from other days.
+# Only values that differ are sent. The bounds let the planner skip other days.
 KNOWN = """
 SELECT
     staged.line,
@@ -48,7 +49,8 @@ REMOVE = "DELETE FROM pg_temp.usage_import_staged WHERE line = ANY(%s)"
 
 @dataclass
 class Written:
-    """What became of records. Those known already are as they were, or differ and stay."""
+    """The result of writing records. `already_known` records are equal to the line, `differing`
+    lines have other values; the records that were there are kept in both cases."""
 
     added: int = 0
     already_known: int = 0
@@ -68,8 +70,8 @@ class Written:
 
 @dataclass(frozen=True)
 class Part:
-    """Records of one usage type, the ids of their subscriptions, and the days and the quarter
-    hours of their batch."""
+    """The records of one usage type in a batch, the ids of their subscriptions, and the days and
+    quarter hours of the batch."""
 
     usage_type: str
     records: list[Record]
@@ -78,17 +80,17 @@ class Part:
     quarters: Collection[float]
 
     def sql(self, statement: str, **others: str) -> str:
-        """A statement with the names of the raw table and of its quantity."""
+        """Return a statement with the names of the raw table and of its quantity."""
         table, quantity = TABLES[self.usage_type]
         return statement.format(**{"table": table, "quantity": quantity, **others})
 
     def bounds(self) -> tuple[float, float]:
-        """The first moment of the quarter hours and the first one after them, since 1970."""
+        """Return the begin and the end, excluded, of the quarter hours, in seconds since 1970."""
         return min(self.quarters) * QUARTER_SECONDS, (max(self.quarters) + 1) * QUARTER_SECONDS
 
 
 def stage(cursor: Any, part: Part) -> None:
-    """Put the records of a part into the empty temporary table."""
+    """Write the records of a part to the emptied temporary table."""
     subscriptions = part.subscriptions
     cursor.execute(STAGE)
     copy_rows(
@@ -103,16 +105,16 @@ def stage(cursor: Any, part: Part) -> None:
 
 
 def copy_rows(cursor: Any, statement: str, rows: Iterable[str]) -> None:
-    """Hand rows to a COPY in one piece."""
-    # The values were matched against patterns without tabs or backslashes, or made here.
-    with connection.wrap_database_errors:  # which Django leaves out with DEBUG
+    """Send rows to a COPY in one piece."""
+    # No value needs escaping: patterns exclude tabs and backslashes, or this module made the value.
+    with connection.wrap_database_errors:  # with DEBUG, Django does not wrap errors of copy_expert
         cursor.copy_expert(statement, io.StringIO("".join(rows)), ONE_READ)
 
 
 def take_known(cursor: Any, part: Part, **names: str) -> tuple[Part, Written]:
-    """Remove the staged records whose key the raw table holds, or the table in `names`.
+    """Remove the staged records whose key is in the raw table, or in the table in `names`.
 
-    Returns the part that is left, and what became of the removed records.
+    Returns the remaining part, and the result for the removed records.
     """
     if not part.records:
         return part, Written()
@@ -131,7 +133,7 @@ def take_known(cursor: Any, part: Part, **names: str) -> tuple[Part, Written]:
 
 
 def other_values(price: str, quantity: str, new_price: str, new_quantity: str) -> str:
-    """Why a line with other values than those of its record is not stored."""
+    """Return the reason why a line with other values than its record is not stored."""
     return (
         f"differs from the record that is kept: price {price} and quantity {quantity} there,"
         f" price {new_price} and quantity {new_quantity} here"
@@ -139,7 +141,7 @@ def other_values(price: str, quantity: str, new_price: str, new_quantity: str) -
 
 
 def rejections(records: Sequence[Record], reasons: Mapping[int, str]) -> list[Rejection]:
-    """The lines for which there is a reason, with their text."""
+    """Return the lines that have a reason, with their text."""
     return [
         Rejection(line, reasons[line], text.rstrip("\r"))
         for line, text, _, _ in (records if reasons else ())

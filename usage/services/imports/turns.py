@@ -1,6 +1,6 @@
-"""Turns of the imports of one source, batch by batch.
+"""Turns: imports of one source write their batches one after the other.
 
-Only records of one source can be the same, so that imports of others never wait for each other.
+Only records of one source can be the same, so imports of different sources need not wait.
 """
 
 import hashlib
@@ -25,20 +25,20 @@ HOLDER = f"""
 """  # noqa: S608 - a constant
 
 
-class TurnNotHadError(Exception):
-    """Another session had the turn for too long."""
+class TurnTimeoutError(Exception):
+    """Another session held the turn for too long."""
 
 
 def slot_of(source: str) -> int:
-    """Which turn the imports of this source take."""
+    """Return the number of the turn of this source."""
     digest = hashlib.sha1(source.encode(errors="surrogateescape"), usedforsecurity=False).digest()
     return int.from_bytes(digest[:8]) % SLOTS
 
 
 def take(cursor: Any, slot: int) -> None:
-    """Have the turn until the transaction ends.
+    """Take the turn until the transaction ends.
 
-    Raises TurnNotHadError when another session has it for a minute.
+    Raises TurnTimeoutError if another session holds it for a minute.
     """
     cursor.execute(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
     try:
@@ -48,16 +48,17 @@ def take(cursor: Any, slot: int) -> None:
     except OperationalError as error:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
-        raise TurnNotHadError from error
+        raise TurnTimeoutError from error
     cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def explain(slot: int) -> str:
-    """Who has the turn, for an operator to act on."""
+    """Return a message for operators that names the session that holds the turn."""
     with connection.cursor() as cursor:
         cursor.execute(HOLDER, [slot])
         row = cursor.fetchone()
     holder = Blocker(*row) if row else "a session that has ended meanwhile"
     return (
         f"Another import of this source did not finish a batch within {WAIT_SECONDS} s: {holder}."
+        " Repeat this import when that one has ended."
     )

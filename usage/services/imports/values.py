@@ -1,4 +1,4 @@
-"""What the values of a line mean in the database."""
+"""The conversion of the values of a line to those of the database."""
 
 import hashlib
 import uuid
@@ -11,17 +11,17 @@ from zoneinfo import ZoneInfo
 
 from usage.services.imports.fields import LineRejectedError
 
-# Fixed for good: the id of every imported record is derived from it.
+# It must never change: the id of every imported record is derived from it.
 NAMESPACE = uuid.UUID("6f1f6f0e-3c53-5b6e-9a53-0d5b9d0f7c11")
-SEPARATOR = "\x1f"  # cannot stand in a value, so two lists of values never make the same key
-MOST_QUANTITY = 2**32  # so that the sum of two billion records of one key fits a bigint
+SEPARATOR = "\x1f"  # never part of a value, so different lists of values have different keys
+MOST_QUANTITY = 2**32  # so that a bigint can hold the sum of two billion records
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True)
 class Moments:
-    """The zone of times without an offset, and how far ahead a record may lie.
+    """The zone of times without an offset, and the limit of future records.
 
     `latest` is the first moment that is too late, in seconds since 1970: `future` days from now.
     """
@@ -31,7 +31,7 @@ class Moments:
     latest: float
 
     def refusal(self, stamp: float) -> str:
-        """Why a moment before EARLIEST, or not before `latest`, is refused."""
+        """Return why a moment before EARLIEST, or not before `latest`, is rejected."""
         if EARLIEST <= stamp < LATEST:
             ahead = "1 day" if self.future == 1 else f"{self.future} days"
             return f"is more than {ahead} ahead: correct it, or allow more days with --future"
@@ -42,9 +42,9 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def record_id_maker(source: str) -> Callable[[str], str]:
-    """A function from the key of a record to uuid5(NAMESPACE, source + SEPARATOR + key).
+    """Return a function from the key of a record to uuid5(NAMESPACE, source + SEPARATOR + key).
 
-    It gives 32 hexadecimal digits, and is several times as fast as uuid.uuid5.
+    It returns 32 hexadecimal digits, and is several times as fast as uuid.uuid5.
     """
     start = f"{source}{SEPARATOR}".encode(errors="surrogateescape")
     copy = hashlib.sha1(NAMESPACE.bytes + start, usedforsecurity=False).copy
@@ -59,9 +59,9 @@ def record_id_maker(source: str) -> Callable[[str], str]:
 
 
 def local_moment(local: datetime, zone: ZoneInfo) -> datetime:
-    """The moment of a local time; the earlier one where clocks went back and it came twice.
+    """Return the moment of a local time. If clocks went back and it exists twice, the earlier one.
 
-    Raises LineRejectedError where clocks went forward and it never came.
+    Raises LineRejectedError if clocks went forward over it.
     """
     moment = local.replace(tzinfo=zone)
     if moment.utcoffset() < moment.replace(fold=1).utcoffset():  # type: ignore[operator]
@@ -73,5 +73,5 @@ def local_moment(local: datetime, zone: ZoneInfo) -> datetime:
 
 @lru_cache(maxsize=65_536)
 def pence_to_units(pence: str) -> str:
-    """A hundredth of a decimal number, exact to the last digit."""
+    """Return a hundredth of a decimal number, exact to the last digit."""
     return f"{Decimal(pence).scaleb(-2):f}"

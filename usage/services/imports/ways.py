@@ -1,4 +1,4 @@
-"""The ways records get into a raw table: the fast one, the tolerant one, the one that explains."""
+"""Ways to write records to a raw table: COPY, a merge, and a merge line by line with reasons."""
 
 import re
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from usage.services.imports.staging import (
     take_known,
 )
 
-# Of all a server may say, these codes (data, constraints, triggers) speak of a row, so the row is
-# rejected. Anything else (connection, disk, privileges, a missing table) stops the import.
+# SQLSTATEs that concern one row (data, constraints, triggers): the row is rejected. All others
+# (connection, disk, privileges, a missing table) stop the import.
 ABOUT_A_ROW = "^(22|23|44|55000|P0|U)"
 
-# The name of a check is all that a row refused by it is told.
+# The message of a violated CHECK constraint has only its name, which holds the day.
 CLOSED = re.compile(r'"usage_raw_kept_from_(\d{4}-\d\d-\d\d)"')
 
 COPY = "COPY {table} (subscription_id, usage_date, {quantity}, price, id) FROM STDIN"
@@ -66,7 +66,7 @@ Way = Callable[[Any, Part], Written]
 
 
 def copy(cursor: Any, part: Part) -> Written:
-    """COPY into the table: fastest, but one record already known undoes it all."""
+    """COPY into the table: the fastest way, but one known record rolls back the whole batch."""
     subscriptions = part.subscriptions
     copy_rows(
         cursor,
@@ -77,15 +77,15 @@ def copy(cursor: Any, part: Part) -> Written:
 
 
 def merge(cursor: Any, part: Part) -> Written:
-    """Add the staged records, the first line of each; one that the database refuses undoes it
-    all."""
+    """Add the staged records, using the first line of each key. One refused record rolls back the
+    whole batch."""
     cursor.execute(part.sql(MERGE))
     written = Written(added=cursor.rowcount, days={day for (day,) in cursor})
     return written if written.added == len(part.records) else _with_repeated(cursor, part, written)
 
 
 def merge_by_line(cursor: Any, part: Part) -> Written:
-    """Add the staged records one at a time; those that the database refuses are reported."""
+    """Add the staged records one at a time; report those that the database refuses."""
     cursor.execute(part.sql(MERGE_BY_LINE, about_a_row=ABOUT_A_ROW))
     cursor.execute("SELECT line, reason FROM pg_temp.usage_import_left_out")
     left_out = dict(cursor.fetchall())
@@ -100,7 +100,7 @@ def merge_by_line(cursor: Any, part: Part) -> Written:
 
 
 def staged(way: Way) -> Way:
-    """The way, after the records are staged and the known ones removed."""
+    """Return a way that first stages the records and removes the known ones."""
 
     def stage_first(cursor: Any, part: Part) -> Written:
         stage(cursor, part)
@@ -114,7 +114,8 @@ WAYS: list[Way] = [copy, staged(merge), staged(merge_by_line)]
 
 
 def _with_repeated(cursor: Any, part: Part, written: Written) -> Written:
-    """Count the lines whose record an earlier line or another writer added: all are known now."""
+    """Count the lines whose record was added by an earlier line or another writer. By now all
+    records are known, also those that this call added."""
     _, known = take_known(cursor, part)
     known.already_known -= written.added
     return written + known

@@ -1,4 +1,4 @@
-"""Writes batches of imported records into the raw tables, one transaction a batch."""
+"""The writer of batches of imported records to the raw tables, one transaction a batch."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -16,19 +16,21 @@ from usage.services.locks import DEADLOCK, SERIALIZATION_FAILURE, sqlstate
 from usage.services.partitions import try_to_make_partitions
 
 RETRIES = 4
-# Citus says this of whatever goes wrong with a COPY: the next way tells what it was.
+# Citus reports every fault in a COPY with this code. The next way finds the real fault.
 UNSPECIFIC = "XX000"
-PATIENCE_SECONDS = 10.0  # with a refresh that is on, before the default partition takes the records
+PATIENCE_SECONDS = (
+    10.0  # to wait for a running refresh; then the default partition takes the records
+)
 
 
 class BatchWriter:
-    """Writes the batches of one source, each in the fastest way that works.
+    """A writer of the batches of one source, which uses the fastest way that works.
 
-    A batch begins with the way that did for the one before it.
+    A batch begins with the way that worked for the batch before it.
     """
 
     ways: Sequence[Way] = WAYS
-    way_beside_known = 1  # the first way that works where some records are known
+    way_beside_known = 1  # the first way that works if some records are already known
 
     def __init__(self, source: str) -> None:
         self._turn = turns.slot_of(source)
@@ -37,16 +39,16 @@ class BatchWriter:
         self._patience = PATIENCE_SECONDS
 
     def write(self, batch: Batch) -> Written:
-        """Commit a batch.
+        """Write a batch in one transaction.
 
-        Raises DatabaseError, or ImportFileError when another import of the source holds its turn
-        for too long; then nothing of the batch was written.
+        Raises DatabaseError, or ImportFileError if another import of the source holds the turn for
+        too long. Nothing of the batch is written then.
         """
         days = frozenset(_days_of(batch.quarters))
         self.prepare(days)
         try:
             return self._write_or_retry(batch, days)
-        except turns.TurnNotHadError as error:
+        except turns.TurnTimeoutError as error:
             raise ImportFileError(turns.explain(self._turn)) from error
 
     def _write_or_retry(self, batch: Batch, days: frozenset[date]) -> Written:
@@ -54,7 +56,7 @@ class BatchWriter:
             try:
                 return self._write(batch, days)
             except OperationalError as error:
-                # With writers that are not importers.
+                # Imports do not deadlock with each other, but they may with other writers.
                 if sqlstate(error) not in {DEADLOCK, SERIALIZATION_FAILURE}:
                     raise
         return self._write(batch, days)
@@ -65,15 +67,15 @@ class BatchWriter:
         if not missing:
             return
         if not try_to_make_partitions(missing, seconds=self._patience):
-            self._patience = 0.0  # a long refresh is on: don't wait for each batch
+            self._patience = 0.0  # a long refresh runs: do not wait again for each batch
         self._days |= missing
 
     def subscriptions(self, cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
-        """The ids of these subscriptions; they cannot be deleted until the batch commits."""
+        """Return the ids of these subscriptions, and lock them against deletion until commit."""
         return lock_or_make_subscriptions(cursor, external_ids)
 
     def add(self, cursor: Any, way: Way, part: Part) -> Written:
-        """Add the records of a part in this way."""
+        """Write the records of a part in this way."""
         return way(cursor, part)
 
     def _write(self, batch: Batch, days: frozenset[date]) -> Written:
@@ -91,8 +93,8 @@ class BatchWriter:
 
     def _transact(self, way: Way, batch: Batch, days: frozenset[date]) -> Written:
         with transaction.atomic(), connection.cursor() as cursor:
-            # Only records of one source can be the same. Its imports take turns, batch by batch,
-            # so that they never wait for each other crosswise.
+            # Only records of one source can be the same, so its imports could deadlock. They take
+            # turns, batch by batch.
             turns.take(cursor, self._turn)
             subscriptions = self.subscriptions(cursor, batch.external_ids)
             return sum(
@@ -120,7 +122,10 @@ def _days_of(quarters: Collection[float]) -> set[date]:
 
 
 def lock_or_make_subscriptions(cursor: Any, external_ids: Collection[str]) -> dict[str, int]:
-    """Ids by external id. FOR KEY SHARE keeps them from being deleted until the batch commits."""
+    """Return ids by external id, and make missing subscriptions.
+
+    FOR KEY SHARE prevents that a subscription is deleted before the batch commits.
+    """
     found: dict[str, int] = {}
     while missing := sorted(set(external_ids) - found.keys()):
         cursor.execute(
@@ -130,7 +135,7 @@ def lock_or_make_subscriptions(cursor: Any, external_ids: Collection[str]) -> di
         )
         found.update(cursor.fetchall())
         if unknown := [external_id for external_id in missing if external_id not in found]:
-            # In one order everywhere, so that two imports never wait for each other crosswise.
+            # `missing` is sorted: a fixed order prevents deadlocks between imports.
             cursor.execute(
                 "INSERT INTO usage_subscription (external_id) SELECT unnest(%s)"
                 " ON CONFLICT (external_id) DO NOTHING",

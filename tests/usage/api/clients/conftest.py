@@ -1,4 +1,4 @@
-"""A running server with usage of a month, which clients ask."""
+"""A running server with usage of a month, for the generated clients."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from tests.factories import make_key, make_subscription, refresh_totals
 from tests.given import given
 from usage.models import Scope
 
-# How a key is sent. Generated clients say Bearer by themselves.
+# The scheme of the key. The default of generated clients is Bearer.
 SCHEME = "Bearer"
 
 
 @dataclass(frozen=True)
 class Running:
-    """Where the server is, and the key of a token that may do everything."""
+    """The URL of the server, and the key of a token with every scope."""
 
     url: str
     key: str
@@ -26,7 +26,7 @@ class Running:
 
 @pytest.fixture
 def running(state: None, queue: Callable[[], int], live_server: LiveServer) -> Running:
-    """A server whose totals are refreshed and whose raw records before 2026-10-21 are dropped."""
+    """Run a server with refreshed totals, whose raw records before 2026-10-21 are dropped."""
     make_subscription("sub-000001", id=1)
     make_subscription("sub-000002", id=2)
     given("""

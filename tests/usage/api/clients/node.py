@@ -1,4 +1,4 @@
-"""The generators and linters that npm has, as package-lock.json pins them."""
+"""Generators and linters from npm, in the versions that package-lock.json pins."""
 
 import fcntl
 import hashlib
@@ -28,12 +28,12 @@ ENVIRONMENT = {
 
 @cache
 def packages() -> Path:
-    """The folder node_modules with every package, installed once for each set of pins.
+    """Return the folder node_modules with every package, installed once for each set of pins.
 
     Skips the test on a machine without npm, or with a Node that is too old for the packages.
     """
     if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("no npm on this machine: nothing is generated or linted by it")
+        pytest.skip("no npm on this machine, so no generator or linter")
     version = run(["node", "--version"], HERE).strip()
     if tuple(map(int, re.findall(r"\d+", version)))[:2] < OLDEST_NODE:
         pytest.skip(f"Node is {version}, and the packages need {OLDEST_NODE} or newer")
@@ -45,7 +45,7 @@ def packages() -> Path:
         if not (place / "installed").exists():
             for pin in PINS:
                 shutil.copy(pin, place)
-            # Nothing of a package runs before it is called.
+            # npm runs no install script of a package.
             options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"]
             run(["npm", "ci", *options], place)
             (place / "installed").touch()
@@ -53,7 +53,7 @@ def packages() -> Path:
 
 
 def run_program(name: str, *arguments: str | Path, at: Path, fails: bool = False) -> str:
-    """The standard output of a program of a package, run in this folder."""
+    """Return the standard output of a program of a package, run in this folder."""
     return run([packages() / ".bin" / name, *arguments], at, fails=fails)
 
 
@@ -64,7 +64,7 @@ def run(
     fails: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """The standard output of a command, which must succeed unless it `fails` by what it finds."""
+    """Return the standard output of a command. It must succeed, or `fails` expects a finding."""
     done = subprocess.run(
         command,
         cwd=at,
@@ -79,5 +79,5 @@ def run(
 
 
 def found(text: str) -> object:
-    """The JSON that a linter prints, also beside other lines."""
+    """Return the JSON that a linter prints among other lines."""
     return json.loads(text[min(text.find(start) for start in "[{" if start in text) :])

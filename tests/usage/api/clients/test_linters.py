@@ -1,4 +1,4 @@
-"""docs/openapi.yaml is good by the linters that others use."""
+"""Linters of OpenAPI find no error in docs/openapi.yaml."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ DESCRIPTION = "docs/openapi.yaml"
 
 
 def slashed_paths() -> int:
-    """How many paths end with a slash, which both linters warn of; docs/api.md says so."""
+    """Return the number of paths that end with a slash. Both linters warn of them, as docs/api.md
+    says."""
     lines = (ROOT / DESCRIPTION).read_text().splitlines()
     return sum(line.startswith("  /api/") and line.endswith("/:") for line in lines)
 

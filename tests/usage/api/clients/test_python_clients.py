@@ -1,4 +1,4 @@
-"""Clients that generators for Python write from docs/openapi.yaml, used against a server."""
+"""Python clients, generated from docs/openapi.yaml and used against a server."""
 
 import importlib
 import json
@@ -27,7 +27,7 @@ OPERATIONS = {
     for operation in path.values()
 }
 RECORDS = {"subscription_id": 1, "usage_type": "data", "day": date(2026, 11, 1)}
-# Each operation: what it is sent, and the type of its answer.
+# By operation: its arguments, and the type of its response.
 CALLS: dict[str, tuple[dict[str, Any], str]] = {
     "get_root": ({}, "EndpointList"),
     "get_description": ({}, "OpenApiDocument"),
@@ -49,7 +49,7 @@ CALLS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The package that openapi-python-client writes, without a warning."""
+    """Return the package that openapi-python-client writes, without a warning."""
     place = tmp_path_factory.mktemp("python")
     (place / "config.yaml").write_text("post_hooks: []\n")
     command = [sys.executable, "-m", "openapi_python_client", "generate", "--path", DESCRIPTION]
@@ -62,7 +62,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
 
 @pytest.fixture(scope="module")
 def operations(package: ModuleType) -> dict[str, Any]:
-    """The module of each operation."""
+    """Return the module of each operation."""
     api = importlib.import_module("usage_client.api")
     found = pkgutil.walk_packages(api.__path__, "usage_client.api.")
     return {
@@ -74,7 +74,7 @@ def operations(package: ModuleType) -> dict[str, Any]:
 
 @pytest.fixture
 def client(package: ModuleType, running: Running) -> Iterator[Any]:
-    """A client that signs in; its connection ends before the database of the tests does."""
+    """Return an authenticated client. Its connection closes before the test database is gone."""
     with package.AuthenticatedClient(
         base_url=running.url, token=running.key, prefix=SCHEME
     ) as client:
@@ -82,7 +82,7 @@ def client(package: ModuleType, running: Running) -> Iterator[Any]:
 
 
 def typed(operation: Any, sent: dict[str, Any]) -> dict[str, Any]:
-    """What is sent, with text as the enum that the operation takes."""
+    """Return the arguments, with each text as the enum that the operation takes."""
     hints = get_type_hints(operation.sync)
     enums = {"usage_type": "UsageType", "ordering": "DailyOrdering"}
     models = importlib.import_module("usage_client.models")
@@ -93,7 +93,7 @@ def typed(operation: Any, sent: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_every_operation_answers_with_its_type(operations: dict[str, Any], client: Any) -> None:
+def test_every_operation_returns_its_type(operations: dict[str, Any], client: Any) -> None:
     assert operations.keys() == CALLS.keys() == OPERATIONS
     for name, (sent, kind) in CALLS.items():
         if name == "get_refresh":
@@ -103,12 +103,12 @@ def test_every_operation_answers_with_its_type(operations: dict[str, Any], clien
         assert 200 <= response.status_code < 300
 
 
-def test_the_types_of_an_answer_are_its_own_and_the_error(operations: dict[str, Any]) -> None:
-    """Fails when an answer is a union of JSON and CSV, or an error one of ours and a text."""
+def test_a_response_has_its_own_type_or_that_of_an_error(operations: dict[str, Any]) -> None:
+    """Fails when a response is a union of JSON and CSV, or an error is a union of ours and text."""
     for name, (_, kind) in CALLS.items():
         returned = str(get_type_hints(operations[name].sync)["return"])
         kinds = set(re.findall(r"[\w.]*?(\w+)(?: \||$)", returned.replace(", ", " |")))
-        # Of a 304, which has no body and comes only where an ETag was sent.
+        # A 304 has no body, so its type is Any. Only responses with an ETag can be a 304.
         has_tag = name.startswith(("get_totals", "get_daily", "get_over_limit"))
         assert kinds - {"None", "NoneType"} == {kind, "Error", *(["Any"] if has_tag else [])}, name
 
@@ -141,7 +141,7 @@ def test_a_csv_has_every_row(operations: dict[str, Any], client: Any) -> None:
     assert [line.split(",")[3] for line in lines if line] == ["160.1", "0.05", "1000.5"]
 
 
-def test_an_answer_that_is_known_is_not_sent_again(operations: dict[str, Any], client: Any) -> None:
+def test_a_stored_response_is_not_sent_again(operations: dict[str, Any], client: Any) -> None:
     for name in ("get_totals", "get_totals_csv"):
         first = operations[name].sync_detailed(client=client)
         again = operations[name].sync_detailed(client=client, if_none_match=first.headers["ETag"])
@@ -184,7 +184,7 @@ def test_errors_have_codes(package: ModuleType, operations: dict[str, Any], clie
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """The module that datamodel-code-generator writes: of types, parameters and answers."""
+    """Return the module of types, parameters and responses by datamodel-code-generator."""
     place = tmp_path_factory.mktemp("models")
     command = [sys.executable, "-m", "datamodel_code_generator", "--input", DESCRIPTION]
     options = ["--input-file-type", "openapi", "--output-model-type", "pydantic_v2.BaseModel"]
@@ -202,7 +202,7 @@ def test_no_model_has_a_numbered_name(models: ModuleType) -> None:
     assert [name for name in classes if name[-1].isdigit() or name == "Record"] == []
 
 
-def test_models_read_what_is_answered(models: ModuleType, client: Any) -> None:
+def test_models_read_the_responses(models: ModuleType, client: Any) -> None:
     for path, name in {
         "usage/totals/": "TotalsPage",
         "usage/daily/": "DailyPage",

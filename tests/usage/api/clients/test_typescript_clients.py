@@ -1,6 +1,6 @@
-"""The client that @hey-api/openapi-ts writes from docs/openapi.yaml, used against a server.
+"""The TypeScript client of @hey-api/openapi-ts, used against a server.
 
-That of openapi-typescript is the example of docs/api.md, which test_api_doc.py runs.
+The client of openapi-typescript is an example of docs/api.md, which test_api_doc.py runs.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from tests.usage.api.clients.node import HERE, run_program
 from tests.usage.api.clients.typescript import prepare, run_compiled, type_check
 
 
-def test_hey_api_has_the_types_of_what_is_answered(running: Running, tmp_path: Path) -> None:
+def test_hey_api_has_the_types_of_the_responses(running: Running, tmp_path: Path) -> None:
     prepare(tmp_path)
     for file in (HERE / "hey_api.mts", HERE / "hey_api.config.mjs", ROOT / "docs" / "openapi.yaml"):
         shutil.copy(file, tmp_path)

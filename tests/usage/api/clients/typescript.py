@@ -1,4 +1,4 @@
-"""TypeScript that is type-checked, then run by Node."""
+"""TypeScript programs: check their types, then run them in Node."""
 
 import shutil
 from pathlib import Path
@@ -7,17 +7,17 @@ from tests.usage.api.clients.node import HERE, packages, run, run_program
 
 
 def prepare(place: Path) -> None:
-    """Put the packages and the settings where generators, the compiler and Node look for them."""
+    """Put the packages and the settings where generators, the compiler and Node expect them."""
     (place / "node_modules").symlink_to(packages())
     shutil.copy(HERE / "tsconfig.json", place)
     (place / "package.json").write_text('{"type": "module"}')
 
 
 def type_check(place: Path) -> None:
-    """Compile every file, `usage.mts` to `usage.mjs`. Fails where a type is wrong."""
+    """Compile every file, `usage.mts` to `usage.mjs`. Fails if a type is wrong."""
     run_program("tsc", "--project", ".", at=place)
 
 
 def run_compiled(name: str, place: Path, **environment: str) -> str:
-    """What the compiled file prints."""
+    """Return the output of the compiled file."""
     return run(["node", name], place, environment=environment)

@@ -9,7 +9,7 @@
   const colour = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-  // "34991.9050" as "34,991.9050": a number would lose digits.
+  // "34991.9050" becomes "34,991.9050". The text is never converted, since a number loses digits.
   const withCommas = (text) => {
     const [whole, ...rest] = String(text).split(".");
     return [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...rest].join(".");
@@ -19,7 +19,7 @@
 
   const numbers = (chart) => chart.series.map((series) => series.values.map(Number));
 
-  // Each series on top of those before it; the highest comes first, to be drawn behind the others.
+  // Adds to each series those before it. The highest is first, so it is drawn behind the others.
   function stacked(values) {
     const tops = [];
     values.forEach((row, index) =>
@@ -97,7 +97,7 @@
     }
   });
   for (const place of drawn.keys()) watcher.observe(place);
-  // A canvas keeps the colours it was drawn with.
+  // A canvas keeps its colours when the colour scheme changes.
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     for (const plot of drawn.values()) plot.destroy();
     drawn = drawAll();

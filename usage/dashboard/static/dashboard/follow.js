@@ -1,4 +1,4 @@
-// Asks the API how the refresh with data-follow does, and shows the page anew when it has ended.
+// Polls the API for the refresh in data-follow, and reloads the page when that refresh has ended.
 "use strict";
 
 (() => {
@@ -9,14 +9,14 @@
 
   async function look() {
     try {
-      const answer = await fetch(notice.dataset.follow, { headers: { Accept: "application/json" } });
-      if (answer.status === 401 || answer.status === 403) return location.reload();
-      if (answer.ok) {
-        const run = await answer.json();
+      const response = await fetch(notice.dataset.follow, { headers: { Accept: "application/json" } });
+      if (response.status === 401 || response.status === 403) return location.reload();
+      if (response.ok) {
+        const run = await response.json();
         if (run.finished_at) return location.reload();
         state.textContent = run.status;
       } else {
-        state.textContent = `in progress; the server said ${answer.status}`;
+        state.textContent = `in progress; the server responded with status ${response.status}`;
       }
     } catch {
       state.textContent = "in progress; the server cannot be reached";

@@ -1,4 +1,4 @@
-"""Import a file of records with import_usage, and with a bare COPY of rows made before."""
+"""Time of import_usage for a file of records, compared with a bare COPY of prepared rows."""
 
 import argparse
 import io
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, str | float | list[float]]:
-    """Alternate the two, each time into empty tables with the partitions made."""
+    """Run both alternately, each time into empty tables whose partitions exist."""
     make_partitions((FIRST + timedelta(days=day)).date() for day in range(-1, DAYS + 2))
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "records.csv"
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> dict[str, str | float | list[float]]:
 
 
 def write_file(path: Path, records: int, subscriptions: int) -> None:
-    """Records of ten days as a network sends them: nearly in order of time, 60 % data."""
+    """Write records of ten days as a network sends them: nearly in order of time, 60 % data."""
     chance = random.Random(1)  # noqa: S311
     with path.open("w") as file:
         file.write("usage_type,external_id,usage_date,price,quantity,record_key\n")
@@ -86,7 +86,7 @@ def _make_subscriptions(count: int) -> None:
 
 
 def _copy_rows(path: Path) -> dict[str, str]:
-    """What COPY is given: the rows of the file in its order, with the ids import_usage gives."""
+    """Return the input of COPY: the rows of the file in its order, with ids of subscriptions."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT external_id, id FROM usage_subscription")
         subscriptions = dict(cursor.fetchall())

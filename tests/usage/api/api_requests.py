@@ -1,4 +1,4 @@
-"""Ask the API in a test: query strings in, what came back out."""
+"""Requests to the API in a test: query strings in, responses out."""
 
 from datetime import datetime
 from typing import Any
@@ -37,14 +37,16 @@ def fill_totals(*, with_periods: bool = True) -> None:
 
 
 def get(client: APIClient, path: str, query: str = "", **headers: str) -> Any:
-    """The response to a query string, sent as it stands; a failure of the server as well."""
+    """Return the response to an unescaped query string; also the 500 of an unexpected error."""
     client.raise_request_exception = False
     return client.get(f"/api/v1/{path}/", QUERY_STRING=query, headers=headers)
 
 
 def statements(client: APIClient, url: str, **headers: str) -> list[str]:
-    """What the second of two requests, which finds its statements prepared, sends to the database;
-    the text of a prepared one stands before its values."""
+    """Return the statements of the second of two equal requests, when they are prepared already.
+
+    The text of a prepared statement replaces its EXECUTE.
+    """
     client.raise_request_exception = False
     client.get(url, headers=headers)
     with CaptureQueriesContext(connection) as queries:
@@ -56,20 +58,20 @@ def statements(client: APIClient, url: str, **headers: str) -> list[str]:
     ]
 
 
-def answer(client: APIClient, path: str, query: str = "") -> dict[str, Any]:
-    """The whole envelope of an answer that must be 200."""
+def get_page(client: APIClient, path: str, query: str = "") -> dict[str, Any]:
+    """Return the envelope of a response that must be 200."""
     response = get(client, path, query)
     assert response.status_code == 200, response.content
     return response.json()
 
 
 def results(client: APIClient, path: str, query: str = "") -> list[dict[str, Any]]:
-    return answer(client, path, query)["results"]
+    return get_page(client, path, query)["results"]
 
 
 def pages(client: APIClient, path: str, query: str) -> list[list[dict[str, Any]]]:
-    """The results of every page, by following `next`."""
-    found = [answer(client, path, query)]
+    """Return the results of every page, by following `next`."""
+    found = [get_page(client, path, query)]
     while url := found[-1]["next"]:
         response = client.get(url)
         assert response.status_code == 200, response.content
@@ -78,7 +80,7 @@ def pages(client: APIClient, path: str, query: str) -> list[list[dict[str, Any]]
 
 
 def faults(client: APIClient, path: str, query: str) -> list[tuple[str, str]]:
-    """The (parameter, code) of every fault of an answer that must be 400."""
+    """Return the (parameter, code) of every fault of a response that must be 400."""
     response = get(client, path, query)
     assert response.status_code == 400, response.content
     body = response.json()
@@ -88,7 +90,7 @@ def faults(client: APIClient, path: str, query: str) -> list[tuple[str, str]]:
 
 
 def only_error(response: Any, kind: str) -> dict[str, Any]:
-    """The one error of an answer that is about no parameter."""
+    """Return the only error of a response, which concerns no parameter."""
     body = response.json()
     assert body["type"] == kind
     [error] = body["errors"]
@@ -97,13 +99,13 @@ def only_error(response: Any, kind: str) -> dict[str, Any]:
 
 
 def cursor_of(found: dict[str, Any]) -> str:
-    """The cursor in the `next` of an envelope."""
+    """Return the cursor in the `next` of an envelope."""
     return parse_qs(urlsplit(found["next"]).query)["cursor"][0]
 
 
-def moment(answered: dict[str, Any]) -> datetime:
-    """The as_of of an envelope."""
-    return datetime.fromisoformat(answered["as_of"])
+def moment(envelope: dict[str, Any]) -> datetime:
+    """Return the as_of of an envelope."""
+    return datetime.fromisoformat(envelope["as_of"])
 
 
 def database_clock() -> datetime:

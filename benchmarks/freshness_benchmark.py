@@ -1,4 +1,4 @@
-"""How long a committed record takes to be seen in the totals, at the default schedule."""
+"""Seconds from the commit of a record until the totals have it, at the default schedule."""
 
 import argparse
 import shutil
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection
 
 from benchmarks.raw import fill
-from benchmarks.refresh import Figures, seal
+from benchmarks.refresh_benchmark import Figures, seal
 from benchmarks.serving import ROOT, production
 from bin import place as places
 from bin import processes, spawn
@@ -31,7 +31,7 @@ SUBSCRIPTIONS = 10_000
 WATCHED = 1_000_000_000
 SECONDS_BETWEEN_COMMITS = 0.1
 SECONDS_BETWEEN_LOOKS = 0.05
-# One record in a hundred is of a day that is sealed; the last one is that which is watched.
+# One record in a hundred is of a sealed day. The last one belongs to the watched subscription.
 WRITE = """
     INSERT INTO usage_datausagerecord (subscription_id, usage_date, price, kilobytes_used)
     SELECT
@@ -51,11 +51,11 @@ SEEN = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--records-a-second", type=int, default=500)
-    parser.add_argument("--stock", type=int, default=2_000_000, help="records there are already")
+    parser.add_argument("--stock", type=int, default=2_000_000, help="records before the start")
 
 
 def run(options: argparse.Namespace) -> Figures:
-    """Write steadily with a worker and beat running; each commit is watched until it is seen."""
+    """Write at a steady rate while a worker and beat run; measure when each commit is visible."""
     settings.USAGE_OPEN_DAYS = 2
     fill(today=today(), days=DAYS, records=options.stock, subscriptions=SUBSCRIPTIONS)
     seal()
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> Figures:
 
 
 def _watch(options: argparse.Namespace) -> list[float]:
-    """The seconds from each commit until a reader saw its record."""
+    """Return the seconds from each commit until a reader saw its record."""
     committed: list[float] = []
     seen: list[float] = []
     writer = threading.Thread(target=_write, args=[options, committed], daemon=True)
@@ -91,7 +91,7 @@ def _watch(options: argparse.Namespace) -> list[float]:
             now = time.monotonic()
             seen.extend([now] * (int(count) - len(seen)))
             if now > deadline + 3 * settings.USAGE_REFRESH_SECONDS:
-                raise RuntimeError(f"{len(committed) - len(seen)} commits were never seen.")
+                raise RuntimeError(f"{len(committed) - len(seen)} commits were never visible.")
             time.sleep(SECONDS_BETWEEN_LOOKS)
     return [after - before for before, after in zip(committed, seen, strict=True)]
 
@@ -112,7 +112,7 @@ def _write(options: argparse.Namespace, committed: list[float]) -> None:
 
 @contextmanager
 def _worker_and_beat() -> Iterator[None]:
-    """A worker and a beat at the default schedule, with a broker of their own."""
+    """Run a worker and beat at the default schedule with a new broker."""
     place = places.passing_place(places.server_account())
     broker = Valkey(place, place / "valkey.log", token_urlsafe(24))
     started = []

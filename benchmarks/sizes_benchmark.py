@@ -1,4 +1,4 @@
-"""What totals of months take after a year of ticks, with loose indexes built anew and without."""
+"""Size of the period totals after a year of refreshes, with and without rebuilt indexes."""
 
 import argparse
 import statistics
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Figures:
-    """Ratios of sizes first; seconds of ticks and of builds."""
+    """Return ratios of sizes, then seconds of refreshes and of rebuilds."""
     figures: Figures = {}
     for name, once_a_day in (("left alone", list[str]), ("built anew when loose", rebuild_loose)):
         start_over()
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> Figures:
 def pass_days(
     options: argparse.Namespace, once_a_day: Callable[[], list[str]]
 ) -> tuple[list[float], list[float], int]:
-    """Seconds of each tick and of what was done each day, and how many indexes were built."""
+    """Return the seconds of each tick and of each daily job, and the number of rebuilt indexes."""
     ticks: list[float] = []
     builds: list[float] = []
     names: list[str] = []
@@ -82,7 +82,7 @@ def pass_days(
 
 
 def tick(day: date, subscriptions: int) -> float:
-    """Seconds of adding the changes of a tick to the totals."""
+    """Return the seconds to add the changes of one tick to the totals."""
     with transaction.atomic(), connection.cursor() as cursor:
         changes = Changes()
         cursor.execute(CHANGE, {"day": day, "subscriptions": subscriptions})
@@ -91,7 +91,7 @@ def tick(day: date, subscriptions: int) -> float:
 
 
 def sizes() -> dict[str, int]:
-    """Bytes; those of the table with its indexes."""
+    """Return the bytes of each relation; those of the table include its indexes."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name, pg_total_relation_size(name) FROM unnest(%s) AS names (name)", [RELATIONS]

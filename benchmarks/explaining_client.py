@@ -1,4 +1,4 @@
-"""Questions put to the API in this process, to see what its statements take in the database."""
+"""A client of the API in this process that measures the statements of a request in PostgreSQL."""
 
 import re
 from collections.abc import Callable
@@ -19,26 +19,26 @@ class Cost:
     plan: str
 
 
-class Asker:
-    """Asks as a client with a token would, and has each query of the API explained on its way.
+class ExplainingClient:
+    """A client with a token that runs EXPLAIN for each statement of a request.
 
-    A statement is explained where it runs, in its transaction and with its settings, so nothing
-    here repeats the SQL of the API.
+    EXPLAIN runs just before the statement, in its transaction and with its settings, so no SQL of
+    the API is repeated here.
     """
 
     def __init__(self, token: str) -> None:
         self.client = Client(headers={"Authorization": f"Token {token}"}, SERVER_NAME="127.0.0.1")
 
-    def answer(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """The JSON of the answer. Raises RuntimeError when it is an error."""
+    def get(self, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON of the response. Raises RuntimeError if it is an error."""
         response = self.client.get(path, parameters, secure=True)
         if response.status_code != 200:
             raise RuntimeError(f"{path}: {response.status_code} {response.content!r}")
-        answer: dict[str, Any] = response.json()
-        return answer
+        body: dict[str, Any] = response.json()
+        return body
 
     def cost(self, path: str, parameters: dict[str, Any]) -> Cost:
-        """What the statements of one answer take in the database, all of them together."""
+        """Return the total cost of all statements of one request."""
         plans: list[str] = []
 
         def explain(execute: Callable, sql: str, params: Any, many: bool, context: dict) -> Any:
@@ -48,12 +48,12 @@ class Asker:
             return execute(sql, params, many, context)
 
         with connection.execute_wrapper(explain):
-            self.answer(path, parameters)
+            self.get(path, parameters)
         return _total(plans)
 
 
 def cost_of(sql: str, parameters: dict[str, Any]) -> Cost:
-    """What a statement takes in the database."""
+    """Return the cost of a statement."""
     with connection.cursor() as cursor:
         cursor.execute(f"{EXPLAIN} {sql}", parameters)
         return _total(["\n".join(line for (line,) in cursor.fetchall())])
@@ -61,7 +61,7 @@ def cost_of(sql: str, parameters: dict[str, Any]) -> Cost:
 
 def _total(plans: list[str]) -> Cost:
     if not plans:
-        raise RuntimeError("No statement was seen: does the API ask past Django's connection?")
+        raise RuntimeError("No statement was measured: the API must use Django's connection.")
     times = [
         sum(map(float, re.findall(r"(?:Planning|Execution) Time: ([0-9.]+) ms", plan)))
         for plan in plans

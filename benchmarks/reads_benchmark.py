@@ -1,6 +1,6 @@
-"""Answers of the API: in the database, through HTTP beside a bare view, and what they cost a tick.
+"""Reads of the API: time in the database, load over HTTP, and the cost for a refresh.
 
-Over every day of a month, both types. Needs wrk.
+The data are totals of both types on every day of a month. The part `http` needs wrk.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
-    """All parts on the same data, ratios first."""
+    """Run all parts on the same data; return ratios first."""
     if "http" in options.parts:
         find_wrk()
     settings.USAGE_OPEN_DAYS = 2

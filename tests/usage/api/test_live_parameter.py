@@ -1,4 +1,4 @@
-"""live=true: totals of the raw records as they are now, and an answer that says so."""
+"""live=true: totals of the raw records at the moment of the request, marked as live."""
 
 from datetime import datetime
 from itertools import chain
@@ -9,12 +9,12 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from tests.connections import ask, second_session
-from tests.usage.api.asking import (
+from tests.usage.api.api_requests import (
     LISTS,
-    answer,
     cursor_of,
     database_clock,
     faults,
+    get_page,
     moment,
     pages,
     results,
@@ -32,7 +32,7 @@ def test_live_totals_are_those_of_the_raw_records(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
     before = database_clock()
-    found = answer(client_with_token, "usage/totals", "live=true&subscription_id=1,2")
+    found = get_page(client_with_token, "usage/totals", "live=true&subscription_id=1,2")
     assert found["live"] is True
     assert before < moment(found) < database_clock()
     assert found["results"] == [
@@ -60,10 +60,10 @@ def test_live_totals_are_those_of_the_raw_records(
 
 
 @pytest.mark.parametrize("live", ["", "live=false&"])
-def test_an_answer_from_the_totals_says_so(
+def test_a_response_from_the_totals_says_so(
     sealed_usage: None, client_with_token: APIClient, live: str
 ) -> None:
-    found = answer(client_with_token, "usage/totals", f"{live}subscription_id=1,2")
+    found = get_page(client_with_token, "usage/totals", f"{live}subscription_id=1,2")
     assert list(found)[:2] == ["as_of", "live"]
     assert found["live"] is False
     assert moment(found) == UsageState.objects.get().as_of
@@ -114,7 +114,7 @@ def test_live_over_limit_of_everybody_and_of_named_ones(
         ],
     }
     for who in ("", "&subscription_id=1,2", "&external_id=anna"):
-        found = answer(client_with_token, "usage/over-limit", f"live=true&price_limit=4.50{who}")
+        found = get_page(client_with_token, "usage/over-limit", f"live=true&price_limit=4.50{who}")
         assert (found["live"], found["results"]) == (True, [anna])
     assert results(
         client_with_token, "usage/over-limit", "live=true&price_limit=4.51&month=2026-11"
@@ -137,7 +137,7 @@ def test_live_is_true_or_false(db: None, client_with_token: APIClient, value: st
     assert faults(client_with_token, "usage/daily", query) == [("live", "invalid")]
 
 
-def test_live_is_no_parameter_of_lists_that_always_are(
+def test_live_is_no_parameter_of_lists_that_are_always_live(
     db: None, client_with_token: APIClient
 ) -> None:
     for path in ("usage/records", "subscriptions"):
@@ -145,7 +145,7 @@ def test_live_is_no_parameter_of_lists_that_always_are(
         assert faults(client_with_token, path, query) == [("live", "unknown")]
 
 
-def test_what_another_session_has_not_committed_is_not_shown(
+def test_uncommitted_records_are_not_shown(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
     def price() -> str:
@@ -159,23 +159,23 @@ def test_what_another_session_has_not_committed_is_not_shown(
         assert price() == "104.5"
 
 
-def test_as_of_of_a_live_answer_is_before_its_snapshot(
+def test_as_of_of_a_live_response_is_before_its_snapshot(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
-    """Guards against reading the clock after the totals: a record committed between the two would
-    be missing from an answer that claims to have it."""
+    """Fails when the clock is read after the totals: a record committed between the two would be
+    missing, although it is older than as_of."""
     committed: list[datetime] = []
 
     def commit_behind(execute: Any, statement: str, *arguments: Any) -> Any:
-        answered = execute(statement, *arguments)
+        rows = execute(statement, *arguments)
         if "usage_daily_live_of" in statement:
             with second_session(autocommit=True) as other:
                 committed.append(ask(other, "SELECT clock_timestamp()")[0][0])
                 ask(other, INSERT)
-        return answered
+        return rows
 
     with connection.execute_wrapper(commit_behind):
-        found = answer(client_with_token, "usage/totals", "live=true&subscription_id=1")
+        found = get_page(client_with_token, "usage/totals", "live=true&subscription_id=1")
     assert found["results"][0]["total_price"] == "4.5"
     assert len(committed) == 1
     assert moment(found) < committed[0]
@@ -193,12 +193,12 @@ def test_live_pages_give_every_row_once(sealed_usage: None, client_with_token: A
         assert list(chain(*found)) == whole
 
 
-def test_a_cursor_is_of_a_live_query_or_of_another(
+def test_a_cursor_of_a_live_query_belongs_to_live_pages(
     sealed_usage: None, client_with_token: APIClient
 ) -> None:
     query = "subscription_id=1&page_size=1"
-    live = cursor_of(answer(client_with_token, "usage/totals", f"{query}&live=true"))
-    plain = cursor_of(answer(client_with_token, "usage/totals", query))
+    live = cursor_of(get_page(client_with_token, "usage/totals", f"{query}&live=true"))
+    plain = cursor_of(get_page(client_with_token, "usage/totals", query))
     assert faults(client_with_token, "usage/totals", f"{query}&cursor={live}") == [
         ("cursor", "other_query")
     ]
@@ -206,7 +206,7 @@ def test_a_cursor_is_of_a_live_query_or_of_another(
         ("cursor", "other_query")
     ]
     for manner in ("live=false", "max_staleness=604800"):
-        found = answer(client_with_token, "usage/totals", f"{query}&{manner}&cursor={plain}")
+        found = get_page(client_with_token, "usage/totals", f"{query}&{manner}&cursor={plain}")
         assert [row["usage_type"] for row in found["results"]] == ["voice"]
 
 
@@ -223,7 +223,7 @@ def test_a_cursor_is_of_a_live_query_or_of_another(
         ("subscriptions", "max_staleness=0", '"usage_subscription"'),
     ],
 )
-def test_an_answer_of_any_age_takes_two_queries(
+def test_a_response_of_any_age_takes_two_queries(
     sealed_usage: None, client_with_token: APIClient, path: str, query: str, relation: str
 ) -> None:
     sign_in, rows = statements(client_with_token, f"/api/v1/{path}/?{query}")

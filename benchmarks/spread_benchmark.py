@@ -1,8 +1,7 @@
-"""Answers on more than one server: reads a second with 0, 1 and 2 replicas, which needs wrk, and
-refreshes with the raw records on a Citus cluster.
+"""Reads with 0, 1 and 2 replicas (needs wrk), and refreshes with raw records on a Citus cluster.
 
-On one machine the servers share its cores: what it shows is equal answers and what a server costs,
-not what two machines are worth.
+On one machine the servers share its cores. The figures show that results are equal and what a
+server costs, not the gain of a second machine.
 """
 
 import argparse
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
-    """Every part on servers of its own."""
+    """Run every part on its own servers."""
     if "replicas" in options.parts:
         find_wrk()
     figures: dict[str, object] = {}

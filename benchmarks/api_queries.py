@@ -1,4 +1,4 @@
-"""The questions of which reads measures what they take in the database."""
+"""Queries of the API whose time in the database the benchmark `reads` measures."""
 
 import random
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 from django.db import connection
 
-from benchmarks.asking import Asker
+from benchmarks.explaining_client import ExplainingClient
 from benchmarks.read_data import Stock
 
 OVER_LIMIT = "/api/v1/usage/over-limit/"
 TOTALS = "/api/v1/usage/totals/"
 Parameters = dict[str, Any]
 
-# The fastest known: the prices of both types beside each other, a group a subscription.
+# The fastest known sum: one group a subscription, with a column for the price of each type.
 SUM = """
     SELECT subscription_id, greatest(data_price, voice_price) AS largest_price
     FROM (
@@ -38,7 +38,7 @@ SETS = 20
 
 @dataclass(frozen=True)
 class Sum:
-    """The daily rows added up, as they answer a question about a limit."""
+    """The sum of daily rows that has the same results as a query about a limit."""
 
     condition: str
     parameters: Parameters
@@ -49,18 +49,18 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Sets of parameters that ask the same of other subscriptions, and the target in words."""
+class ApiQuery:
+    """A path with sets of parameters for different subscriptions, and the target in words."""
 
     name: str
     target: str
     path: str
-    asked: list[Parameters]
+    parameter_sets: list[Parameters]
     sum: Sum | None = None
 
 
-def questions(stock: Stock, asker: Asker) -> Iterator[Question]:
-    """Those of the targets, each in the order in which it is reported."""
+def api_queries(stock: Stock, client: ExplainingClient) -> Iterator[ApiQuery]:
+    """Yield the queries in the order of the report."""
     whole: Parameters = {"from_date": stock.month, "to_date": stock.last_day}
     month: Parameters = {"month": f"{stock.month:%Y-%m}"}
     limits = _limits()
@@ -71,7 +71,7 @@ def questions(stock: Stock, asker: Asker) -> Iterator[Question]:
     size = min(stock.subscriptions // 100, 1000)
     yield over_limit(
         f"all days, a page of 100 behind 10 of {size:,}",
-        _page_behind(asker, 10, everybody | {"page_size": size}),
+        _page_behind(client, 10, everybody | {"page_size": size}),
         Sum(ALL_DAYS, everybody),
     )
     rare: Parameters = {"price_limit": limits["one in a hundred"]}
@@ -81,31 +81,31 @@ def questions(stock: Stock, asker: Asker) -> Iterator[Question]:
     for days in (10, 30):
         some = rare | whole | {"to_date": stock.month + timedelta(days - 1)}
         yield over_limit(f"{days} free days", some, Sum(SOME_DAYS, some), target="")
-    yield Question("totals of one subscription, a month", "1", TOTALS, _named(stock, 1, month))
-    yield Question("totals of 200 subscriptions, a month", "10", TOTALS, _named(stock, 200, month))
+    yield ApiQuery("totals of one subscription, a month", "1", TOTALS, _totals(stock, 1, month))
+    yield ApiQuery("totals of 200 subscriptions, a month", "10", TOTALS, _totals(stock, 200, month))
 
 
-def over_limit(name: str, parameters: Parameters, added_up: Sum, *, target: str = "5") -> Question:
-    return Question(f"over-limit, {name}", target, OVER_LIMIT, [parameters], added_up)
+def over_limit(name: str, parameters: Parameters, added_up: Sum, *, target: str = "5") -> ApiQuery:
+    return ApiQuery(f"over-limit, {name}", target, OVER_LIMIT, [parameters], added_up)
 
 
-def refuse_another_answer(asker: Asker, question: Question) -> None:
-    """What is compared must say the same: the first result of a first page."""
-    if question.sum is None or "cursor" in question.asked[0]:
+def refuse_different_results(client: ExplainingClient, query: ApiQuery) -> None:
+    """Raise RuntimeError if the first result of the API differs from that of the sum."""
+    if query.sum is None or "cursor" in query.parameter_sets[0]:
         return
-    ours = None
-    for result in asker.answer(question.path, question.asked[0])["results"][:1]:
+    first = None
+    for result in client.get(query.path, query.parameter_sets[0])["results"][:1]:
         prices = [Decimal(exceeded["total_price"]) for exceeded in result["exceeded"]]
-        ours = (result["subscription_id"], max(prices))
+        first = (result["subscription_id"], max(prices))
     with connection.cursor() as cursor:
-        cursor.execute(question.sum.sql, question.sum.parameters)
+        cursor.execute(query.sum.sql, query.sum.parameters)
         summed = cursor.fetchone()
-    if ours != summed:
-        raise RuntimeError(f"{question.name}: the API says {ours}, the sum is {summed}")
+    if first != summed:
+        raise RuntimeError(f"{query.name}: the API returns {first}, the sum {summed}")
 
 
 def _limits() -> dict[str, Any]:
-    """A limit for each share of the totals of all days."""
+    """Return price limits by the share of subscriptions and types that reach them."""
     shares = {"half": 0.5, "one in a hundred": 0.99}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -118,15 +118,15 @@ def _limits() -> dict[str, Any]:
     return {"everybody": Decimal(0)} | dict(zip(shares, prices, strict=True))
 
 
-def _page_behind(asker: Asker, pages: int, parameters: Parameters) -> Parameters:
-    """What asks for a page of 100 behind so many pages."""
+def _page_behind(client: ExplainingClient, pages: int, parameters: Parameters) -> Parameters:
+    """Return the parameters of a page of 100 results after this many pages."""
     for _ in range(pages):
-        following = asker.answer(OVER_LIMIT, parameters)["next"]
-        parameters = dict(parse_qsl(urlsplit(following).query))
+        next_page = client.get(OVER_LIMIT, parameters)["next"]
+        parameters = dict(parse_qsl(urlsplit(next_page).query))
     return parameters | {"page_size": 100}
 
 
-def _named(stock: Stock, count: int, month: Parameters) -> list[Parameters]:
+def _totals(stock: Stock, count: int, month: Parameters) -> list[Parameters]:
     chance = random.Random(count)  # noqa: S311
     ids = range(1, stock.subscriptions + 1)
     return [

@@ -1,4 +1,4 @@
-"""The refresh against one materialized view over everything, after new and after late records."""
+"""Time of a refresh after new and late records, compared with one materialized view of all days."""
 
 import argparse
 import statistics
@@ -40,14 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[10, 30, 60, 90],
         metavar="DAYS",
-        help="lengths of history at which the same tick is measured; none to leave it out",
+        help="days of history behind the same refresh; no number skips this part",
     )
 
 
 def run(options: argparse.Namespace) -> Figures:
-    """Every case on the same raw data; approaches alternate within each round."""
+    """Run every case on the same raw data; the approaches alternate within each round."""
     settings.USAGE_OPEN_DAYS = 2
-    execute("SET work_mem = '128MB'", "SET jit = off")  # for the others too: alike as can be
+    # A refresh has these settings; the other approaches get the same.
+    execute("SET work_mem = '128MB'", "SET jit = off")
     first = today()
     figures: Figures = {}
     start_over()
@@ -69,7 +70,8 @@ def run(options: argparse.Namespace) -> Figures:
     return figures
 
 
-def ours() -> None:
+def refresh_or_fail() -> None:
+    """Refresh the totals. Raises RuntimeError if the run fails."""
     run = refresh(trigger=RefreshRun.Trigger.COMMAND)
     if run.status != RefreshRun.Status.SUCCESS:
         raise RuntimeError(run.error)
@@ -78,18 +80,18 @@ def ours() -> None:
 def seal() -> None:
     """Refresh until every day outside the window is sealed."""
     for _ in range(100):
-        ours()
+        refresh_or_fail()
         state = UsageState.objects.get()
         if state.fence_day is not None and state.sealed_before == state.fence_day:
             return
         time.sleep(0.1)
-    raise RuntimeError("Another transaction of this server is open: the fence does not pass.")
+    raise RuntimeError("Another transaction of this server stays open, so the fence does not pass.")
 
 
 def _first_fill(options: argparse.Namespace) -> Figures:
-    """All days sealed and the rest refreshed, against creating the view with its index."""
-    mine: list[float] = []
-    theirs: list[float] = []
+    """Compare sealing all days and refreshing the rest with creating the view and its index."""
+    sealed: list[float] = []
+    created: list[float] = []
 
     def create() -> None:
         execute(
@@ -105,7 +107,7 @@ def _first_fill(options: argparse.Namespace) -> Figures:
             "REFRESH MATERIALIZED VIEW usage_daily_open WITH NO DATA",
             "DROP MATERIALIZED VIEW IF EXISTS one_concurrently",
         )
-        steps = [(mine, seal), (theirs, create)]
+        steps = [(sealed, seal), (created, create)]
         for figures, step in steps if number % 2 else reversed(steps):
             figures.append(seconds(step))
     execute(f"CREATE MATERIALIZED VIEW one_plainly AS {ONE_VIEW}")
@@ -113,22 +115,22 @@ def _first_fill(options: argparse.Namespace) -> Figures:
     execute("VACUUM ANALYZE usage_daily_sealed, one_concurrently, one_plainly")
     days = one("SELECT count(DISTINCT day) FROM usage_daily_sealed")
     return {
-        "first fill: ours, times as fast as one view": _ratio(theirs, mine),
-        "first fill: ours, s": _median(mine),
-        "first fill: one view, s": _median(theirs),
+        "first fill: ours, times as fast as one view": _ratio(created, sealed),
+        "first fill: ours, s": _median(sealed),
+        "first fill: one view, s": _median(created),
         "sealing: s a day": round(
             max(run.phases.get("seal", 0) for run in RefreshRun.objects.all()) / days, 3
         ),
-        "temporary files, MB, all of it": one(
+        "temporary files of all steps, MB": one(
             "SELECT temp_bytes / 1048576 FROM pg_stat_database WHERE datname = current_database()"
         ),
     }
 
 
 def _ticks(options: argparse.Namespace, first: date) -> Figures:
-    """Ticks without and with late records, by turns: today's records grow with every round."""
+    """Measure refreshes without and with late records alternately: today's records keep growing."""
     approaches: dict[str, Callable[[], object]] = {
-        "ours": ours,
+        "ours": refresh_or_fail,
         "one view, concurrently": lambda: execute(
             "REFRESH MATERIALIZED VIEW CONCURRENTLY one_concurrently"
         ),
@@ -174,12 +176,13 @@ def _new_records(options: argparse.Namespace, first: date, late: int = 0) -> Non
 
 
 def _many_ticks(options: argparse.Namespace, first: date) -> Figures:
-    """Time and size must level off: each tick rewrites rows of the open view."""
+    """Measure many refreshes in a row: each rewrites rows of the open view, so its size must level
+    off, and so must the time."""
     times, sizes = [], []
     size = "SELECT pg_total_relation_size('usage_daily_open') / 1024"
     for _ in range(options.ticks):
         add(day=first, records=2_000, subscriptions=options.subscriptions)
-        times.append(seconds(ours))
+        times.append(seconds(refresh_or_fail))
         sizes.append(one(size))
     fifth = max(options.ticks // 5, 1)
     return {
@@ -193,7 +196,7 @@ def _many_ticks(options: argparse.Namespace, first: date) -> Figures:
 
 
 def _history(options: argparse.Namespace, first: date) -> Figures:
-    """The same open days, each time with more sealed days behind them."""
+    """Measure refreshes of the same open days with more and more sealed days behind them."""
     a_day = min(options.records // options.days, 100_000)
     medians = {}
     for days in options.history:
@@ -203,7 +206,7 @@ def _history(options: argparse.Namespace, first: date) -> Figures:
         times = []
         for _ in range(options.rounds):
             add(day=first, records=10_000, subscriptions=options.subscriptions)
-            times.append(seconds(ours))
+            times.append(seconds(refresh_or_fail))
         medians[days] = _median(times)
     return {
         f"history: slowest tick to fastest, at {options.history} days": round(

@@ -1,4 +1,4 @@
-"""What the row trigger that captures moving MERGEs costs an UPDATE of raw records."""
+"""Cost for an UPDATE of raw records of the row trigger that captures rows moved by MERGE."""
 
 import argparse
 import statistics
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Figures:
-    """Ratios of time and of WAL; with the row trigger and without it by turns, each rolled back."""
+    """Return ratios of time and of WAL. Updates with and without the trigger alternate, and each is
+    rolled back."""
     start_over()
     fill(
         today=TODAY,
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> Figures:
 
 
 def _measure(update: str, *, with_trigger: bool) -> tuple[float, int]:
-    """Seconds and bytes of WAL of the update, which is rolled back."""
+    """Run the update and roll it back; return its seconds and its bytes of WAL."""
     execute(f"VACUUM {TABLE}")
     with transaction.atomic():
         if not with_trigger:
