@@ -38,7 +38,7 @@ UNION ALL
 SELECT matviewname, md5(definition) FROM pg_matviews WHERE schemaname = 'public'
 ORDER BY 1, 2
 """
-# What the pages and the API answer, asked inside the copy of the project.
+# Requests to the pages and the API, sent inside the copy of the project.
 ASK = """
 import json, sys
 from django.contrib.auth.models import User
@@ -250,7 +250,7 @@ def check_api_and_pages(copy: Copy) -> None:
 
 
 def check_analyst(database: str) -> None:
-    """Whoever reads usage_daily in SQL sees the type, its months and its unit."""
+    """An analyst reads the type, its months and its unit in SQL."""
     with (
         login_in("usage_analyst") as login,
         second_session(user=login, dbname=database) as session,

@@ -25,7 +25,7 @@ class TypeInSQL:
     quantity_column: str
 
     def written(self, text: str) -> str:
-        """The statements that a file has for data, for this usage type."""
+        """Return the statements that a file has for data, rewritten for this usage type."""
         words = {
             "'data'": "'" + self.usage_type.replace("'", "''") + "'",
             DATA.raw_table: self.raw_table,
@@ -53,7 +53,7 @@ def read(name: str, version: int) -> str:
 
 
 def expand(text: str, usage_types: Iterable[TypeInSQL]) -> str:
-    """The text with its part for data repeated for each of these usage types."""
+    """Return the text with its part for data repeated for each of these usage types."""
     types = list(usage_types)
 
     def repeat(separator: str, part: str) -> str:
@@ -64,6 +64,6 @@ def expand(text: str, usage_types: Iterable[TypeInSQL]) -> str:
 
 
 def statements_for(text: str, usage_type: TypeInSQL) -> str:
-    """What a file has to do for one usage type alone."""
+    """Return the statements that a file has for one usage type alone."""
     (part,) = EACH_STATEMENT.findall(text)
     return usage_type.written(part)

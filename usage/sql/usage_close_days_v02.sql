@@ -25,7 +25,7 @@ BEGIN
                 'ALTER TABLE %I ADD CONSTRAINT %I'
                 ' CHECK (usage_date >= %L OR usage_day(usage_date) >= %L) NOT VALID',
                 raw_table,
-                -- The name is all that a refused writer is told.
+                -- A refused writer sees only this name.
                 'usage_raw_kept_from_' || first_kept_day,
                 usage_day_end(first_kept_day - 1),
                 first_kept_day
