@@ -42,7 +42,7 @@ DATA = TypeInSQL("data", "Data", "kilobytes", "usage_datausagerecord", "kilobyte
 VOICE = TypeInSQL("voice", "Voice", "seconds", "usage_voiceusagerecord", "seconds_used")
 
 EACH_BRANCH = re.compile(
-    r"^ *-- For each usage type, with UNION ALL between:\n(.*?)(?=;|\n\$body\$)", re.S | re.M
+    r"^ *-- For each usage type, with UNION ALL between:\n(.*?)(?=;\n|\n\$body\$)", re.S | re.M
 )
 EACH_STATEMENT = re.compile(r"^-- For each usage type:\n(.*)\Z", re.S | re.M)
 
