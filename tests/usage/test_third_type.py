@@ -21,7 +21,7 @@ from tests.logins import login_in
 from tests.processes import ROOT, database_url, scratch_database
 
 pytestmark = [
-    pytest.mark.django_db,
+    pytest.mark.usefixtures("state"),
     pytest.mark.one_server("no record comes late there"),
 ]
 
