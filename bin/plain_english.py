@@ -54,6 +54,8 @@ CUT = "\x1f"
 SENTENCE_END = re.compile(rf"{CUT}|\n\s*\n|\n\s*(?:[-*]|\d+\.)\s|(?<=[.!?:])[)\"]?\s+(?=[A-Z(…*])")
 BEFORE_SENTENCE = re.compile(r"[\s(>#*_|-]*(?:\d+\. )?")
 CODE_BLOCK = re.compile(r"(?<=\n)(?:```.*?\n```|(?: {4}|\t)[^\n]*)", re.DOTALL)
+# A heading may be the question of a reader.
+HEADING = re.compile(r"(?<=\n)#[^\n]*")
 BETWEEN_PARAGRAPHS = re.compile(r"\||(?<=\n)(?=#|\n)")
 VALUE = re.compile(r"\{\{.*?\}\}")
 IN_SENTENCE = re.compile(r"\{%.*?%\}|</?(?:a|b|em|strong|span)\b[^>]*>")
@@ -147,6 +149,7 @@ def texts(path: Path, text: str) -> Iterator[Text]:
         text = replaced(IN_SENTENCE, "", replaced(VALUE, "…", text))
         yield 1, replaced(TAG, CUT, text)
     elif path.suffix == ".md":
+        text = replaced(HEADING, CUT, text)
         yield 1, replaced(BETWEEN_PARAGRAPHS, CUT, replaced(CODE_BLOCK, CUT, text))
 
 

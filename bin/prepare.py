@@ -22,10 +22,9 @@ from django.db import connection  # noqa: E402
 
 from bin import place  # noqa: E402
 from usage.models import (  # noqa: E402
+    RECORD_MODELS,
     AccessToken,
-    DataUsageRecord,
     Scope,
-    VoiceUsageRecord,
 )
 from usage.models.tokens import digest_of  # noqa: E402
 from usage.services import clock, tokens  # noqa: E402
@@ -42,7 +41,7 @@ def load_sample(local: Path, *, subscriptions: int, days: int, records: int) -> 
     if get_user_model().objects.filter(username=OPERATOR).exists():
         return
     first_day = local / f"sample-of-{database_identity()}"
-    if not (DataUsageRecord.objects.exists() or VoiceUsageRecord.objects.exists()):
+    if not any(model.objects.exists() for model in RECORD_MODELS.values()):
         place.keep(first_day, clock.today().isoformat())
     if first_day.exists():
         print(

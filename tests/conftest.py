@@ -19,8 +19,9 @@ from rest_framework.test import APIClient
 from bin import place as places
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
+from usage.models import RAW_TABLES
 from usage.services.distribution import distribute
-from usage.services.partitions import RAW_TABLES, leaf_partitions
+from usage.services.partitions import leaf_partitions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 from unittest import mock
 
 from tests.connections import run_sql
-from usage.models import LateKeysMode, UsageState
+from usage.models import RAW_TABLES, LateKeysMode, UsageState
 from usage.services import locks, partitions, periods, repair, retention, sealing
 from usage.services import refresh as refreshing
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import partition_days
 
 DAYS = 12
 CUTS = [

@@ -40,7 +40,7 @@ def many_records(path: Path, count: int) -> Path:
 
 
 def imported(path: Path, **options: Any) -> ImportReport:
-    """What became of a file; its records may lie ahead of the day on which the test runs."""
+    """The result of an import of records that may lie ahead of the day of the test run."""
     return import_file(str(path), ImportOptions(**{"future": ANY_DAY, **options}))
 
 

@@ -16,9 +16,9 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import DaysWithoutRecordsError, RefreshRunningError
-from usage.models import DataUsageRecord, LateKeysMode, RefreshRun, UsageState
+from usage.models import RAW_TABLES, DataUsageRecord, LateKeysMode, RefreshRun, UsageState
 from usage.services import reached_day, sealing, sequences
-from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
+from usage.services.partitions import make_partitions, partition_days
 from usage.services.reopen import reopen
 from usage.services.retention import prune
 from usage.services.status import read_status

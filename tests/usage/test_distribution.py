@@ -16,12 +16,12 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
-from usage.models import LateKeysMode, UsageState
+from usage.models import RAW_TABLES, LateKeysMode, UsageState
 from usage.services import sealing
 from usage.services.audit import verify
 from usage.services.distribution import adapt, distributed_tables
 from usage.services.late_keys import switch
-from usage.services.partitions import RAW_TABLES, make_partitions
+from usage.services.partitions import make_partitions
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 

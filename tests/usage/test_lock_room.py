@@ -17,9 +17,9 @@ from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from tests.usage.importing import imported, write_records
 from usage.errors import RefreshFailedError
-from usage.models import RefreshRun, SealedDailyUsage
+from usage.models import RAW_TABLES, RefreshRun, SealedDailyUsage
 from usage.services import lock_room, refresh, sealing
-from usage.services.partitions import RAW_TABLES, make_partitions, most_partitions, partition_days
+from usage.services.partitions import make_partitions, most_partitions, partition_days
 from usage.services.status import read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")

@@ -16,10 +16,10 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, vo
 from tests.given import expect, given
 from usage import sql
 from usage.errors import RefreshRunningError
+from usage.models import RAW_TABLES
 from usage.services import clock, locks, partitions
 from usage.services.locks import retry_locked
 from usage.services.partitions import (
-    RAW_TABLES,
     Leaf,
     day_partitions,
     maintain_partitions,

@@ -28,6 +28,7 @@ DECIDED = """
     usage_monthly             r              -             -
     usage_period_total        -              -             r
     usage_raw_kept_from       -              -             r
+    usage_record              -              r             r
     usage_refresh_lock        -              -             -
     usage_refreshrun          -              -             arw
     usage_refreshrun_id_seq   -              -             -
@@ -35,6 +36,7 @@ DECIDED = """
     usage_state               -              -             r
     usage_subscription        -              ar            r
     usage_subscription_id_seq -              -             -
+    usage_type                r              -             r
     usage_voiceusagerecord    -              arwd          r
 """
 HEADER, *ROWS = (line.split() for line in DECIDED.strip().splitlines())

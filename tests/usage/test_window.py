@@ -17,11 +17,11 @@ from tests.connections import ON_CITUS, ask, in_thread, run_sql, second_session
 from tests.exact import assert_exact, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
-from usage.models import DataUsageRecord, LateKeysMode, RefreshRun, UsageState
+from usage.models import RAW_TABLES, DataUsageRecord, LateKeysMode, RefreshRun, UsageState
 from usage.services import sealing, sequences
 from usage.services.audit import rebuild, verify
 from usage.services.late_keys import switch
-from usage.services.partitions import RAW_TABLES, make_partitions, partition_days
+from usage.services.partitions import make_partitions, partition_days
 from usage.services.refresh import refresh
 from usage.services.restores import check_restore
 from usage.services.retention import prune

@@ -17,10 +17,10 @@ from tests.connections import ask, second_session, wait_until
 from tests.factories import data_record, make_subscription
 from tests.processes import broker_url, database_url, scratch_database, started
 from tests.restoring import connected_to
-from usage.models import RefreshRun, UsageState
+from usage.models import RAW_TABLES, RefreshRun, UsageState
 from usage.services import identity, refresh_requests
 from usage.services.identity import queue_name
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import partition_days
 from usage.services.refresh_requests import request_refresh
 from worker.app import app
 from worker.schedule import beat_schedule

@@ -4,13 +4,14 @@ A page lists raw records of one subscription, type and day, which is a range of 
 of all raw records would read millions of rows to show a hundred.
 """
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -18,7 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
 from usage.errors import RecordsDroppedError
-from usage.models import PeriodTotal, Subscription, UsageState, UsageType
+from usage.models import RECORD_MODELS, PeriodTotal, Subscription, UsageState, UsageType
 from usage.selectors import day_records, refuse_dropped_day
 from usage.services.notation import amount_text
 
@@ -35,9 +36,26 @@ class OneDay(forms.Form):
     )
 
 
+def total_column(usage_type: UsageType) -> Callable[[Any], str]:
+    """A column of the list: price and usage of one type over all days."""
+
+    @admin.display(description=f"{usage_type.label.lower()}, all days")
+    def column(subscription: Any) -> str:
+        price = getattr(subscription, f"{usage_type.value}_price")
+        return _price_and_usage(
+            price, getattr(subscription, f"{usage_type.value}_usage"), usage_type
+        )
+
+    column.__name__ = f"{usage_type.value}_in_all"
+    return column
+
+
+TOTAL_COLUMNS = [total_column(usage_type) for usage_type in UsageType]
+
+
 @admin.register(Subscription)
 class SubscriptionAdmin(admin.ModelAdmin):
-    list_display = ["id", "external_id", "owner", "created_at", "data_in_all", "voice_in_all"]
+    list_display = ["id", "external_id", "owner", "created_at", *TOTAL_COLUMNS]
     list_select_related = ["owner"]
     ordering = ["id"]
     search_fields = ["external_id"]
@@ -91,14 +109,6 @@ class SubscriptionAdmin(admin.ModelAdmin):
         """Write only changed columns: the role of the web server may write the owner alone."""
         obj.save(update_fields=form.changed_data)
 
-    @admin.display(description="data, all days")
-    def data_in_all(self, subscription: Any) -> str:
-        return _price_and_usage(subscription.data_price, subscription.data_usage, UsageType.DATA)
-
-    @admin.display(description="voice, all days")
-    def voice_in_all(self, subscription: Any) -> str:
-        return _price_and_usage(subscription.voice_price, subscription.voice_usage, UsageType.VOICE)
-
     @admin.display(description="totals by month")
     def months(self, subscription: Subscription) -> str:
         totals = (
@@ -131,10 +141,8 @@ class SubscriptionAdmin(admin.ModelAdmin):
 
     def records_page(self, request: HttpRequest, subscription_id: int) -> HttpResponse:
         """Show the records of one day, or the form that asks for the day."""
-        if not all(
-            request.user.has_perm(f"usage.view_{model}")
-            for model in ("subscription", "datausagerecord", "voiceusagerecord")
-        ):
+        shown: list[type[Model]] = [Subscription, *RECORD_MODELS.values()]
+        if not all(request.user.has_perm(f"usage.view_{each._meta.model_name}") for each in shown):
             raise PermissionDenied
         subscription = get_object_or_404(Subscription, pk=subscription_id)
         form = OneDay(request.GET if "day" in request.GET else None)

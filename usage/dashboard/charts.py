@@ -26,6 +26,11 @@ COLOURS = {name: f"part-{number}" for number, name in enumerate([*PHASES, REST],
 }
 
 
+def colour_of(usage_type: UsageType) -> str:
+    """The name of the colour of a usage type in dashboard.css, which has six of them."""
+    return f"type-{list(UsageType).index(usage_type) % 6 + 1}"
+
+
 def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
     """Return charts by day: price of all types, and usage of each type in its unit.
 
@@ -44,7 +49,7 @@ def of_usage(rows: Sequence[dict[str, Any]]) -> list[Chart]:
         found = {row["day"]: row[column] for row in rows if row["usage_type"] == usage_type}
         # Text keeps every digit for the legend.
         values = [amount_text(Decimal(found.get(day, 0))) for day in all_days]
-        return {"label": usage_type.label, "colour": usage_type.value, "values": values}
+        return {"label": usage_type.label, "colour": colour_of(usage_type), "values": values}
 
     price = {
         "id": "price",

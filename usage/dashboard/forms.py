@@ -39,7 +39,7 @@ class DaysForm(forms.Form):
     from_date = DayField(label="From", required=False)
     to_date = DayField(label="To", required=False)
     usage_type = forms.ChoiceField(
-        label="Type", choices=[("", "Data and voice"), *UsageType.choices], required=False
+        label="Type", choices=[("", "All types"), *UsageType.choices], required=False
     )
 
     def clean(self) -> dict[str, Any]:

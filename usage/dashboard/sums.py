@@ -18,6 +18,7 @@ def sums_by_type(days: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             prices = [row["price"] for row in rows]
             sums.append(
                 {
+                    "usage_type": usage_type.value,
                     "label": usage_type.label,
                     "unit": usage_type.unit,
                     "price": reduce(EXACT.add, prices, Decimal(0)),

@@ -1,54 +1,12 @@
 """Subscriptions, and their raw usage records."""
 
-import uuid
-from decimal import Decimal
-
 import django.db.models.deletion
 import django.db.models.functions
 from django.conf import settings
-from django.contrib.postgres.functions import RandomUUID
 from django.db import migrations, models
 
-from usage.sql.migration_operations import SQLObject
-
-
-def record_model(name: str, table: str, quantity: str) -> migrations.CreateModel:
-    return migrations.CreateModel(
-        name=name,
-        fields=[
-            (
-                "pk",
-                models.CompositePrimaryKey(
-                    "subscription_id",
-                    "usage_date",
-                    "id",
-                    blank=True,
-                    editable=False,
-                    primary_key=True,
-                    serialize=False,
-                ),
-            ),
-            ("id", models.UUIDField(db_default=RandomUUID(), default=uuid.uuid4)),
-            ("usage_date", models.DateTimeField()),
-            (
-                "price",
-                models.DecimalField(
-                    db_default=0, decimal_places=8, default=Decimal(0), max_digits=20
-                ),
-            ),
-            (quantity, models.BigIntegerField()),
-            (
-                "subscription",
-                models.ForeignKey(
-                    db_constraint=False,
-                    db_index=False,
-                    on_delete=django.db.models.deletion.PROTECT,
-                    to="usage.subscription",
-                ),
-            ),
-        ],
-        options={"db_table": table},
-    )
+from usage import sql
+from usage.sql.migration_operations import SQLObject, record_model
 
 
 class Migration(migrations.Migration):
@@ -109,10 +67,9 @@ class Migration(migrations.Migration):
                 record_model("DataUsageRecord", "usage_datausagerecord", "kilobytes_used")
             ],
         ),
-        SQLObject(
-            "usage_voiceusagerecord",
-            to=1,
-            drop="DROP TABLE usage_voiceusagerecord",
+        migrations.RunSQL(
+            sql.VOICE.written(sql.read("usage_datausagerecord", 1)),
+            "DROP TABLE usage_voiceusagerecord",
             state_operations=[
                 record_model("VoiceUsageRecord", "usage_voiceusagerecord", "seconds_used")
             ],

@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
                     "trigger",
                     models.TextField(
                         choices=[("schedule", "Schedule"), ("command", "Command"), ("api", "Api")],
-                        db_comment="Who asked for the run.",
+                        db_comment="The origin of the run: schedule, command, api, retention or audit.",
                     ),
                 ),
                 (
@@ -122,7 +122,7 @@ class Migration(migrations.Migration):
                 (
                     "as_of",
                     models.DateTimeField(
-                        db_comment="What the totals are as of after it.", null=True
+                        db_comment="The as_of of the totals after the run.", null=True
                     ),
                 ),
                 (

@@ -186,7 +186,7 @@ class Migration(migrations.Migration):
                     ("retention", "Retention"),
                     ("audit", "Audit"),
                 ],
-                db_comment="Who asked for the run.",
+                db_comment="The origin of the run: schedule, command, api, retention or audit.",
             ),
         ),
         SQLObject("usage_daily_sealed", to=1, drop="DROP TABLE usage_daily_sealed"),

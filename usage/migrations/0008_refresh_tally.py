@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    models.TextField(db_comment="What is counted, see usage.services.tallies."),
+                    models.TextField(db_comment="The counted event, see usage.services.tallies."),
                 ),
                 (
                     "label",

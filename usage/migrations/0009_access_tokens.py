@@ -38,7 +38,8 @@ class Migration(migrations.Migration):
                 (
                     "name",
                     models.CharField(
-                        db_comment="What it is for, in the operator's words.", max_length=100
+                        db_comment="The purpose of the token, in the operator's words.",
+                        max_length=100,
                     ),
                 ),
                 (
@@ -55,7 +56,7 @@ class Migration(migrations.Migration):
                                 ("refresh:run", "ask for a refresh"),
                             ]
                         ),
-                        db_comment="What it lets its bearer do.",
+                        db_comment="The scope: the requests that the token allows.",
                         size=None,
                     ),
                 ),

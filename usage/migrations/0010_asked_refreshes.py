@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 COMMENTS = """
 COMMENT ON COLUMN usage_refreshrun.started_at IS
-'When the run began; while it is queued, when it was asked for.';
+'When the run began; of a queued run, when it was requested.';
 COMMENT ON COLUMN usage_refreshrun.status IS
 'queued (until the worker takes it), running, success, skipped (another run was on, or paused) or failed.';
 """
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                     model_name="refreshrun",
                     name="started_at",
                     field=models.DateTimeField(
-                        db_comment="When the run began; while it is queued, when it was asked for."
+                        db_comment="When the run began; of a queued run, when it was requested."
                     ),
                 ),
                 migrations.AlterField(

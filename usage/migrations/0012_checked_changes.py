@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
             name="remark",
             field=models.TextField(
                 blank=True,
-                db_comment="What a run that succeeded found and mended, or could not finish.",
+                db_comment="Problems that a successful run found and repaired, or could not finish.",
                 db_default="",
                 default="",
             ),

@@ -9,13 +9,23 @@ from usage.models.daily import (
     PeriodTotal,
     SealedDailyUsage,
 )
-from usage.models.records import MOST_QUANTITY, DataUsageRecord, UsageType, VoiceUsageRecord
+from usage.models.records import (
+    MOST_QUANTITY,
+    RAW_TABLES,
+    RECORD_MODELS,
+    DataUsageRecord,
+    UsageRecord,
+    UsageType,
+    VoiceUsageRecord,
+)
 from usage.models.runs import LateKeysMode, RefreshRun, RefreshTally, UsageState
 from usage.models.subscriptions import Subscription
 from usage.models.tokens import AccessToken, Scope
 
 __all__ = [
     "MOST_QUANTITY",
+    "RAW_TABLES",
+    "RECORD_MODELS",
     "AccessToken",
     "DailyUsage",
     "DataUsageRecord",
@@ -29,6 +39,7 @@ __all__ = [
     "Scope",
     "SealedDailyUsage",
     "Subscription",
+    "UsageRecord",
     "UsageState",
     "UsageType",
     "VoiceUsageRecord",

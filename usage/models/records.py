@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.functions import RandomUUID
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -25,15 +25,21 @@ def quantity_field() -> models.BigIntegerField:
 
 
 class UsageType(models.TextChoices):
-    """The kind of usage."""
+    """The usage types: the code that relations hold, the unit of a quantity, and the label.
 
-    DATA = "data", "Data"
-    VOICE = "voice", "Voice"
+    RECORD_MODELS has the raw table of each.
+    """
 
-    @property
-    def unit(self) -> str:
-        """The unit of a quantity of this type."""
-        return "kilobytes" if self is UsageType.DATA else "seconds"
+    DATA = "data", "kilobytes", "Data"
+    VOICE = "voice", "seconds", "Voice"
+
+    unit: str
+
+    def __new__(cls, code: str, unit: str = "") -> Self:
+        usage_type = str.__new__(cls, code)
+        usage_type._value_ = code
+        usage_type.unit = unit
+        return usage_type
 
 
 def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
@@ -77,6 +83,10 @@ class UsageRecordQuerySet(models.QuerySet):
 
 
 class UsageRecord(models.Model):
+    """Columns of every raw table. `quantity_column` names the column that a total adds up."""
+
+    quantity_column: ClassVar[str]
+
     pk = models.CompositePrimaryKey("subscription_id", "usage_date", "id")
     id = models.UUIDField(default=uuid.uuid4, db_default=RandomUUID())
     subscription = models.ForeignKey(
@@ -118,6 +128,8 @@ class UsageRecord(models.Model):
 class DataUsageRecord(UsageRecord):
     """Data used by a subscription, in kilobytes."""
 
+    quantity_column = "kilobytes_used"
+
     kilobytes_used = quantity_field()
 
     class Meta:
@@ -127,7 +139,17 @@ class DataUsageRecord(UsageRecord):
 class VoiceUsageRecord(UsageRecord):
     """A call made by a subscription, in seconds."""
 
+    quantity_column = "seconds_used"
+
     seconds_used = quantity_field()
 
     class Meta:
         db_table = "usage_voiceusagerecord"
+
+
+# Where the raw records of each usage type lie. Everything that differs by type derives from this.
+RECORD_MODELS: dict[UsageType, type[UsageRecord]] = {
+    UsageType.DATA: DataUsageRecord,
+    UsageType.VOICE: VoiceUsageRecord,
+}
+RAW_TABLES = [model._meta.db_table for model in RECORD_MODELS.values()]

@@ -134,7 +134,10 @@ class RefreshRun(models.Model):
         FAILED = "failed"
 
     id = models.BigAutoField(primary_key=True, db_comment="Identifies the run.")
-    trigger = models.TextField(choices=Trigger.choices, db_comment="Who asked for the run.")
+    trigger = models.TextField(
+        choices=Trigger.choices,
+        db_comment="The origin of the run: schedule, command, api, retention or audit.",
+    )
     status = models.TextField(
         choices=Status.choices,
         default=Status.RUNNING,
@@ -142,10 +145,10 @@ class RefreshRun(models.Model):
         "on, or paused) or failed.",
     )
     started_at = models.DateTimeField(
-        db_comment="When the run began; while it is queued, when it was asked for."
+        db_comment="When the run began; of a queued run, when it was requested."
     )
     finished_at = models.DateTimeField(null=True, db_comment="When it ended; NULL while it runs.")
-    as_of = models.DateTimeField(null=True, db_comment="What the totals are as of after it.")
+    as_of = models.DateTimeField(null=True, db_comment="The as_of of the totals after the run.")
     open_rows = models.BigIntegerField(
         null=True, db_comment="Rows of usage_daily_open after the run."
     )
@@ -171,7 +174,7 @@ class RefreshRun(models.Model):
         default="",
         db_default="",
         blank=True,
-        db_comment="What a run that succeeded found and mended, or could not finish.",
+        db_comment="Problems that a successful run found and repaired, or could not finish.",
     )
 
     class Meta:
@@ -209,7 +212,7 @@ class RefreshTally(models.Model):
     """
 
     pk = models.CompositePrimaryKey("name", "label")
-    name = models.TextField(db_comment="What is counted, see usage.services.tallies.")
+    name = models.TextField(db_comment="The counted event, see usage.services.tallies.")
     label = models.TextField(
         db_comment="Which part: a status, a phase, the bound of a bucket; empty if there is one."
     )

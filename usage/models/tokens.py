@@ -32,7 +32,9 @@ class AccessToken(models.Model):
     digest = models.CharField(
         max_length=64, unique=True, editable=False, db_comment="SHA-256 of the key, in hexadecimal."
     )
-    name = models.CharField(max_length=100, db_comment="What it is for, in the operator's words.")
+    name = models.CharField(
+        max_length=100, db_comment="The purpose of the token, in the operator's words."
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -40,7 +42,8 @@ class AccessToken(models.Model):
         db_comment="The user it belongs to (auth_user.id).",
     )
     scopes = ArrayField(
-        models.TextField(choices=Scope.choices), db_comment="What it lets its bearer do."
+        models.TextField(choices=Scope.choices),
+        db_comment="The scope: the requests that the token allows.",
     )
     created_at = models.DateTimeField(
         db_default=Now(), editable=False, db_comment="When it was made."

@@ -1,12 +1,11 @@
 """Raw records behind a daily total, and subscriptions."""
 
 from datetime import date
-from typing import Any
 
 from django.db.models import Expression, F, QuerySet
 
 from usage.errors import RecordsDroppedError
-from usage.models import DataUsageRecord, Subscription, UsageType, VoiceUsageRecord
+from usage.models import RECORD_MODELS, Subscription, UsageType
 from usage.selectors.expressions import Rows, UsageDay, UsageDayEnd, UsageDayStart
 
 
@@ -26,20 +25,16 @@ def day_records(
 
     The bounds on usage_date only let PostgreSQL skip partitions; usage_day decides.
     """
-    records: QuerySet[Any]
-    if usage_type == UsageType.DATA:
-        records, quantity = DataUsageRecord.objects.all(), "kilobytes_used"
-    else:
-        records, quantity = VoiceUsageRecord.objects.all(), "seconds_used"
+    model = RECORD_MODELS[usage_type]
     return (
-        records.alias(day=UsageDay("usage_date"))
+        model.objects.alias(day=UsageDay("usage_date"))
         .filter(
             subscription_id=subscription_id,
             usage_date__gte=UsageDayStart(day),
             usage_date__lt=UsageDayEnd(day),
             day=day,
         )
-        .values("id", "usage_date", "price", quantity=F(quantity))
+        .values("id", "usage_date", "price", quantity=F(model.quantity_column))
     )
 
 

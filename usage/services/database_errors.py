@@ -2,6 +2,7 @@
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from usage.models import RAW_TABLES
 from usage.services import lock_room
 from usage.services.fences import holders
 from usage.services.locks import (
@@ -19,8 +20,7 @@ from usage.services.locks import (
 
 # The tables whose locks commands wait for.
 TABLES = [
-    "usage_datausagerecord",
-    "usage_voiceusagerecord",
+    *RAW_TABLES,
     "usage_daily_open",
     "usage_daily_sealed",
     "usage_period_total",

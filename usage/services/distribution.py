@@ -8,9 +8,8 @@ one subscription would read every sealed total if these were distributed.
 from django.db import connections, transaction
 
 from usage.errors import DistributionError
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services.locks import take_refresh_lock
-from usage.services.partitions import RAW_TABLES
 from usage.sql import capture
 
 # PostgreSQL inlines a function in SQL after Citus has looked for distributed tables: the query

@@ -10,15 +10,9 @@ from functools import partial
 from django.db import connection
 from psycopg2 import sql
 
+from usage.models import RAW_TABLES
 from usage.services.locks import retry_locked
-from usage.services.partitions import (
-    DAYS_AHEAD,
-    LOCK_MILLISECONDS,
-    RAW_TABLES,
-    TRIES,
-    Leaf,
-    day_partitions,
-)
+from usage.services.partitions import DAYS_AHEAD, LOCK_MILLISECONDS, TRIES, Leaf, day_partitions
 
 
 def delete_future_records(last_day: date, *, dry_run: bool) -> int:

@@ -1,24 +1,48 @@
 """The statements of generate_usage."""
 
-from usage.models import DataUsageRecord, VoiceUsageRecord
+from dataclasses import dataclass
 
-# Three of five records are data, two are voice.
-TARGETS = [
-    {
-        "table": DataUsageRecord._meta.db_table,
-        "quantity": "kilobytes_used",
-        "most_quantity": "200000",
-        "rate": "0.00000083",
-        "which": "number %% 5 < 3",
-    },
-    {
-        "table": VoiceUsageRecord._meta.db_table,
-        "quantity": "seconds_used",
-        "most_quantity": "3600",
-        "rate": "0.0025",
-        "which": "number %% 5 >= 3",
-    },
-]
+from usage.models import RECORD_MODELS, UsageType
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How the sample records of a usage type look: how many of them there are beside others, their
+    largest quantity and the price of a unit."""
+
+    share: int = 1
+    most_quantity: str = "10"
+    rate: str = "0.05"
+
+
+SAMPLES = {
+    UsageType.DATA: Sample(share=3, most_quantity="200000", rate="0.00000083"),
+    UsageType.VOICE: Sample(share=2, most_quantity="3600", rate="0.0025"),
+}
+
+
+def _targets() -> list[dict[str, str]]:
+    """The formats of MAKE_RECORDS, one for each usage type: each takes its share of the numbers."""
+    samples = [(model, SAMPLES.get(code, Sample())) for code, model in RECORD_MODELS.items()]
+    all_shares = sum(sample.share for _, sample in samples)
+    targets = []
+    first = 0
+    for model, sample in samples:
+        last = first + sample.share - 1
+        targets.append(
+            {
+                "table": model._meta.db_table,
+                "quantity": model.quantity_column,
+                "most_quantity": sample.most_quantity,
+                "rate": sample.rate,
+                "which": f"number %% {all_shares} BETWEEN {first} AND {last}",
+            }
+        )
+        first = last + 1
+    return targets
+
+
+TARGETS = _targets()
 
 MAKE_SUBSCRIPTIONS = """
 INSERT INTO usage_subscription (external_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from usage.services.partitions import RAW_TABLES
+from usage.models import RAW_TABLES
 
 READ = """
     SELECT

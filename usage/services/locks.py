@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from psycopg2 import sql
 
 from usage.errors import RawTableLockedError, RefreshRunningError
+from usage.models import RAW_TABLES
 
 LOCK_NOT_AVAILABLE = "55P03"
 QUERY_CANCELED = "57014"
@@ -121,6 +123,19 @@ def retry_locked(work: Callable[[], None], *, tries: int, milliseconds: int) -> 
     return False
 
 
+def lock_raw_tables(mode: str) -> None:
+    """Lock every raw table in this transaction, for example in the mode ACCESS SHARE.
+
+    One statement locks them in one order, so that two who do this don't end in a deadlock.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                sql.SQL(", ").join(map(sql.Identifier, RAW_TABLES)), sql.SQL(mode)
+            )
+        )
+
+
 def begin_totals() -> None:
     """Run the first statements of a transaction that writes totals, which take its locks.
 
@@ -142,7 +157,7 @@ def begin_totals() -> None:
             # SET, unlike set_config(), takes no snapshot.
             cursor.execute(f"SET LOCAL {setting} = '{value}'")
         take_refresh_lock()
-        _lock_raw_tables()
+        _wait_for_raw_tables()
         cursor.execute(f"SET LOCAL lock_timeout = '{RAW_LOCK_SECONDS}s'")
 
 
@@ -153,13 +168,10 @@ def begin_without_writers() -> None:
     """
     begin_totals()
     limit_exclusive_lock(RAW_LOCK_SECONDS * 1000)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
-        )
+    lock_raw_tables("ACCESS EXCLUSIVE")
 
 
-def _lock_raw_tables() -> None:
+def _wait_for_raw_tables() -> None:
     """Lock the raw tables before the snapshot is taken.
 
     TRUNCATE is not MVCC-safe: after one that ran later than the snapshot, the refresh would find
@@ -170,10 +182,8 @@ def _lock_raw_tables() -> None:
         try:
             # atomic() releases its savepoint also after a failed try. Rows written inside an open
             # savepoint would not carry pg_current_xact_id(), by which the refresh finds them.
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute(
-                    "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
-                )
+            with transaction.atomic():
+                lock_raw_tables("ACCESS SHARE")
         except OperationalError as error:
             if sqlstate(error) != LOCK_NOT_AVAILABLE:
                 raise

@@ -21,23 +21,14 @@ SEARCH_SECONDS = 60
 MOST_KEYS = 10
 
 LARGE_DAYS = """
-    SELECT subscription_id, usage_day(usage_date) AS day, 'data' AS usage_type
-    FROM usage_datausagerecord
+    SELECT subscription_id, usage_day(usage_date) AS day, usage_type
+    FROM usage_record
     WHERE
         usage_date >= usage_day_start(%(first)s)
         AND usage_date < usage_day_end(%(last)s)
         AND (%(ids)s::bigint[] IS NULL OR subscription_id = ANY (%(ids)s::bigint[]))
-    GROUP BY subscription_id, usage_day(usage_date)
-    HAVING sum(kilobytes_used) > 9223372036854775807
-    UNION ALL
-    SELECT subscription_id, usage_day(usage_date) AS day, 'voice' AS usage_type
-    FROM usage_voiceusagerecord
-    WHERE
-        usage_date >= usage_day_start(%(first)s)
-        AND usage_date < usage_day_end(%(last)s)
-        AND (%(ids)s::bigint[] IS NULL OR subscription_id = ANY (%(ids)s::bigint[]))
-    GROUP BY subscription_id, usage_day(usage_date)
-    HAVING sum(seconds_used) > 9223372036854775807
+    GROUP BY subscription_id, usage_day(usage_date), usage_type
+    HAVING sum(quantity) > 9223372036854775807
     ORDER BY day, subscription_id, usage_type
     LIMIT %(limit)s
 """

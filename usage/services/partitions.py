@@ -11,7 +11,7 @@ from django.db import OperationalError, ProgrammingError, connection, transactio
 from psycopg2 import sql
 
 from usage.errors import RefreshRunningError
-from usage.models import DataUsageRecord, VoiceUsageRecord
+from usage.models import RAW_TABLES
 from usage.services import clock
 from usage.services.locks import (
     INSUFFICIENT_PRIVILEGE,
@@ -23,7 +23,6 @@ from usage.services.locks import (
 
 logger = logging.getLogger(__name__)
 
-RAW_TABLES = [DataUsageRecord._meta.db_table, VoiceUsageRecord._meta.db_table]
 DAYS_AHEAD = 14
 LOCK_MILLISECONDS = 200
 TRIES = 10

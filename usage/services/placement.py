@@ -25,8 +25,8 @@ WRONG_SEARCH_PATHS = """
             function.oid::regprocedure,
             quote_ident(schema.nspname)
         )
-    FROM unnest(ARRAY['usage_datausagerecord', 'usage_voiceusagerecord']) AS names (raw_table)
-    INNER JOIN pg_trigger AS trigger ON trigger.tgrelid = names.raw_table::regclass
+    FROM usage_type
+    INNER JOIN pg_trigger AS trigger ON trigger.tgrelid = usage_type.raw_table::regclass
     INNER JOIN pg_class AS raw ON raw.oid = trigger.tgrelid
     INNER JOIN pg_namespace AS schema ON schema.oid = raw.relnamespace
     INNER JOIN pg_proc AS function ON function.oid = trigger.tgfoid

@@ -9,9 +9,8 @@ from django.db import connection, transaction
 from django.db.models import AutoField
 from psycopg2 import sql
 
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services import identity, open_view, periods, placement, roles, sequences, triggers
-from usage.services.partitions import RAW_TABLES
 
 # Sealed days from the first kept day on, with the number of their totals.
 KEPT_DAYS = """

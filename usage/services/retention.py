@@ -18,7 +18,7 @@ from django.db.models import F
 from psycopg2 import sql
 
 from usage.errors import CaptureOffError, RefreshPausedError, RefreshRunningError
-from usage.models import LateKey, RefreshRun, UsageState
+from usage.models import RAW_TABLES, LateKey, RefreshRun, UsageState
 from usage.services import periods, reached_day, triggers
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import (
@@ -29,11 +29,10 @@ from usage.services.fences import (
     is_from_another_server,
 )
 from usage.services.future_days import delete_future_records, drop_future_partitions
-from usage.services.locks import retry_locked, take_refresh_lock
+from usage.services.locks import lock_raw_tables, retry_locked, take_refresh_lock
 from usage.services.partitions import (
     DAYS_AHEAD,
     LOCK_MILLISECONDS,
-    RAW_TABLES,
     TRIES,
     Leaf,
     day_partitions,
@@ -254,11 +253,9 @@ def _empty(first_kept: date, report: PruneReport) -> None:
             "sealed. Raw records stay until their day is sealed: run refresh_usage, then "
             "prune_usage again."
         )
+    # Waits for a TRUNCATE of a whole table, so that the keys it logs are seen below.
+    lock_raw_tables("ACCESS SHARE")
     with connection.cursor() as cursor:
-        # Waits for a TRUNCATE of a whole table, so that the keys it logs are seen below.
-        cursor.execute(
-            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS SHARE MODE"
-        )
         for leaf in _partitions_before(first_kept):
             cursor.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(leaf.identifier)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from django.apps import apps
 from django.db import connections
 
+from usage.models import RAW_TABLES
+
 READ = "SELECT"
 WRITE = "SELECT, INSERT, UPDATE, DELETE"
 
@@ -18,10 +20,11 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         "usage_daily_live": READ,
         "usage_monthly": READ,
         "usage_freshness": READ,
+        "usage_type": READ,
     },
     "usage_writer": {
-        "usage_datausagerecord": WRITE,
-        "usage_voiceusagerecord": WRITE,
+        **dict.fromkeys(RAW_TABLES, WRITE),
+        "usage_record": READ,
         # FOR KEY SHARE needs UPDATE on some column. created_at is the least important one.
         "usage_subscription": "SELECT, INSERT, UPDATE (created_at)",
         "usage_import_turn": "SELECT, UPDATE (taken_at)",
@@ -40,11 +43,12 @@ PRIVILEGES: dict[str, dict[str, str]] = {
         # The readiness check compares these sequences with the state.
         "usage_logging_before": READ,
         "usage_raw_kept_from": READ,
+        "usage_type": READ,
         # Functions for live totals and records read these with the privileges of their caller.
         "usage_daily_sealed": READ,
         "usage_late_key": READ,
-        "usage_datausagerecord": READ,
-        "usage_voiceusagerecord": READ,
+        "usage_record": READ,
+        **dict.fromkeys(RAW_TABLES, READ),
     },
 }
 

@@ -12,18 +12,12 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg2 import sql
 
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services import clock, reached_day, sequences
 from usage.services.changes import FINGERPRINT, Changes
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import retry_locked, take_refresh_lock
-from usage.services.partitions import (
-    LOCK_MILLISECONDS,
-    RAW_TABLES,
-    TRIES,
-    day_partitions,
-    leaf_partitions,
-)
+from usage.services.partitions import LOCK_MILLISECONDS, TRIES, day_partitions, leaf_partitions
 from usage.services.sequences import day_of, move_forward
 from usage.services.startup import compare_settings
 

@@ -43,12 +43,12 @@ BEHIND = """
             END AS day,
             (
                 SELECT min(coalesce(closed.day - date '1999-12-31', 0))
-                FROM unnest(ARRAY['usage_datausagerecord', 'usage_voiceusagerecord']) AS raw (name)
+                FROM usage_type
                 LEFT JOIN LATERAL (
                     SELECT substring(conname FROM '[0-9]{4}-[0-9]{2}-[0-9]{2}$')::date AS day
                     FROM pg_constraint
                     WHERE
-                        conrelid = raw.name::regclass
+                        conrelid = usage_type.raw_table::regclass
                         AND starts_with(conname, 'usage_raw_kept_from_')
                 ) AS closed ON TRUE
             ) AS reached

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 
 from usage.models import (
+    RAW_TABLES,
     LateKey,
     OpenDailyUsage,
     PeriodTotal,
@@ -17,12 +18,7 @@ from usage.models import (
 )
 from usage.services import lock_room, reached_day, triggers
 from usage.services.fences import blockers, holders
-from usage.services.partitions import (
-    RAW_TABLES,
-    days_ahead,
-    default_partition,
-    partition_days,
-)
+from usage.services.partitions import days_ahead, default_partition, partition_days
 from usage.services.retention import closed_until
 from usage.services.sequences import DAY_ZERO
 

@@ -15,7 +15,7 @@ from usage.errors import RawTableLockedError
 from usage.models import UsageState
 from usage.services import repair
 from usage.services.changes import Changes
-from usage.services.locks import retry_locked
+from usage.services.locks import lock_raw_tables, retry_locked
 from usage.services.partitions import LOCK_MILLISECONDS, TRIES
 from usage.services.removals import removals
 from usage.services.sealing import kept_sealed_days
@@ -24,7 +24,6 @@ from usage.sql import capture
 logger = logging.getLogger(__name__)
 
 PARAMETERS = {
-    "tables": list(capture.RAW_TABLES),
     "triggers": list(capture.TRIGGERS),
     "needless": list(capture.NEEDLESS_IN_A_WINDOW),
 }
@@ -32,9 +31,9 @@ PARAMETERS = {
 # One row a fault. Citus refuses triggers on distributed tables: having no trigger is right there.
 FAULTS = """
     WITH wanted AS (
-        SELECT raw_tables.name AS raw_table, triggers.name AS trigger_name
+        SELECT usage_type.raw_table, triggers.name AS trigger_name
         FROM usage_state
-        CROSS JOIN unnest(%(tables)s::text[]) AS raw_tables (name)
+        CROSS JOIN usage_type
         CROSS JOIN unnest(%(triggers)s::text[]) AS triggers (name)
         WHERE usage_state.late_keys = 'triggers' OR triggers.name <> ALL(%(needless)s::text[])
     ),
@@ -92,7 +91,7 @@ DIGEST = """
     watched AS (
         SELECT tgrelid, tgname, tgenabled, version
         FROM ours
-        WHERE tgparentid = 0 AND tgrelid = ANY(%(tables)s::regclass[])
+        WHERE tgparentid = 0 AND tgrelid IN (SELECT raw_table::regclass FROM usage_type)
         UNION ALL
         SELECT clone.tgrelid, clone.tgname, clone.tgenabled, clone.version
         FROM ours AS clone
@@ -194,11 +193,8 @@ def enable(*, dry_run: bool = False) -> list[str]:
 
 
 def _enable() -> None:
+    lock_raw_tables("ACCESS EXCLUSIVE")
     with connection.cursor() as cursor:
-        # Both tables in one statement, to avoid a deadlock with a writer that uses both.
-        cursor.execute(
-            "LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE"
-        )
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
         if UsageState.objects.get().is_window:

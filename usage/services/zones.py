@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 from django.db import DataError, connection
 
 from usage.errors import TimeZoneMisreadError
-from usage.models import UsageState
+from usage.models import RAW_TABLES, UsageState
 from usage.services import clock
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import partition_days
 
 # Sample instants in 2020, a year in which all tzdata releases agree.
 SEASONS = [int(datetime(2020, month, 1, tzinfo=UTC).timestamp()) for month in (1, 4, 7, 10)]

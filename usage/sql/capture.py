@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from usage import sql
+from usage.models import RAW_TABLES, RECORD_MODELS
 
-RAW_TABLES = ("usage_datausagerecord", "usage_voiceusagerecord")
 TRIGGERS = (
     "usage_log_late_keys_insert",
     "usage_log_late_keys_update",
@@ -20,9 +20,19 @@ NEEDLESS_IN_A_WINDOW = ("usage_log_late_keys_insert", "usage_log_late_keys_trunc
 VERSION = 2
 
 
+def types_of_this_release() -> list[sql.TypeInSQL]:
+    """The usage types that the models know, as the table usage_type should have them."""
+    return [
+        sql.TypeInSQL(
+            code.value, code.label, code.unit, model._meta.db_table, model.quantity_column
+        )
+        for code, model in RECORD_MODELS.items()
+    ]
+
+
 def create() -> str:
     """Return the statements that create every trigger, with the functions they call."""
-    return sql.read("usage_log_late_keys", VERSION)
+    return sql.expand(sql.read("usage_log_late_keys", VERSION), types_of_this_release())
 
 
 def drop(triggers: Iterable[str] = TRIGGERS) -> str:

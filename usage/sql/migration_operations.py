@@ -1,9 +1,14 @@
 """Migration operations that apply SQL files to the database and undo them."""
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
 
-from django.db import migrations
+from django.contrib.postgres.functions import RandomUUID
+from django.db import migrations, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
@@ -12,7 +17,29 @@ from usage import sql
 from usage.sql import capture
 
 
-class SQLObject(migrations.RunSQL):
+def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
+    """The usage types of a database. Before it had a table of them there were data and voice."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('usage_type') IS NOT NULL")
+        if cursor.fetchone() == (False,):
+            return [sql.DATA, sql.VOICE]
+        cursor.execute(
+            "SELECT usage_type, label, unit, raw_table, quantity_column FROM usage_type"
+            " ORDER BY usage_type"
+        )
+        return [sql.TypeInSQL(*row) for row in cursor] or [sql.DATA, sql.VOICE]
+
+
+class ExpandedSQL(migrations.RunSQL):
+    """SQL that says something once, for data, and does it for each usage type of the database."""
+
+    def _run_sql(self, schema_editor: BaseDatabaseSchemaEditor, sqls: Any) -> None:
+        if isinstance(sqls, str):
+            sqls = sql.expand(sqls, usage_types(schema_editor.connection))
+        super()._run_sql(schema_editor, sqls)  # type: ignore[misc]
+
+
+class SQLObject(ExpandedSQL):
     """Migrate to one version of a SQL object, and back to the previous one.
 
     `drop` removes the object in any version. It never says CASCADE, so a dependent object stops
@@ -41,42 +68,45 @@ class SQLObject(migrations.RunSQL):
         return "Apply {} version {}".format(*self.objects[0])
 
 
-class MaterializedViewUnderView(migrations.RunSQL):
-    """Migrate to another version of a materialized view without dropping the view over it.
+def replace_under_view(name: str, version: int, *, index: str, view: str, view_version: int) -> str:
+    """The statements that make a materialized view anew, in another version or for other usage
+    types, without dropping the view over it.
 
     The new one is made and filled in a schema of its own while readers go on. Then, under a short
     lock, it takes the name of the old one, and the view over it is replaced in place (its file says
     CREATE OR REPLACE). Nothing depends on the old one any more, so it is dropped.
     """
+    return f"""
+        CREATE SCHEMA usage_next;
+        SELECT set_config('search_path', 'usage_next, ' || current_setting('search_path'), TRUE);
+        {sql.read(name, version)}
+        SELECT set_config(
+            'search_path', replace(current_setting('search_path'), 'usage_next, ', ''), TRUE
+        );
+        -- Readers lock the view and then what is under it: in the same order nobody holds what the
+        -- other one waits for.
+        LOCK TABLE {view} IN ACCESS EXCLUSIVE MODE;
+        ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;
+        ALTER INDEX {index} RENAME TO {index}_old;
+        DO $do$ BEGIN EXECUTE format(
+            'ALTER MATERIALIZED VIEW usage_next.{name} SET SCHEMA %I', current_schema()
+        ); END $do$;
+        {sql.read(view, view_version)}
+        DROP MATERIALIZED VIEW {name}_old;
+        DROP SCHEMA usage_next;
+    """
+
+
+class MaterializedViewUnderView(ExpandedSQL):
+    """Go to another version of a materialized view, and of the view over it, and back."""
 
     def __init__(self, name: str, *, to: int, index: str, view: str, view_to: int) -> None:
-        def replace(version: int, view_version: int) -> str:
-            return f"""
-                CREATE SCHEMA usage_next;
-                SELECT set_config(
-                    'search_path', 'usage_next, ' || current_setting('search_path'), TRUE
-                );
-                {sql.read(name, version)}
-                SELECT set_config(
-                    'search_path',
-                    replace(current_setting('search_path'), 'usage_next, ', ''),
-                    TRUE
-                );
-                -- Readers lock the view first, then the relations under it. The same order here
-                -- avoids a deadlock.
-                LOCK TABLE {view} IN ACCESS EXCLUSIVE MODE;
-                ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;
-                ALTER INDEX {index} RENAME TO {index}_old;
-                DO $do$ BEGIN EXECUTE format(
-                    'ALTER MATERIALIZED VIEW usage_next.{name} SET SCHEMA %I', current_schema()
-                ); END $do$;
-                {sql.read(view, view_version)}
-                DROP MATERIALIZED VIEW {name}_old;
-                DROP SCHEMA usage_next;
-            """
-
         super().__init__(
-            sql=replace(to, view_to), reverse_sql=replace(to - 1, view_to - 1), elidable=False
+            sql=replace_under_view(name, to, index=index, view=view, view_version=view_to),
+            reverse_sql=replace_under_view(
+                name, to - 1, index=index, view=view, view_version=view_to - 1
+            ),
+            elidable=False,
         )
         self.objects = [(name, to), (view, view_to)]
 
@@ -84,15 +114,15 @@ class MaterializedViewUnderView(migrations.RunSQL):
         return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)
 
 
-# Each try ends before deadlock_timeout. So PostgreSQL never ends a writer that has locked one of
-# the tables and waits for the other.
+# One statement locks all raw tables. Each try ends before deadlock_timeout, so PostgreSQL never
+# ends a writer that has locked one of the tables and waits for another.
 LOCK_RAW_TABLES = """
 DO $do$
 BEGIN
     FOR number IN 1..20 LOOP
         BEGIN
             SET LOCAL lock_timeout = '500ms';
-            LOCK TABLE usage_datausagerecord, usage_voiceusagerecord IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE {raw_tables} IN ACCESS EXCLUSIVE MODE;
             RETURN;
         EXCEPTION
             WHEN lock_not_available THEN
@@ -109,6 +139,11 @@ $do$
 # A refresh writes its run and then the state. A migration that locks them in the other order would
 # deadlock with it, so it takes the lock of the refresh first.
 LOCK_REFRESH = "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE"
+
+
+def lock_raw_tables(types: Iterable[sql.TypeInSQL]) -> str:
+    """The statement that locks the raw tables of these usage types, or gives up after seconds."""
+    return LOCK_RAW_TABLES.format(raw_tables=", ".join(each.raw_table for each in types))
 
 
 class Capture(SQLObject):
@@ -150,7 +185,50 @@ def _same_triggers(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[bool]:
         present = {name for (name,) in cursor}
     has_triggers = bool(present & set(capture.TRIGGERS))
     if has_triggers:
-        schema_editor.execute(LOCK_RAW_TABLES, params=None)
+        known = usage_types(schema_editor.connection)
+        schema_editor.execute(lock_raw_tables(known), params=None)
     yield has_triggers
     if has_triggers and not present & set(capture.NEEDLESS_IN_A_WINDOW):
         schema_editor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
+
+
+def record_model(
+    name: str, table: str, quantity: str, validators: Sequence[Any] = ()
+) -> migrations.CreateModel:
+    """The state operation of a model of raw records."""
+    return migrations.CreateModel(
+        name=name,
+        fields=[
+            (
+                "pk",
+                models.CompositePrimaryKey(
+                    "subscription_id",
+                    "usage_date",
+                    "id",
+                    blank=True,
+                    editable=False,
+                    primary_key=True,
+                    serialize=False,
+                ),
+            ),
+            ("id", models.UUIDField(db_default=RandomUUID(), default=uuid.uuid4)),
+            ("usage_date", models.DateTimeField()),
+            (
+                "price",
+                models.DecimalField(
+                    db_default=0, decimal_places=8, default=Decimal(0), max_digits=20
+                ),
+            ),
+            (quantity, models.BigIntegerField(validators=[*validators])),
+            (
+                "subscription",
+                models.ForeignKey(
+                    db_constraint=False,
+                    db_index=False,
+                    on_delete=models.PROTECT,
+                    to="usage.subscription",
+                ),
+            ),
+        ],
+        options={"db_table": table},
+    )

@@ -4,7 +4,7 @@
 -- of one subscription. A session plans these statements once, and each reads only the partitions
 -- of its days. STABLE: all of them see the snapshot of the calling statement.
 
-CREATE FUNCTION usage_daily_live_of(wanted_ids bigint[], first_day date, last_day date)
+CREATE OR REPLACE FUNCTION usage_daily_live_of(wanted_ids bigint[], first_day date, last_day date)
 RETURNS TABLE (
     subscription_id bigint,
     day date,
@@ -92,6 +92,7 @@ BEGIN
         usage_until := usage_day_end(last_day);
 
         RETURN QUERY
+        -- For each usage type, with UNION ALL between:
         SELECT
             record.subscription_id,
             usage_day(record.usage_date) AS day,
@@ -101,23 +102,6 @@ BEGIN
             count(*) AS record_count,
             max(record.usage_date) AS last_usage_at
         FROM usage_datausagerecord AS record
-        WHERE
-            record.subscription_id = ANY (wanted_ids)
-            AND record.usage_date >= usage_from
-            AND record.usage_date < usage_until
-        GROUP BY record.subscription_id, usage_day(record.usage_date)
-        HAVING usage_day(max(record.usage_date)) BETWEEN open_from AND last_day;
-
-        RETURN QUERY
-        SELECT
-            record.subscription_id,
-            usage_day(record.usage_date) AS day,
-            'voice'::text AS usage_type,
-            sum(record.price) AS total_price,
-            sum(record.seconds_used)::bigint AS total_usage,
-            count(*) AS record_count,
-            max(record.usage_date) AS last_usage_at
-        FROM usage_voiceusagerecord AS record
         WHERE
             record.subscription_id = ANY (wanted_ids)
             AND record.usage_date >= usage_from

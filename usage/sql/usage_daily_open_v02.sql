@@ -1,5 +1,5 @@
 -- One row per subscription, day and usage type, from the raw records of open days.
--- Sources: usage_datausagerecord, usage_voiceusagerecord, usage_state (sealed_before).
+-- Sources: the raw table of each usage type, usage_state (sealed_before).
 -- Why: a refresh reads the open days only, so its cost does not grow with history.
 
 CREATE MATERIALIZED VIEW usage_daily_open AS
@@ -10,81 +10,25 @@ WITH bounds AS (
         coalesce(sealed_before, '-infinity'::date) AS open_from,
         coalesce(usage_day_start(sealed_before), '-infinity'::timestamptz) AS usage_from
     FROM usage_state
-),
-
-data_records AS (
-    SELECT
-        subscription_id,
-        usage_day(usage_date) AS day,
-        price,
-        kilobytes_used,
-        usage_date
-    FROM usage_datausagerecord
-    WHERE
-        usage_date >= (SELECT bounds.usage_from FROM bounds)
-        AND usage_day(usage_date) >= (SELECT bounds.open_from FROM bounds)
-),
-
-voice_records AS (
-    SELECT
-        subscription_id,
-        usage_day(usage_date) AS day,
-        price,
-        seconds_used,
-        usage_date
-    FROM usage_voiceusagerecord
-    WHERE
-        usage_date >= (SELECT bounds.usage_from FROM bounds)
-        AND usage_day(usage_date) >= (SELECT bounds.open_from FROM bounds)
-),
-
-data_daily AS (
-    SELECT
-        subscription_id,
-        day,
-        sum(price) AS total_price,
-        sum(kilobytes_used)::bigint AS total_usage,
-        count(*) AS record_count,
-        max(usage_date) AS last_usage_at
-    FROM data_records
-    GROUP BY subscription_id, day
-),
-
-voice_daily AS (
-    SELECT
-        subscription_id,
-        day,
-        sum(price) AS total_price,
-        sum(seconds_used)::bigint AS total_usage,
-        count(*) AS record_count,
-        max(usage_date) AS last_usage_at
-    FROM voice_records
-    GROUP BY subscription_id, day
 )
 
+-- For each usage type, with UNION ALL between:
 SELECT
-    subscription_id,
-    day,
+    record.subscription_id,
+    usage_day(record.usage_date) AS day,
     'data'::text AS usage_type,
-    total_price,
-    total_usage,
-    record_count,
-    last_usage_at,
+    sum(record.price) AS total_price,
+    sum(record.kilobytes_used)::bigint AS total_usage,
+    count(*) AS record_count,
+    max(record.usage_date) AS last_usage_at,
     -- A concurrent refresh checks rows without a NULL for duplicates, which costs more than the
     -- rest of it. A NULL in each row spares that check; the unique index still refuses duplicates.
     NULL::boolean AS always_null
-FROM data_daily
-UNION ALL
-SELECT
-    subscription_id,
-    day,
-    'voice'::text AS usage_type,
-    total_price,
-    total_usage,
-    record_count,
-    last_usage_at,
-    NULL::boolean AS always_null
-FROM voice_daily;
+FROM usage_datausagerecord AS record
+WHERE
+    record.usage_date >= (SELECT bounds.usage_from FROM bounds)
+    AND usage_day(record.usage_date) >= (SELECT bounds.open_from FROM bounds)
+GROUP BY record.subscription_id, usage_day(record.usage_date);
 
 CREATE UNIQUE INDEX usage_daily_open_key
 ON usage_daily_open (subscription_id, day, usage_type);

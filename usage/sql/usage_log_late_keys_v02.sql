@@ -1,4 +1,4 @@
--- The capture of late keys: one trigger function, attached to both raw tables.
+-- The capture of late keys: one trigger function, attached to every raw table.
 -- It logs the keys of days before usage_logging_before and refuses days before
 -- usage_raw_kept_from. Records of open days cost one comparison: no log entry.
 -- A TRUNCATE is a correction too: it also removes totals of closed days that are not dropped yet.
@@ -142,6 +142,7 @@ $body$;
 COMMENT ON FUNCTION usage_note_statement() IS
 'Notes in usage.may_be_merge whether the statement that updates raw records may be a MERGE.';
 
+-- For each usage type:
 CREATE TRIGGER usage_log_late_keys_insert
 AFTER INSERT ON usage_datausagerecord
 REFERENCING NEW TABLE AS new_rows
@@ -165,29 +166,6 @@ AFTER TRUNCATE ON usage_datausagerecord
 FOR EACH STATEMENT EXECUTE FUNCTION usage_log_late_keys('data');
 ALTER TABLE usage_datausagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_truncate;
 
-CREATE TRIGGER usage_log_late_keys_insert
-AFTER INSERT ON usage_voiceusagerecord
-REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION usage_log_late_keys('voice');
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_insert;
-
-CREATE TRIGGER usage_log_late_keys_update
-AFTER UPDATE ON usage_voiceusagerecord
-REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION usage_log_late_keys('voice');
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_update;
-
-CREATE TRIGGER usage_log_late_keys_delete
-AFTER DELETE ON usage_voiceusagerecord
-REFERENCING OLD TABLE AS old_rows
-FOR EACH STATEMENT EXECUTE FUNCTION usage_log_late_keys('voice');
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_delete;
-
-CREATE TRIGGER usage_log_late_keys_truncate
-AFTER TRUNCATE ON usage_voiceusagerecord
-FOR EACH STATEMENT EXECUTE FUNCTION usage_log_late_keys('voice');
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_truncate;
-
 CREATE TRIGGER usage_note_statement
 BEFORE UPDATE ON usage_datausagerecord
 FOR EACH STATEMENT EXECUTE FUNCTION usage_note_statement();
@@ -202,18 +180,3 @@ WHEN (
 )
 EXECUTE FUNCTION usage_log_late_keys('data');
 ALTER TABLE usage_datausagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_move;
-
-CREATE TRIGGER usage_note_statement
-BEFORE UPDATE ON usage_voiceusagerecord
-FOR EACH STATEMENT EXECUTE FUNCTION usage_note_statement();
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_note_statement;
-
-CREATE TRIGGER usage_log_late_keys_move
-BEFORE UPDATE ON usage_voiceusagerecord
-FOR EACH ROW
-WHEN (
-    old.usage_date IS DISTINCT FROM new.usage_date
-    AND current_setting('usage.may_be_merge', TRUE) IS DISTINCT FROM 'false'
-)
-EXECUTE FUNCTION usage_log_late_keys('voice');
-ALTER TABLE usage_voiceusagerecord ENABLE ALWAYS TRIGGER usage_log_late_keys_move;

@@ -3,13 +3,9 @@
 -- Why: a total is a bigint. With 2^40 a record, eight million records of one key overflow it, and
 -- every refresh fails. NOT VALID: existing records up to 2^40 stay, and no scan holds the lock.
 
+-- For each usage type:
 ALTER TABLE usage_datausagerecord
 ADD CONSTRAINT usage_quantity_bound CHECK (kilobytes_used <= 4294967296) NOT VALID;
 
-ALTER TABLE usage_voiceusagerecord
-ADD CONSTRAINT usage_quantity_bound CHECK (seconds_used <= 4294967296) NOT VALID;
-
 COMMENT ON COLUMN usage_datausagerecord.kilobytes_used IS
 'Quantity used, in kilobytes, from 0 to 2^32; in records of earlier releases to 2^40.';
-COMMENT ON COLUMN usage_voiceusagerecord.seconds_used IS
-'Quantity used, in seconds, from 0 to 2^32; in records of earlier releases to 2^40.';

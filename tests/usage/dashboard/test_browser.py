@@ -23,9 +23,9 @@ from bin import processes
 from tests.connections import wait_until
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from tests.processes import started
-from usage.models import Subscription
+from usage.models import RAW_TABLES, Subscription
 from usage.services import clock
-from usage.services.partitions import RAW_TABLES, partition_days
+from usage.services.partitions import partition_days
 
 PASSWORD = "only-for-tests"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}

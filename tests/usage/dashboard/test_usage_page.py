@@ -78,8 +78,8 @@ def test_charts_hold_every_digit_and_days_without_usage(operator: Client) -> Non
     assert set(drawn) == {"price", "usage-data", "usage-voice"}
     assert drawn["price"]["labels"] == ["1 Nov 2026", "2 Nov 2026", "3 Nov 2026"]
     assert drawn["price"]["series"] == [
-        {"label": "Data", "colour": "data", "values": ["1.1", "0", "1002.7"]},
-        {"label": "Voice", "colour": "voice", "values": ["0", "0", "3.35000001"]},
+        {"label": "Data", "colour": "type-1", "values": ["1.1", "0", "1002.7"]},
+        {"label": "Voice", "colour": "type-2", "values": ["0", "0", "3.35000001"]},
     ]
     assert drawn["usage-voice"]["unit"] == "seconds"
     assert drawn["usage-voice"]["series"][0]["values"] == ["0", "0", "150"]

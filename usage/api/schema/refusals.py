@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from usage.api.error_types import Error, Fault
+from usage.models import UsageType
 
 RETRY_AFTER = {"Retry-After": "Seconds to wait before the next request."}
 
@@ -47,14 +48,16 @@ _UNREADABLE = (
     ),
 )
 
+_TYPES = " or ".join(UsageType.values)
+
 BAD_QUERY = Refusal(
     "BadQuery",
     400,
     "The query has faults. All are listed, each with its parameter in `attr`.",
     (
-        _fault("required", "Missing. Give data or voice.", "usage_type"),
-        _fault("invalid", "'12' is not allowed. Give data or voice.", "usage_type"),
-        _fault("blank", "Empty. Give data or voice.", "usage_type"),
+        _fault("required", f"Missing. Give {_TYPES}.", "usage_type"),
+        _fault("invalid", f"'12' is not allowed. Give {_TYPES}.", "usage_type"),
+        _fault("blank", f"Empty. Give {_TYPES}.", "usage_type"),
         _fault("repeated", "Given 2 times where one is expected. Give true or false.", "live"),
         _fault("too_many", "201 values. Give external ids of at most 100 ...", "external_id"),
         _fault("unknown", "Unknown parameter. Allowed are cursor, external_id, ...", "colour"),

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 from django import template
 
+from usage.dashboard.charts import colour_of
 from usage.models import UsageType
 from usage.services.notation import amount_text
 
@@ -25,6 +26,12 @@ def figure(number: Decimal | int | None) -> str:
 def type_label(usage_type: str) -> str:
     """Return the name of a usage type."""
     return UsageType(usage_type).label
+
+
+@register.filter
+def type_colour(usage_type: str) -> str:
+    """The name of the colour of a usage type."""
+    return colour_of(UsageType(usage_type))
 
 
 @register.filter

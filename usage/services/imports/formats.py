@@ -33,7 +33,7 @@ Parsed = tuple[str, str, str, float]
 
 QUANTITY = Column("quantity", r"\d{1,13}", f"a whole number from 0 to {MOST_QUANTITY}")
 RECORD_COLUMNS = [
-    Column("usage_type", "data|voice", "data or voice"),
+    Column("usage_type", "|".join(UsageType.values), " or ".join(UsageType.values)),
     text_column("external_id", 100),
     Column(
         "usage_date",

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db import connection
 
-from usage.models import DataUsageRecord, UsageType, VoiceUsageRecord
+from usage.models import RECORD_MODELS
 from usage.services.imports.batches import QUARTER_SECONDS, Record, Rejection
 
 TABLES = {
-    UsageType.DATA.value: (DataUsageRecord._meta.db_table, "kilobytes_used"),
-    UsageType.VOICE.value: (VoiceUsageRecord._meta.db_table, "seconds_used"),
+    usage_type.value: (model._meta.db_table, model.quantity_column)
+    for usage_type, model in RECORD_MODELS.items()
 }
 ONE_READ = 1 << 30  # send a batch in one piece, because each piece waits for Python's lock
 

@@ -1,0 +1,156 @@
+"""The migration operation that adds a usage type: its raw table, and all that reads it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.operations.base import Operation
+from django.db.migrations.state import ProjectState
+
+from usage import sql
+from usage.sql import capture
+from usage.sql.migration_operations import (
+    LOCK_REFRESH,
+    lock_raw_tables,
+    record_model,
+    replace_under_view,
+    usage_types,
+)
+
+BOUNDS = [MinValueValidator(0), MaxValueValidator(2**32)]
+HOLDS_USAGE = """
+    SELECT
+        EXISTS (SELECT FROM {raw_table})
+        OR EXISTS (SELECT FROM usage_daily_sealed WHERE usage_type = %s)
+"""
+REMEMBER = """
+    INSERT INTO usage_type (usage_type, label, unit, raw_table, quantity_column)
+    VALUES (%s, %s, %s, %s, %s)
+"""
+CLOSE_DAYS = """
+    SELECT usage_close_days(coalesce(fence_day, raw_kept_from))
+    FROM usage_state
+    WHERE late_keys = 'window'
+"""
+
+
+class AddUsageType(Operation):
+    """Make the raw table of a usage type, with all that other raw tables have.
+
+    `model` is the name of its record model; `versions` names the SQL files in force that say
+    something for each usage type. Going back refuses while there is usage of the type. Writers of
+    raw records wait for a moment.
+    """
+
+    reversible = True
+
+    def __init__(
+        self,
+        usage_type: sql.TypeInSQL,
+        *,
+        model: str,
+        versions: Mapping[str, int],
+    ) -> None:
+        self.usage_type = usage_type
+        self.create_model = record_model(
+            model, usage_type.raw_table, usage_type.quantity_column, BOUNDS
+        )
+        self.versions = versions
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        self.create_model.state_forwards(app_label, state)
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        new = self.usage_type
+        known = usage_types(schema_editor.connection)
+        self._refuse_twice(known)
+        schema_editor.execute(LOCK_REFRESH, params=None)
+        schema_editor.execute(lock_raw_tables(known), params=None)
+        schema_editor.execute(new.written(sql.read(sql.DATA.raw_table, 1)), params=None)
+        self._execute_for(schema_editor, "usage_quantity_bound")
+        schema_editor.execute(
+            f"ALTER TABLE {new.raw_table} VALIDATE CONSTRAINT usage_quantity_bound;"
+            f" COMMENT ON COLUMN {new.raw_table}.{new.quantity_column} IS"
+            f" 'Quantity used, in {new.unit}, from 0 to 2^32.'",
+            params=None,
+        )
+        if triggers := _triggers(schema_editor, sql.DATA.raw_table):
+            self._execute_for(schema_editor, "usage_log_late_keys")
+            for trigger in sorted(set(capture.TRIGGERS) - triggers):
+                schema_editor.execute(f"DROP TRIGGER {trigger} ON {new.raw_table}", params=None)
+        schema_editor.execute(
+            REMEMBER,
+            [new.usage_type, new.label, new.unit, new.raw_table, new.quantity_column],
+        )
+        self._read_all(schema_editor, [*known, new])
+        schema_editor.execute(CLOSE_DAYS, params=None)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        gone = self.usage_type
+        known = usage_types(schema_editor.connection)
+        schema_editor.execute(LOCK_REFRESH, params=None)
+        schema_editor.execute(lock_raw_tables(known), params=None)
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(HOLDS_USAGE.format(raw_table=gone.raw_table), [gone.usage_type])
+            if cursor.fetchone() == (True,):
+                raise RuntimeError(
+                    f"There is usage of type {gone.usage_type}: going back would lose it. Delete "
+                    f"the rows of {gone.raw_table} and refresh, or stay at this version."
+                )
+        schema_editor.execute("DELETE FROM usage_type WHERE usage_type = %s", [gone.usage_type])
+        schema_editor.execute("DELETE FROM usage_late_key WHERE usage_type = %s", [gone.usage_type])
+        self._read_all(schema_editor, [each for each in known if each != gone])
+        schema_editor.execute(f"DROP TABLE {gone.raw_table}", params=None)
+
+    def describe(self) -> str:
+        return f"Add the usage type {self.usage_type.usage_type}"
+
+    def _refuse_twice(self, known: list[sql.TypeInSQL]) -> None:
+        for each in known:
+            for column in ("usage_type", "label", "raw_table"):
+                value = getattr(self.usage_type, column)
+                if value == getattr(each, column):
+                    raise ValueError(
+                        f"The usage type {each.usage_type} has the {column} {value!r} already."
+                    )
+
+    def _execute_for(self, schema_editor: Any, name: str) -> None:
+        text = sql.read(name, self.versions[name])
+        schema_editor.execute(sql.statements_for(text, self.usage_type), params=None)
+
+    def _read_all(self, schema_editor: Any, types: list[sql.TypeInSQL]) -> None:
+        """Have everything that says something for each usage type say it for these."""
+        for name in ("usage_totals_of_days", "usage_daily_live_of", "usage_record"):
+            text = sql.expand(sql.read(name, self.versions[name]), types)
+            schema_editor.execute(text, params=None)
+        view = replace_under_view(
+            "usage_daily_open",
+            self.versions["usage_daily_open"],
+            index="usage_daily_open_key",
+            view="usage_daily",
+            view_version=self.versions["usage_daily"],
+        )
+        schema_editor.execute(sql.expand(view, types), params=None)
+
+
+def _triggers(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
+    """The names of the triggers of ours that a raw table has."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = ANY(%s)",
+            [table, list(capture.TRIGGERS)],
+        )
+        return {name for (name,) in cursor}
