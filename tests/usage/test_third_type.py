@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg2
 import pytest
 
-from tests.connections import ask, second_session
+from tests.connections import ask, in_thread, second_session
 from tests.logins import login_in
 from tests.processes import ROOT, database_url, scratch_database
 
@@ -266,17 +267,46 @@ def check_analyst(database: str) -> None:
         assert months == 3
 
 
-def test_going_back_takes_an_unused_type_out(tmp_path: Path) -> None:
-    """Fails when the way down leaves a relation behind, or a view that reads the dropped table."""
-    with copy_of_the_project(tmp_path) as (copy, session, _):
+def use_until(over: Event, database: str) -> int:
+    """Read and write in transactions of several statements, as clients do; returns how many."""
+    done = 0
+    with second_session(dbname=database) as session:
+        ask(session, "INSERT INTO usage_subscription (external_id) VALUES ('c')")
+        session.commit()
+        while not over.is_set():
+            ask(session, "SELECT count(*) FROM usage_daily")
+            ask(session, "SELECT count(*) FROM usage_daily_live")
+            ask(
+                session,
+                "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kilobytes_used)"
+                " SELECT max(id), now(), 1 FROM usage_subscription",
+            )
+            ask(session, "SELECT count(*) FROM usage_daily")
+            session.commit()
+            done += 1
+    return done
+
+
+def test_type_comes_and_goes_while_others_read_and_write(tmp_path: Path) -> None:
+    """Fails when the way up or down ends a transaction of others in a deadlock, when it leaves a
+    relation behind, or a view that reads the dropped table."""
+    with copy_of_the_project(tmp_path) as (copy, session, database):
         copy.manage("migrate", "-v0")
         before = ask(session, SHAPE)
         apply(recipe(), copy.root)
+        over = Event()
+        with in_thread(lambda: use_until(over, database)) as used:
+            for _ in range(2):
+                copy.manage("migrate", "-v0")
+                assert ask(session, SHAPE) != before
+                copy.manage("migrate", "-v0", "usage", "0018")
+                assert ask(session, SHAPE) == before
+            over.set()
+            done = used.result(30)
+        assert done > 10
         copy.manage("migrate", "-v0")
-        assert ask(session, SHAPE) != before
-        copy.manage("migrate", "-v0", "usage", "0018")
-        assert ask(session, SHAPE) == before
-        copy.manage("migrate", "-v0")
+        copy.manage("refresh_usage")
+        assert ask(session, "SELECT sum(record_count) FROM usage_daily") == [(done,)]
 
 
 def test_a_window_refuses_closed_days_of_the_new_type_too(tmp_path: Path) -> None:

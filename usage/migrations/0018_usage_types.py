@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-from usage.sql.migration_operations import LOCK_REFRESH, SQLObject
+from usage.sql.migration_operations import LOCK_REFRESH, SQLObject, lock
 
 MODELS = [
     "dailyusage",
@@ -32,16 +32,15 @@ DROP_KEEP_USED = (
     "DROP TRIGGER usage_subscription_keep_used ON usage_subscription;"
     " DROP FUNCTION usage_subscription_keep_used()"
 )
-# Readers wait behind the lock: the migration gives up after some seconds and can be run again.
-WAIT_BRIEFLY = "SET LOCAL lock_timeout = '5s'"
+# The view with all that it reads: whoever reads totals locks them in the same order.
+LOCKED = lock("usage_daily_live", "usage_period_total")
 
 
 class Migration(migrations.Migration):
     dependencies = [("usage", "0017_identity")]
 
     operations = [
-        migrations.RunSQL(LOCK_REFRESH, migrations.RunSQL.noop),
-        migrations.RunSQL(WAIT_BRIEFLY, WAIT_BRIEFLY),
+        migrations.RunSQL(f"{LOCK_REFRESH}; {LOCKED}", migrations.RunSQL.noop),
         SQLObject("usage_type", to=1, drop="DROP TABLE usage_type"),
         migrations.RunSQL(LIST_TYPES, migrations.RunSQL.noop),
         SQLObject("usage_record", to=1, drop="DROP VIEW usage_record"),
@@ -59,6 +58,5 @@ class Migration(migrations.Migration):
             migrations.AlterField(model_name=name, name="usage_type", field=models.TextField())
             for name in MODELS
         ],
-        migrations.RunSQL(WAIT_BRIEFLY, WAIT_BRIEFLY),
-        migrations.RunSQL(migrations.RunSQL.noop, LOCK_REFRESH),
+        migrations.RunSQL(migrations.RunSQL.noop, f"{LOCK_REFRESH}; {LOCKED}"),
     ]

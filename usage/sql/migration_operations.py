@@ -1,7 +1,7 @@
 """Migration operations that apply SQL files to the database and undo them."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ from usage.sql import capture
 
 
 def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
-    """The usage types of a database. Before it had a table of them there were data and voice."""
+    """Return the usage types of a database: data and voice before it had a table of them."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('usage_type') IS NOT NULL")
         if cursor.fetchone() == (False,):
@@ -31,7 +31,7 @@ def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
 
 
 class ExpandedSQL(migrations.RunSQL):
-    """SQL that says something once, for data, and does it for each usage type of the database."""
+    """SQL whose part for data is repeated for each usage type of the database."""
 
     def _run_sql(self, schema_editor: BaseDatabaseSchemaEditor, sqls: Any) -> None:
         if isinstance(sqls, str):
@@ -68,13 +68,22 @@ class SQLObject(ExpandedSQL):
         return "Apply {} version {}".format(*self.objects[0])
 
 
-def replace_under_view(name: str, version: int, *, index: str, view: str, view_version: int) -> str:
-    """The statements that make a materialized view anew, in another version or for other usage
-    types, without dropping the view over it.
+def replace_under_view(
+    name: str,
+    version: int,
+    *,
+    index: str,
+    view: str,
+    view_version: int,
+    locked: Sequence[str] = (),
+) -> str:
+    """Return the statements that build a materialized view again, in another version or for other
+    usage types, without dropping the view over it.
 
     The new one is made and filled in a schema of its own while readers go on. Then, under a short
     lock, it takes the name of the old one, and the view over it is replaced in place (its file says
-    CREATE OR REPLACE). Nothing depends on the old one any more, so it is dropped.
+    CREATE OR REPLACE). Nothing depends on the old one any more, so it is dropped. `locked` are
+    views that a later statement replaces: they are locked together with the first.
     """
     return f"""
         CREATE SCHEMA usage_next;
@@ -83,9 +92,9 @@ def replace_under_view(name: str, version: int, *, index: str, view: str, view_v
         SELECT set_config(
             'search_path', replace(current_setting('search_path'), 'usage_next, ', ''), TRUE
         );
-        -- Readers lock the view and then what is under it: in the same order nobody holds what the
-        -- other one waits for.
-        LOCK TABLE {view} IN ACCESS EXCLUSIVE MODE;
+        -- Readers lock the view first, then the relations under it. The same order here avoids a
+        -- deadlock.
+        {lock(view, *locked)};
         ALTER MATERIALIZED VIEW {name} RENAME TO {name}_old;
         ALTER INDEX {index} RENAME TO {index}_old;
         DO $do$ BEGIN EXECUTE format(
@@ -98,7 +107,7 @@ def replace_under_view(name: str, version: int, *, index: str, view: str, view_v
 
 
 class MaterializedViewUnderView(ExpandedSQL):
-    """Go to another version of a materialized view, and of the view over it, and back."""
+    """Migrate to another version of a materialized view, and of the view over it, and back."""
 
     def __init__(self, name: str, *, to: int, index: str, view: str, view_to: int) -> None:
         super().__init__(
@@ -114,20 +123,20 @@ class MaterializedViewUnderView(ExpandedSQL):
         return "Apply " + ", ".join(f"{name} version {version}" for name, version in self.objects)
 
 
-# One statement locks all raw tables. Each try ends before deadlock_timeout, so PostgreSQL never
-# ends a writer that has locked one of the tables and waits for another.
-LOCK_RAW_TABLES = """
+# One statement locks all of them. Each try ends before deadlock_timeout, so PostgreSQL never ends a
+# writer or reader that has locked one of the relations and waits for another.
+LOCK = """
 DO $do$
 BEGIN
     FOR number IN 1..20 LOOP
         BEGIN
             SET LOCAL lock_timeout = '500ms';
-            LOCK TABLE {raw_tables} IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE {relations} IN ACCESS EXCLUSIVE MODE;
             RETURN;
         EXCEPTION
             WHEN lock_not_available THEN
                 IF number = 20 THEN
-                    RAISE EXCEPTION 'a raw table stayed locked: run the migration again'
+                    RAISE EXCEPTION 'a table stayed locked: run the migration again'
                         USING ERRCODE = 'lock_not_available';
                 END IF;
                 PERFORM pg_sleep(0.2);
@@ -141,9 +150,9 @@ $do$
 LOCK_REFRESH = "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE"
 
 
-def lock_raw_tables(types: Iterable[sql.TypeInSQL]) -> str:
-    """The statement that locks the raw tables of these usage types, or gives up after seconds."""
-    return LOCK_RAW_TABLES.format(raw_tables=", ".join(each.raw_table for each in types))
+def lock(*relations: str) -> str:
+    """Return the statement that locks relations for this transaction, or gives up after seconds."""
+    return LOCK.format(relations=", ".join(relations))
 
 
 class Capture(SQLObject):
@@ -186,7 +195,7 @@ def _same_triggers(schema_editor: BaseDatabaseSchemaEditor) -> Iterator[bool]:
     has_triggers = bool(present & set(capture.TRIGGERS))
     if has_triggers:
         known = usage_types(schema_editor.connection)
-        schema_editor.execute(lock_raw_tables(known), params=None)
+        schema_editor.execute(lock(*(each.raw_table for each in known)), params=None)
     yield has_triggers
     if has_triggers and not present & set(capture.NEEDLESS_IN_A_WINDOW):
         schema_editor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))

@@ -12,7 +12,6 @@ from usage import sql
 from usage.sql import capture
 from usage.sql.migration_operations import (
     LOCK_REFRESH,
-    lock_raw_tables,
     record_model,
     replace_under_view,
     usage_types,
@@ -28,19 +27,22 @@ REMEMBER = """
     INSERT INTO usage_type (usage_type, label, unit, raw_table, quantity_column)
     VALUES (%s, %s, %s, %s, %s)
 """
+# In a window a check refuses closed days. The new table gets that of the other raw tables.
 CLOSE_DAYS = """
-    SELECT usage_close_days(coalesce(fence_day, raw_kept_from))
-    FROM usage_state
-    WHERE late_keys = 'window'
+    SELECT format('ALTER TABLE %%I ADD CONSTRAINT %%I %%s', %s, conname, pg_get_constraintdef(oid))
+    FROM pg_constraint
+    WHERE conrelid = %s::regclass AND starts_with(conname, 'usage_raw_kept_from_')
 """
+# Readers of totals wait behind the lock: the migration gives up after seconds and can be run again.
+WAIT_BRIEFLY = "SET LOCAL lock_timeout = '5s'"
 
 
 class AddUsageType(Operation):
-    """Make the raw table of a usage type, with all that other raw tables have.
+    """Create the raw table of a usage type, and let all functions and views read it.
 
-    `model` is the name of its record model; `versions` names the SQL files in force that say
-    something for each usage type. Going back refuses while there is usage of the type. Writers of
-    raw records wait for a moment.
+    `model` is the name of its record model. `versions` names the SQL files in force that have a
+    part for each usage type. The way back refuses while there is usage of the type. Refreshes wait
+    while the materialized view is built again; readers and writers wait for the moment of its swap.
     """
 
     reversible = True
@@ -71,8 +73,7 @@ class AddUsageType(Operation):
         new = self.usage_type
         known = usage_types(schema_editor.connection)
         self._refuse_twice(known)
-        schema_editor.execute(LOCK_REFRESH, params=None)
-        schema_editor.execute(lock_raw_tables(known), params=None)
+        schema_editor.execute(f"{LOCK_REFRESH}; {WAIT_BRIEFLY}", params=None)
         schema_editor.execute(new.written(sql.read(sql.DATA.raw_table, 1)), params=None)
         self._execute_for(schema_editor, "usage_quantity_bound")
         schema_editor.execute(
@@ -90,7 +91,7 @@ class AddUsageType(Operation):
             [new.usage_type, new.label, new.unit, new.raw_table, new.quantity_column],
         )
         self._read_all(schema_editor, [*known, new])
-        schema_editor.execute(CLOSE_DAYS, params=None)
+        self._close_days(schema_editor)
 
     def database_backwards(
         self,
@@ -101,8 +102,7 @@ class AddUsageType(Operation):
     ) -> None:
         gone = self.usage_type
         known = usage_types(schema_editor.connection)
-        schema_editor.execute(LOCK_REFRESH, params=None)
-        schema_editor.execute(lock_raw_tables(known), params=None)
+        schema_editor.execute(f"{LOCK_REFRESH}; {WAIT_BRIEFLY}", params=None)
         with schema_editor.connection.cursor() as cursor:
             cursor.execute(HOLDS_USAGE.format(raw_table=gone.raw_table), [gone.usage_type])
             if cursor.fetchone() == (True,):
@@ -127,23 +127,31 @@ class AddUsageType(Operation):
                         f"The usage type {each.usage_type} has the {column} {value!r} already."
                     )
 
+    def _close_days(self, schema_editor: Any) -> None:
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(CLOSE_DAYS, [self.usage_type.raw_table, sql.DATA.raw_table])
+            statements = [statement for (statement,) in cursor]
+        for statement in statements:
+            schema_editor.execute(statement, params=None)
+
     def _execute_for(self, schema_editor: Any, name: str) -> None:
         text = sql.read(name, self.versions[name])
         schema_editor.execute(sql.statements_for(text, self.usage_type), params=None)
 
     def _read_all(self, schema_editor: Any, types: list[sql.TypeInSQL]) -> None:
-        """Have everything that says something for each usage type say it for these."""
-        for name in ("usage_totals_of_days", "usage_daily_live_of", "usage_record"):
-            text = sql.expand(sql.read(name, self.versions[name]), types)
-            schema_editor.execute(text, params=None)
+        """Rewrite the functions and views that have a part for each usage type, for these types."""
         view = replace_under_view(
             "usage_daily_open",
             self.versions["usage_daily_open"],
             index="usage_daily_open_key",
             view="usage_daily",
             view_version=self.versions["usage_daily"],
+            locked=["usage_daily_live"],
         )
         schema_editor.execute(sql.expand(view, types), params=None)
+        for name in ("usage_totals_of_days", "usage_daily_live_of", "usage_record"):
+            text = sql.expand(sql.read(name, self.versions[name]), types)
+            schema_editor.execute(text, params=None)
 
 
 def _triggers(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
