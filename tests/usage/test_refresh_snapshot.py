@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection
+from psycopg2.sql import Composable
 
 from tests.connections import ask, in_thread, run_sql, second_session
 from tests.factories import refresh_totals
@@ -37,9 +38,10 @@ class CommitBeforeEachStatement:
         self.statements: list[str] = []
         self.committed_by: list[datetime] = []
 
-    def __call__(self, execute: Callable[..., Any], statement: str, *rest: Any) -> Any:
+    def __call__(self, execute: Callable[..., Any], statement: str | Composable, *rest: Any) -> Any:
         ask(self.session, INSERT, [2 ** len(self.statements) * SMALLEST_PRICE])
-        self.statements.append(statement)
+        is_text = isinstance(statement, str)
+        self.statements.append(statement if is_text else statement.as_string(self.session))
         self.committed_by.append(ask(self.session, "SELECT clock_timestamp()")[0][0])
         return execute(statement, *rest)
 
