@@ -149,7 +149,12 @@ class AddUsageType(Operation):
             locked=["usage_daily_live"],
         )
         schema_editor.execute(sql.expand(view, types), params=None)
-        for name in ("usage_totals_of_days", "usage_daily_live_of", "usage_record"):
+        for name in (
+            "usage_record",
+            "usage_totals_of_days",
+            "usage_daily_live",
+            "usage_daily_live_of",
+        ):
             text = sql.expand(sql.read(name, self.versions[name]), types)
             schema_editor.execute(text, params=None)
 
