@@ -11,7 +11,7 @@ from benchmarks.read_data import Stock
 from benchmarks.refresh_benchmark import refresh_or_fail
 from usage.models import RefreshRun
 from usage.services import open_view, periods
-from usage.services.changes import FINGERPRINT
+from usage.sql import queries
 
 Figures = dict[str, object]
 
@@ -60,9 +60,13 @@ def without_period_totals() -> Iterator[None]:
 
     The next refresh finds an open view with another fingerprint and recomputes the period totals.
     """
-    rows_alone = open_view.LOOK.replace(FINGERPRINT, "0")
+    read = queries.read
+
+    def without_fingerprints(name: str, **identifiers: str) -> str:
+        return read(name, **identifiers).replace(read("_fingerprint"), "0")
+
     with ExitStack() as stack:
-        stack.enter_context(patch.object(open_view, "LOOK", rows_alone))
+        stack.enter_context(patch.object(queries, "read", without_fingerprints))
         stack.enter_context(patch.object(open_view, "fingerprint", lambda: None))
         for name in ("fill", "apply_changes", "add_up_again"):
             stack.enter_context(patch.object(periods, name, lambda *_: ""))

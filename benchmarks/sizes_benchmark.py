@@ -9,8 +9,9 @@ from django.db import connection, transaction
 
 from benchmarks.raw import execute, seconds, start_over
 from usage.services import periods
-from usage.services.changes import FINGERPRINT, Changes
+from usage.services.changes import Changes
 from usage.services.indexes import rebuild_loose
+from usage.sql import queries
 
 Figures = dict[str, object]
 
@@ -21,9 +22,7 @@ RELATIONS = [
 ]
 CHANGE = f"""
     WITH changed AS (
-        INSERT INTO usage_total_change (
-            subscription_id, day, usage_type, total_price, total_usage, record_count
-        )
+        {queries.read("_note")}
         SELECT subscription, %(day)s, usage_type, round(random()::numeric, 8), 100, 1
         FROM
             generate_series(1, %(subscriptions)s) AS subscriptions (subscription),
@@ -32,7 +31,7 @@ CHANGE = f"""
         RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
     )
 
-    SELECT {FINGERPRINT} FROM changed
+    SELECT {queries.read("_fingerprint")} FROM changed
 """
 
 

@@ -23,8 +23,8 @@ ACCOUNT = "usage-servers"
 def server_account(data: Path | None = None) -> Account | None:
     """Return the account for the servers, None for the current one.
 
-    For root it is the owner of the data, or an account made for the servers alone. Raises
-    LauncherError if that cannot be made.
+    For root this is the owner of the data, or an account that is made for the servers alone. Raises
+    LauncherError if that account cannot be made.
     """
     if os.geteuid() != 0:
         return None

@@ -25,7 +25,7 @@ from bin.welcome import welcome
 
 ROOT = Path(__file__).resolve().parent.parent
 ANALYST = "demo_analyst"
-# At SIGTERM a worker finishes its tasks, at SIGQUIT it drops them: a refresh is one transaction.
+# At SIGTERM a worker finishes its tasks. At SIGQUIT it drops them, and PostgreSQL rolls back.
 WORKER_STOPS = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 10.0))
 
 

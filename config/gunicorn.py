@@ -14,9 +14,9 @@ from config import environment, logs
 CORES = len(os.sched_getaffinity(0))
 MOST_WORKERS = 8
 
-# A slow client occupies a thread, not a process. A process uses one core at a time. The least is
-# two processes: one serves while the other restarts. The most is eight: each thread keeps a
-# connection to the database, and workers, operators and analysts need the others.
+# A slow client occupies a thread, not a process. A process uses one core at a time. There are at
+# least two processes, so that one serves while the other restarts. There are at most eight, because
+# each thread keeps a connection to the database, and workers, operators and analysts need some too.
 worker_class = "gthread"
 workers = max(2, min(CORES, MOST_WORKERS))
 threads = 4

@@ -42,8 +42,8 @@ USAGE_TOTALS_RETENTION_DAYS = environment.optional_integer(
 )
 # Older days share one partition, because a refresh locks every partition.
 USAGE_PARTITION_DAYS = environment.integer("USAGE_PARTITION_DAYS", 400, least=1, most=400)
-# With "triggers", triggers log the late keys. With "window" there are none: every day whose raw
-# records are kept is open.
+# With "triggers", triggers log the late keys. With "window" there are no late keys: every day whose
+# raw records are kept is open.
 USAGE_LATE_KEYS = environment.choice("USAGE_LATE_KEYS", "triggers", "window")
 if USAGE_LATE_KEYS == "window":
     if (USAGE_OPEN_DAYS or USAGE_RAW_RETENTION_DAYS) != (
@@ -156,7 +156,7 @@ AUTH_PASSWORD_VALIDATORS = [
 # The number of trusted reverse proxies; the last of them reports the address of the client.
 DJANGO_PROXIES = environment.integer("DJANGO_PROXIES", 0, least=0, most=5)
 
-# Limits of requests to the API, a token and an address.
+# Limits of requests to the API: with one token, and from one address.
 USAGE_TOKEN_REQUESTS_PER_MINUTE = environment.integer(
     "USAGE_TOKEN_REQUESTS_PER_MINUTE", 3000, least=1, most=1_000_000_000
 )
@@ -164,7 +164,7 @@ USAGE_ADDRESS_REQUESTS_PER_MINUTE = environment.integer(
     "USAGE_ADDRESS_REQUESTS_PER_MINUTE", 6000, least=1, most=1_000_000_000
 )
 
-# After so many wrong passwords, for any user names, an address waits before the next attempt.
+# After 10 wrong passwords, for any user names, an address must wait before the next attempt.
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
@@ -174,7 +174,7 @@ AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = ["ip_address"]
 AXES_HANDLER = "usage.api.lockout.Failures"
 AXES_RESET_ON_SUCCESS = True
-# No attempts are logged during the wait: each would add its text to the row of the failures.
+# Attempts during the wait are not stored: each would add its text to the row of the failures.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_VERBOSE = False
 AXES_DISABLE_ACCESS_LOG = True

@@ -13,11 +13,11 @@ if settings.DATABASE_POOL is not None:
     settings.DATABASES["default"] = settings.DATABASE_POOL
 for alias, database in settings.DATABASES.items():
     database["OPTIONS"] = {
-        # Without these a connection to a silent server takes minutes to fail. The limit of a
+        # Without these a connection to a server that hangs takes minutes to fail. The limit of a
         # replica is shorter, because the query then goes to another server.
         "connect_timeout": 5 if alias == "default" else 2,
         "tcp_user_timeout": (settings.WEB_STATEMENT_TIMEOUT_SECONDS + GRACE_SECONDS) * 1000,
-        # Probes detect a server that vanished during a query, while nothing is being sent.
+        # TCP probes detect a server that vanished during a query, when the client sends nothing.
         "keepalives_idle": settings.WEB_STATEMENT_TIMEOUT_SECONDS,
         "keepalives_interval": 5,
         **database.get("OPTIONS", {}),
@@ -30,7 +30,7 @@ for alias, database in settings.DATABASES.items():
     else:
         # A pool refuses startup options: the role must have the limits, which is checked below.
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
-    # The check costs a query for every request; usage.services.servers detects a dead connection.
+    # This check would cost each request a query; usage.services.servers detects a dead connection.
     database["CONN_HEALTH_CHECKS"] = False
 
 application = get_wsgi_application()

@@ -1,7 +1,7 @@
 """Checks of `manage.py check`: of the database with `--database default`, of the proxies with
 `--deploy`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +13,7 @@ from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadErro
 from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
 from usage.monitoring.proxies import uncounted_proxy
 from usage.services import lock_room, sequences, triggers
+from usage.services.locks import INSUFFICIENT_PRIVILEGE, sqlstate
 from usage.services.partitions import most_partitions, partition_days
 from usage.services.placement import search_path_statements
 from usage.services.roles import missing_grants, public_functions, unlimited_analysts
@@ -27,73 +28,71 @@ from usage.services.zones import differences_in_kept_days
 from usage.sql.capture import types_of_this_release
 from usage.sql.migration_operations import usage_types
 
+# SQLSTATEs of a query whose table, column or function does not exist.
+NOT_MIGRATED = {"42P01", "42703", "42883"}
 
-@register(Tags.database)
-def roles_have_their_privileges(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
-    if "default" not in (databases or []):
-        return []
-    warnings: list[CheckMessage] = []
+
+def database_check(find: Callable[[], Iterator[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
+    """Register a check of the database, which runs with `--database default`.
+
+    It finds nothing while a migration is pending that makes what it reads, or for a role that may
+    not read it: `migrate` runs the checks first.
+    """
+
+    @register(Tags.database)
+    def check(databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+        if "default" not in (databases or []):
+            return []
+        try:
+            return list(find())
+        except ProgrammingError as error:
+            if sqlstate(error) in {*NOT_MIGRATED, INSUFFICIENT_PRIVILEGE}:
+                return []
+            raise
+
+    return check
+
+
+@database_check
+def roles_have_their_privileges() -> Iterator[CheckMessage]:
     for role, grants in groupby(missing_grants(), key=lambda grant: grant.role):
         missing = list(grants)
         exists = missing[0].role_exists
         relations = ", ".join(sorted({name for grant in missing for name in grant.relations}))
         statements = [] if exists else [f"CREATE ROLE {role} NOLOGIN"]
         statements += map(str, missing)
-        warnings.append(
-            Warning(
-                f"The role {role} {'lacks privileges on' if exists else 'is missing for'} "
-                f"{relations}.",
-                hint=f"Run: {'; '.join(statements)};",
-                id="usage.W001",
-            )
+        yield Warning(
+            f"The role {role} {'lacks privileges on' if exists else 'is missing for'} {relations}.",
+            hint=f"Run: {'; '.join(statements)};",
+            id="usage.W001",
         )
-    return warnings
 
 
-@register(Tags.database)
-def functions_are_their_owners(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
-    if "default" not in (databases or []):
-        return []
-    return [
-        Warning(
+@database_check
+def functions_are_their_owners() -> Iterator[CheckMessage]:
+    for statement in public_functions():
+        yield Warning(
             "Everybody may run a function that only its owner should.",
             hint=f"Run: {statement}; or: manage.py migrate",
             id="usage.W009",
         )
-        for statement in public_functions()
-    ]
 
 
-@register(Tags.database)
-def restore_is_complete(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+@database_check
+def restore_is_complete() -> Iterator[CheckMessage]:
     """Return warnings only: an error would keep `migrate` from running on a restored database."""
-    if "default" not in (databases or []):
-        return []
-    try:
-        statements, behind = search_path_statements(), sequences.behind()
-    except ProgrammingError:
-        return []  # not migrated yet
-    found: list[CheckMessage] = [
-        Warning(
+    for statement in search_path_statements():
+        yield Warning(
             "The triggers on the raw tables log late keys in another schema than theirs.",
             hint=f"Run: {statement}; then: manage.py verify_usage --repair",
             id="usage.W010",
         )
-        for statement in statements
-    ]
-    found += [
-        Warning(
+    for sequence, day in sequences.behind().items():
+        yield Warning(
             f"{sequence} has not reached {day}, the value in usage_state.",
             hint="A restore left the sequence behind. Run: manage.py check_restore",
             id="usage.W011",
         )
-        for sequence, day in behind.items()
-    ]
-    return found
 
 
 @register(Tags.models)
@@ -114,119 +113,82 @@ def every_usage_type_has_a_raw_table(**_kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register(Tags.database)
-def database_has_the_usage_types_of_this_release(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
-    if "default" not in (databases or []):
-        return []
-    try:
-        stored = {each.usage_type: each for each in usage_types(connection)}
-    except ProgrammingError:
-        return []  # not migrated yet
+@database_check
+def database_has_the_usage_types_of_this_release() -> Iterator[CheckMessage]:
+    stored = {each.usage_type: each for each in usage_types(connection)}
     expected = {each.usage_type: each for each in types_of_this_release()}
-    return [
-        Warning(
-            f"The usage type {name} is not the same in this release ({expected.get(name)}) and in "
-            f"the table usage_type ({stored.get(name)}).",
-            hint="Run: manage.py migrate. A type needs a migration with AddUsageType.",
-            id="usage.W012",
-        )
-        for name in sorted(stored.keys() | expected.keys())
-        if stored.get(name) != expected.get(name)
-    ]
+    for name in sorted(stored.keys() | expected.keys()):
+        if stored.get(name) != expected.get(name):
+            yield Warning(
+                f"The usage type {name} is not the same in this release ({expected.get(name)}) and "
+                f"in the table usage_type ({stored.get(name)}).",
+                hint="Run: manage.py migrate. A type needs a migration with AddUsageType.",
+                id="usage.W012",
+            )
 
 
-@register(Tags.database)
-def analysts_have_a_time_limit(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
-    if "default" not in (databases or []):
-        return []
-    return [
-        Warning(
+@database_check
+def analysts_have_a_time_limit() -> Iterator[CheckMessage]:
+    for statement in unlimited_analysts():
+        yield Warning(
             "The statements of an analyst have no time limit.",
             hint=f"Run: {statement};",
             id="usage.W002",
         )
-        for statement in unlimited_analysts()
-    ]
 
 
-@register(Tags.database)
-def partitions_leave_room_for_locks(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
-    if "default" not in (databases or []) or stored_time_zone() is None:
-        return []
-    try:
-        room = lock_room.read()
-    except ProgrammingError:  # a pending migration makes a raw table
-        return []
-    warnings: list[CheckMessage] = []
+@database_check
+def partitions_leave_room_for_locks() -> Iterator[CheckMessage]:
+    if stored_time_zone() is None:
+        return
+    room = lock_room.read()
     if room.is_short:
-        warnings.append(
-            Warning(f"There are many partitions: {room}.", hint=f"{room.advice}.", id="usage.W008")
+        yield Warning(
+            f"There are many partitions: {room}.", hint=f"{room.advice}.", id="usage.W008"
         )
     most = most_partitions()
     for table in RAW_TABLES:
         if (count := len(partition_days(table))) > most:
-            warnings.append(
-                Warning(
-                    f"{table} has {count} partitions, and the settings make {most} at most.",
-                    hint="Run manage.py prune_usage: it drops partitions of days that are not kept "
-                    "and empty ones far ahead. Without a retention each day adds a partition: set "
-                    "USAGE_RAW_RETENTION_DAYS.",
-                    id="usage.W005",
-                )
+            yield Warning(
+                f"{table} has {count} partitions, and the settings make {most} at most.",
+                hint="Run manage.py prune_usage: it drops partitions of days that are not kept "
+                "and empty ones far ahead. Without a retention each day adds a partition: set "
+                "USAGE_RAW_RETENTION_DAYS.",
+                id="usage.W005",
             )
-    return warnings
 
 
-@register(Tags.database)
-def settings_are_kept(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
-    if "default" not in (databases or []):
-        return []
+@database_check
+def settings_are_kept() -> Iterator[CheckMessage]:
     try:
         refuse_other_settings()
     except SettingChangedError as error:
-        return [Error(str(error), id="usage.E001")]
-    return []
+        yield Error(str(error), id="usage.E001")
 
 
-@register(Tags.database)
-def late_records_are_captured(
-    databases: Sequence[str] | None, **_kwargs: Any
-) -> list[CheckMessage]:
+@database_check
+def late_records_are_captured() -> Iterator[CheckMessage]:
     """Check only a database whose migrations have made the triggers of this release."""
-    if "default" not in (databases or []) or not captures_as_this_release():
-        return []
-    try:
-        faults = triggers.faults()
-    except ProgrammingError:  # a pending migration makes the table of usage types
-        return []
-    return [
-        Error(
+    if not captures_as_this_release():
+        return
+    for fault in triggers.faults():
+        yield Error(
             f"Found: {fault}: changes of sealed days are not captured.",
             hint="Run: manage.py enable_triggers",
             id="usage.E003",
         )
-        for fault in faults
-    ]
 
 
-@register(Tags.database)
-def time_zone_is_understood(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+@database_check
+def time_zone_is_understood() -> Iterator[CheckMessage]:
     """Return an error before the first migrate; later a warning, since days are cut already."""
-    if "default" not in (databases or []):
-        return []
     try:
         refuse_misread_time_zone()
     except TimeZoneMisreadError as error:
         if stored_time_zone() is None:
-            return [Error(str(error), id="usage.E002")]
-        return [Warning(str(error), id="usage.W003")]
-    return []
+            yield Error(str(error), id="usage.E002")
+        else:
+            yield Warning(str(error), id="usage.W003")
 
 
 @register(Tags.security, deploy=True)
@@ -244,36 +206,28 @@ def proxies_are_counted(**_kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register(Tags.database)
-def zone_data_agrees(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+@database_check
+def zone_data_agrees() -> Iterator[CheckMessage]:
     """Compare the zone data of PostgreSQL, which cuts the days, with that of Python."""
-    if "default" not in (databases or []) or stored_time_zone() is None:
-        return []
-    try:
-        differences = differences_in_kept_days()
-    except ProgrammingError:  # a pending migration makes the column
-        return []
-    return [
-        Warning(
+    if stored_time_zone() is None:
+        return
+    for difference in differences_in_kept_days():
+        yield Warning(
             f"The zone data of PostgreSQL and of Python differ: {difference}.",
             hint="No record is lost, but one of the two is old. Update both to the newest release "
             "of the zone data. If PostgreSQL's changed, rebuild the days from the difference on: "
             "manage.py rebuild_usage.",
             id="usage.W006",
         )
-        for difference in differences
-    ]
 
 
-@register(Tags.database)
-def encoding_is_utf8(databases: Sequence[str] | None, **_kwargs: Any) -> list[CheckMessage]:
+@database_check
+def encoding_is_utf8() -> Iterator[CheckMessage]:
     """Return an error before the first migrate; later a warning, since the database is in use."""
-    if "default" not in (databases or []):
-        return []
     try:
         refuse_other_encodings()
     except EncodingError as error:
         if stored_time_zone() is None:
-            return [Error(str(error), id="usage.E004")]
-        return [Warning(str(error), id="usage.W007")]
-    return []
+            yield Error(str(error), id="usage.E004")
+        else:
+            yield Warning(str(error), id="usage.W007")

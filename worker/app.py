@@ -57,7 +57,7 @@ def name_the_database(*, headers: dict[str, object], **_kwargs: object) -> None:
 
 @setup_logging.connect
 def leave_the_log_to_django(**_kwargs: object) -> None:
-    """Listen to this signal and do nothing: only without a listener Celery sets up its own log."""
+    """Listen to this signal and do nothing: without a listener Celery would set up its own log."""
 
 
 @task_prerun.connect
@@ -81,5 +81,5 @@ def refuse_other_settings(**_kwargs: object) -> None:
     try:
         refuse_other_settings()
     except SettingChangedError as error:
-        # After another exception in a signal handler Celery would log it and start.
+        # Celery logs every other exception of a signal handler, and starts all the same.
         raise SystemExit(str(error)) from error

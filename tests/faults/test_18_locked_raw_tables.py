@@ -146,7 +146,7 @@ class LockedTables(Load):
         try:
             work()
         except (RefreshFailedError, RawTableLockedError) as error:
-            if "the next run tries again" not in str(error):
+            if "the next run tries again" not in str(error).lower():
                 raise
             self.count("refreshes held off")
 

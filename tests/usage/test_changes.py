@@ -12,8 +12,9 @@ import pytest
 from tests.connections import run_sql
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from tests.replaced_queries import replace_query
 from usage.models import DataUsageRecord, UsageState
-from usage.services import changes, periods
+from usage.services import periods
 from usage.services.audit import rebuild
 from usage.services.retention import prune
 
@@ -54,7 +55,8 @@ def spoil_notes(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         add_up_again(first_day)
 
     def spoil(fault: str) -> None:
-        monkeypatch.setattr(changes, "CREATE", changes.CREATE + SPOIL.format(fault=fault))
+        trigger = SPOIL.format(fault=fault)
+        replace_query(monkeypatch, "create_total_change", lambda create: create + trigger)
         monkeypatch.setattr(periods, "add_up_again", add_up_unspoiled)
 
     return spoil

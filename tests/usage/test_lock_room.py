@@ -18,9 +18,10 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, vo
 from tests.usage.importing import imported, write_records
 from usage.errors import RefreshFailedError
 from usage.models import RAW_TABLES, RefreshRun, SealedDailyUsage
-from usage.services import lock_room, refresh, sealing
+from usage.services import lock_room, refresh
 from usage.services.partitions import make_partitions, most_partitions, partition_days
 from usage.services.status import read_status
+from usage.sql import queries
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -50,7 +51,7 @@ def statements_of_seals() -> Iterator[list[str]]:
     seals: list[str] = []
 
     def note(execute: Callable[..., Any], statement: Any, *arguments: Any) -> Any:
-        if statement == sealing.SEAL_DAYS:
+        if statement == queries.read("seal_days"):
             seals.append(str(statement))
         return execute(statement, *arguments)
 

@@ -17,6 +17,7 @@ from tests.factories import (
     refresh_totals,
     voice_record,
 )
+from tests.replaced_queries import replace_query
 from tests.usage.api.api_requests import get, get_page, only_error
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, VoiceUsageRecord
@@ -150,7 +151,7 @@ def test_a_search_that_takes_too_long_says_so(
 ) -> None:
     make_subscription(id=7)
     huge(7, "2026-11-15T10:00:00Z", 2)
-    monkeypatch.setattr(overflow, "LARGE_DAYS", "SELECT pg_sleep(20)")
+    replace_query(monkeypatch, "large_days", lambda _: "SELECT pg_sleep(20)")
     monkeypatch.setattr(overflow.explain, "__kwdefaults__", {"seconds": 1})
     assert "The search for its subscription failed: canceling statement" in failure()
 

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from tests.connections import run_sql
 from usage.services.changes import Changes
-from usage.services.repair import REPAIR_KEYS
+from usage.sql import queries
 
 
 @pytest.mark.usefixtures("state")
@@ -26,6 +26,7 @@ def test_late_keys_are_not_compared_with_each_other_one_by_one() -> None:
     bounds["remove"] = True
     with transaction.atomic():
         Changes()
-        plan = "\n".join(line for (line,) in run_sql(f"EXPLAIN {REPAIR_KEYS}", bounds))
+        rows = run_sql(f"EXPLAIN {queries.read('repair_keys')}", bounds)
+    plan = "\n".join(line for (line,) in rows)
     assert "rows=1 " in plan
     assert "Anti Join" not in plan

@@ -1,6 +1,7 @@
 """Imports and builds of indexes take turns by locks of their own, and name the holder of one."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_an_import_that_waits_too_long_names_the_holder_of_its_turn(
     assert imported(path, source="a").added == 1
 
 
+def test_import_without_a_row_for_its_turn_says_how_to_make_the_rows(tmp_path: Path) -> None:
+    """Fails when an import goes on without a turn after a restore left the rows out."""
+    path = write_records(tmp_path / "usage.csv", LINE)
+    insert = "INSERT INTO usage_import_turn (slot) SELECT generate_series(0, 1023)"
+    run_sql("DELETE FROM usage_import_turn")
+    try:
+        with pytest.raises(ImportFileError, match=re.escape(insert)):
+            imported(path, source="a")
+    finally:
+        run_sql(f"{insert} ON CONFLICT DO NOTHING")
+    assert run_sql("SELECT count(*) FROM usage_import_turn") == [(1024,)]
+    assert imported(path, source="a").added == 1
+
+
 def test_imports_of_one_source_wait_for_each_other(tmp_path: Path) -> None:
     path = write_records(tmp_path / "usage.csv", LINE)
     with second_session() as first, second_session(autocommit=True) as watcher:
@@ -87,6 +102,11 @@ def _until_waiting(watcher: Connection) -> None:
     )
 
 
+def _is_alone() -> bool:
+    with indexes._session_for_builds() as is_alone:
+        return is_alone
+
+
 def test_a_build_leaves_another_alone_and_names_it(caplog: pytest.LogCaptureFixture) -> None:
     take = (
         "UPDATE usage_index_care SET pid = pg_backend_pid(), backend_start ="
@@ -97,7 +117,6 @@ def test_a_build_leaves_another_alone_and_names_it(caplog: pytest.LogCaptureFixt
         with indexes._session_for_builds() as is_alone:
             assert not is_alone
         assert f"process {other.info.backend_pid} of " in caplog.text
-    # The lock ended with its session, without a cleanup.
-    with indexes._session_for_builds() as is_alone:
-        assert is_alone
+    # The lock ends with its session, without a cleanup.
+    wait_until(_is_alone, what="the server to end the other session")
     assert run_sql("SELECT pid, backend_start FROM usage_index_care") == [(None, None)]

@@ -65,15 +65,15 @@ class SubscriptionAdmin(admin.ModelAdmin):
     readonly_fields = ["external_id", "created_at", "months", "records"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse: the systems that deliver usage make subscriptions and choose external_id."""
+        """Refuse to add one: systems that deliver usage make subscriptions and choose their id."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: a search for usage would read raw records, and the database refuses anyway."""
+        """Refuse to delete one: the database refuses it too if the subscription has usage."""
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
-        """Add the price and the usage of all days, looked up for the rows of one page only."""
+        """Add the price and the usage of all days, which are looked up for one page only."""
         totals = PeriodTotal.objects.filter(
             subscription_id=OuterRef("pk"), period=PeriodTotal.ALL_DAYS
         )

@@ -61,7 +61,7 @@ class AccessTokenAdmin(admin.ModelAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: the row of a revoked token still says whose it was."""
+        """Refuse to delete a token: the row of a revoked one still shows whose it was."""
         return False
 
     def save_model(

@@ -26,8 +26,8 @@ from usage.services.tokens import note_use
 LONGEST_KEY = 100
 SCHEMES = {"bearer", "token"}
 
-# statement_timestamp() is before the snapshot, so the as_of of live rows is never later than the
-# snapshot of those rows, which are read next.
+# as_of of live rows is statement_timestamp() here. The rows are read after this statement, so their
+# snapshot is never earlier than as_of.
 STATE = f"""
     usage_state.as_of,
     statement_timestamp() AS read_at,

@@ -42,8 +42,8 @@ class Download:
         self._first = next(chunks)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the chunks. If the rows end early, it raises and the server closes the connection
-        before the last chunk: so the client detects that the file is incomplete."""
+        """Yield the chunks. If an error ends the rows early, it raises, and the server closes the
+        connection before the last chunk. So the client detects that the file is incomplete."""
         yield self._first
         yield from self._chunks
 

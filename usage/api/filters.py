@@ -53,7 +53,7 @@ class ListFilter(PageFilter):
 
     max_staleness = Parameter(
         MaxStalenessField,
-        help_text="The largest age of the totals. Older totals: a live response, or a 503.",
+        help_text="The largest age of the totals. Older totals give a live response or a 503.",
     )
     format = Parameter(
         ChoiceField,

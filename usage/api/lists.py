@@ -40,13 +40,13 @@ class ListEndpoint(Endpoint):
 
     permission_classes = [MayReadUsage]
     filterset_class: ClassVar[type[filters.ListFilter]]
-    # The same without the parameters of a page.
+    # The query of the CSV: filterset_class without the parameters of a page.
     file_filterset_class: ClassVar[type[filters.ListFilter]]
     # Whether this is the path that ends with .csv, which returns every row.
     is_file: bool = False
     # The TypedDict of a page.
     shape: ClassVar[type]
-    # Parameters whose value changes the SQL. For all others only their presence does.
+    # Parameters whose value changes the SQL. Only the presence of the others changes it.
     shaped_by: ClassVar[frozenset[str]] = frozenset()
     # The columns of a CSV or another table: the fields of a JSON result if it is flat.
     columns: ClassVar[tuple[str, ...]]

@@ -109,7 +109,7 @@ def rows_after(position: Sequence[tuple[CursorKey, Any]]) -> Q | Behind:
     """Return the condition of rows after a position in the order of its keys.
 
     If the order has ascending and descending keys, the condition repeats the bound on the first
-    key. The rest of the condition implies this bound; it is there because an index can use it.
+    key. The rest of the condition implies this bound, but only with it PostgreSQL uses an index.
     """
     if not any(key.descending for key, _ in position):
         return Behind(*(key.column for key, _ in position), *(value for _, value in position))

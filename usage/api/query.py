@@ -19,7 +19,7 @@ from usage.api.parameters import CursorField, PageSizeField
 
 
 class Parameter(django_filters.Filter):
-    """A query parameter. The lookup `narrows` filters rows by it; None: it is only checked."""
+    """A query parameter. `narrows` is the lookup by which it filters rows, if it filters any."""
 
     def __init__(
         self, field_class: type[forms.Field], *, narrows: str | None = None, **options: Any

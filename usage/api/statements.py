@@ -71,9 +71,9 @@ class Statement:
     """SQL with parameters. A request brings the value of each parameter that is a RequestValue.
 
     A statement with a `name` is prepared, so the server parses and plans it once a connection.
-    After a few executions its plan is one for any values, so a name is only for statements whose
-    best plan does not depend on the values. Behind a pool nothing is prepared: the next transaction
-    may run on another connection.
+    After a few executions the server uses one plan for all values. So give a name only to
+    statements whose best plan does not depend on the values. Behind a pool nothing is prepared: the
+    next transaction may run on another connection.
     """
 
     sql: str

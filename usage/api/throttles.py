@@ -29,8 +29,8 @@ WINDOW_SECONDS = 60
 PATIENCE_SECONDS = 0.1
 PAUSE_SECONDS = 5.0
 
-# The counts of tokens come after that of the address. Beyond the limit of the address the script
-# stores no count of a token, so an address that guesses keys does not fill Valkey.
+# The script counts the address first. Beyond the limit of the address it stores no count of a
+# token, so an address that guesses keys does not fill Valkey.
 COUNT = """
 local counts = {}
 for number, key in ipairs(KEYS) do
@@ -72,8 +72,8 @@ def count_request(request: Request) -> None:
 def _database() -> str:
     """Return a digest that separates the counts of two databases that share Valkey.
 
-    It is of the address of the database, because requests are also counted while the database is
-    unreachable.
+    The address of the database identifies it, because requests are also counted while the database
+    is unreachable.
     """
     address = connections.settings["default"]
     return _digest_of(*(str(address[part]) for part in ("HOST", "PORT", "NAME")))

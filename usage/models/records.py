@@ -25,11 +25,10 @@ def quantity_field() -> models.BigIntegerField:
 
 
 class UsageType(models.TextChoices):
-    """The usage types: the code that relations hold, the unit of a quantity, and the label.
+    """The kind of usage."""
 
-    RECORD_MODELS has the raw table of each.
-    """
-
+    # The code that relations hold, the unit of a quantity, and the label. RECORD_MODELS has the raw
+    # table of each. The published description of the API has the docstring.
     DATA = "data", "kilobytes", "Data"
     VOICE = "voice", "seconds", "Voice"
 
@@ -43,7 +42,7 @@ class UsageType(models.TextChoices):
 
 
 def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
-    """Keep these subscriptions from being deleted until the transaction ends.
+    """Lock these subscriptions, so that nobody deletes them before the transaction ends.
 
     FOR KEY SHARE, the lock of a foreign key, lets writers of the same subscription pass.
     Raises UnknownSubscriptionError for ids that don't exist.
@@ -63,7 +62,7 @@ def lock_subscriptions(subscription_ids: Iterable[int], using: str) -> None:
 
 
 class UsageRecordQuerySet(models.QuerySet):
-    """A queryset whose writes check that the subscriptions exist, since no foreign key does."""
+    """A queryset whose writes check that the subscriptions exist. No foreign key checks that."""
 
     def bulk_create(self, objs: Iterable[Any], *args: Any, **kwargs: Any) -> list[Any]:
         records = list(objs)

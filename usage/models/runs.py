@@ -206,7 +206,7 @@ class RefreshRun(models.Model):
 
 
 class RefreshTally(models.Model):
-    """Sums over all runs that ever ended. They only grow.
+    """Sums over all runs that have ended. They only grow.
 
     Old runs are deleted, but a rate in Prometheus needs sums that never shrink.
     """

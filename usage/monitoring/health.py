@@ -20,7 +20,7 @@ from usage.monitoring.bounded import NoAnswerError, ask_broker, ask_database
 from usage.monitoring.replicas import Replica, look_at_replicas
 from usage.services import sequences, triggers
 
-# Each look opens a database session, so a process looks at most once in this time.
+# The checks open a database session, so a process runs them at most once in this time.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 TOTALS = f"""
@@ -54,7 +54,7 @@ class Check:
 @require_safe
 @never_cache
 def live(request: HttpRequest) -> JsonResponse:
-    """The process answers: nothing else is looked at."""
+    """Respond that this process runs. Nothing else is checked."""
     return JsonResponse({"live": True, "version": __version__})
 
 
@@ -122,7 +122,7 @@ def _broker() -> Check:
 
 
 class _Looks:
-    """The newest checks: one look at a time in a process, and at most one a second."""
+    """The newest checks. A process runs them one at a time, and at most once a second."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -130,8 +130,8 @@ class _Looks:
         self._looked_at = float("-inf")
 
     def newest(self) -> list[Check]:
-        # While another thread looks, return its previous checks, if there are any: a server that
-        # hangs must not hold every thread.
+        # While another thread runs the checks, return the previous ones, if there are any: a server
+        # that hangs must not hold every thread.
         if self._lock.acquire(blocking=not self._checks):
             try:
                 if time.monotonic() - self._looked_at >= SECONDS_BETWEEN_LOOKS:

@@ -2,7 +2,7 @@
 
 A query takes its daily totals as `daily`: refreshed_daily or live_daily, already filtered by days,
 types and subscriptions. Money is Decimal in the currency of the deployment. Quantities are
-kilobytes (data) or seconds (voice).
+in the unit of their usage type.
 
 Each value may be an Expression instead, so that one queryset serves many values.
 """

@@ -37,7 +37,7 @@ class TotalsState:
     time_zone: str
     raw_kept_from: date | None
     periods_filled: bool
-    # Differs whenever totals may have changed; as_of does not: a rebuild changes totals only.
+    # Differs whenever totals may have changed. A rebuild changes totals and leaves as_of unchanged.
     version: str
 
     @property

@@ -12,14 +12,6 @@ from django.db import connection, transaction
 from usage.errors import RefreshRunningError, TooManyRemovalsError
 from usage.models import RefreshRun, UsageState
 from usage.services import periods, sealing
-from usage.services.audit_sql import (
-    DIFFERING,
-    DIFFERING_PERIODS,
-    LIST_DIFFERING,
-    MARK_DIFFERING_LATE,
-    RANDOM_SUBSCRIPTIONS,
-    SAMPLED,
-)
 from usage.services.changes import Changes
 from usage.services.locks import begin_totals, take_refresh_lock
 from usage.services.overflow import large_sums_named
@@ -27,6 +19,7 @@ from usage.services.refresh import refresh_now
 from usage.services.removals import Removals, removals
 from usage.services.repair import reseal
 from usage.services.startup import compare_settings
+from usage.sql import queries
 
 # A report lists at most this many differing keys, but counts all of them.
 MOST_DIFFERENCES = 1_000
@@ -176,15 +169,15 @@ def _compare(
 
     Adds the differing keys to the report and returns their number.
     """
-    query = DIFFERING.format(
-        relation=relation,
-        sampled="" if sample is None else f"WHERE {SAMPLED}",
-        and_sampled="" if sample is None else f"AND {SAMPLED}",
-    )
-    bounds = {"first_day": first_day, "last_day": last_day}
     with connection.cursor() as cursor:
         cursor.execute(
-            query + LIST_DIFFERING, {**bounds, "sample": sample, "limit": MOST_DIFFERENCES}
+            queries.read("list_differing", _relation=relation),
+            {
+                "first_day": first_day,
+                "last_day": last_day,
+                "subscription_ids": sample,
+                "most": MOST_DIFFERENCES,
+            },
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     differing = rows[0][-1] if rows else 0
@@ -196,9 +189,11 @@ def _compare(
 
 def _mark_late(day: date) -> None:
     """Log every differing key of a sealed day as a late key, as a trigger does."""
-    query = DIFFERING.format(relation="usage_daily_sealed", sampled="", and_sampled="")
     with connection.cursor() as cursor:
-        cursor.execute(query + MARK_DIFFERING_LATE, {"first_day": day, "last_day": day})
+        cursor.execute(
+            queries.read("mark_differing_late", _relation="usage_daily_sealed"),
+            {"first_day": day, "last_day": day, "subscription_ids": None},
+        )
 
 
 def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
@@ -206,10 +201,14 @@ def _compare_periods(report: AuditReport, sample: list[int] | None) -> None:
 
     Any snapshot is right for this, since both change in the same commit.
     """
-    query = DIFFERING_PERIODS.format(sampled="" if sample is None else f"WHERE {SAMPLED}")
     with connection.cursor() as cursor:
         cursor.execute(
-            query, {"sample": sample, "all_days": periods.ALL_DAYS, "limit": MOST_DIFFERENCES}
+            queries.read("list_differing_periods"),
+            {
+                "all_days": periods.ALL_DAYS,
+                "subscription_ids": sample,
+                "most": MOST_DIFFERENCES,
+            },
         )
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     report.periods_differing = rows[0][-1] if rows else 0
@@ -268,5 +267,5 @@ def _wait_and_refresh(
 def _random_subscriptions(count: int) -> list[int]:
     """Return at most `count` random subscriptions, found through the primary key."""
     with connection.cursor() as cursor:
-        cursor.execute(RANDOM_SUBSCRIPTIONS, [count])
+        cursor.execute(queries.read("random_subscriptions"), {"count": count})
         return [pk for (pk,) in cursor]

@@ -13,33 +13,7 @@ from decimal import Context, Decimal
 
 from django.db import connection
 
-CREATE = """
-    CREATE TEMPORARY TABLE usage_total_change (
-        subscription_id bigint NOT NULL,
-        day date NOT NULL,
-        usage_type text NOT NULL,
-        total_price numeric NOT NULL,
-        total_usage bigint NOT NULL,
-        record_count bigint NOT NULL
-    ) ON COMMIT DROP
-"""
-
-WEIGHT = "usage_total_weight(subscription_id, day, usage_type)"
-
-# An aggregate over rows with the columns of a total. Price, usage and record count have different
-# factors, so that a price that is too small cannot cancel a usage that is too large. The usage is
-# summed in two halves of 32 bits as bigint, which takes half the time of numeric.
-FINGERPRINT = f"""
-    coalesce(
-        sum({WEIGHT} * total_price)
-        + 1000003 * (
-            4294967296 * sum({WEIGHT} * (total_usage >> 32))
-            + sum({WEIGHT} * (total_usage & 4294967295))
-        )
-        + 998244353 * sum({WEIGHT} * record_count),
-        0
-    )
-"""
+from usage.sql import queries
 
 # Fingerprints have more digits than Decimal keeps by default.
 EXACT = Context(prec=1_000)
@@ -58,7 +32,7 @@ class Changes:
         self.written = Decimal(0)
         self.first_day: date | None = None
         with connection.cursor() as cursor:
-            cursor.execute(CREATE)
+            cursor.execute(queries.read("create_total_change"))
 
     def add_written(self, fingerprint: Decimal, first_day: date) -> None:
         """Add the fingerprint of a statement that wrote days from first_day on."""
@@ -68,6 +42,6 @@ class Changes:
     def are_all_noted(self) -> bool:
         """Return whether the notes have the same fingerprint as the written rows."""
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {FINGERPRINT} FROM usage_total_change")  # noqa: S608 - a constant
+            cursor.execute(queries.read("fingerprint_of_changes"))
             (noted,) = cursor.fetchone()
         return bool(noted == self.written)

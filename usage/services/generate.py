@@ -9,20 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from itertools import accumulate
+from typing import Any
 
 from django.db import IntegrityError, connection, transaction
 
 from usage.errors import UsageError
+from usage.models import RECORD_MODELS, UsageType
 from usage.services import clock
-from usage.services.generate_sql import (
-    LOCK_SUBSCRIPTIONS,
-    MAKE_RECORDS,
-    MAKE_SUBSCRIPTIONS,
-    NUMBER_SUBSCRIPTIONS,
-    TARGETS,
-)
 from usage.services.partitions import try_to_make_partitions
+from usage.sql import queries
 
 MOST_SUBSCRIPTIONS = 1_000_000
 MOST_DAYS = 3_660
@@ -41,6 +38,26 @@ WEEKEND_HOURS = [
     *(62, 60, 58, 56, 56, 58, 62, 68, 72, 68, 56, 42),
 ]
 WEEK = [100, 102, 103, 105, 112, 84, 72]  # Monday first
+
+# During a step nobody may delete a subscription that gets usage. To lock each row, as the importer
+# does, would take longer than to generate the records.
+LOCK_SUBSCRIPTIONS = "LOCK TABLE usage_subscription IN SHARE MODE"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How the sample records of a usage type look: how many of them there are beside others, their
+    largest quantity and the price of a unit."""
+
+    share: int = 1
+    most_quantity: int = 10
+    rate: Decimal = Decimal("0.05")
+
+
+SAMPLES = {
+    UsageType.DATA: Sample(share=3, most_quantity=200_000, rate=Decimal("0.00000083")),
+    UsageType.VOICE: Sample(share=2, most_quantity=3_600, rate=Decimal("0.0025")),
+}
 
 
 class GenerateArgumentError(UsageError):
@@ -94,8 +111,10 @@ def generate_usage(
         [first_day + timedelta(days=number) for number in range(days)], seconds=PATIENCE_SECONDS
     )
     with connection.cursor() as cursor:
-        cursor.execute(MAKE_SUBSCRIPTIONS, {"subscriptions": subscriptions})
-        cursor.execute(NUMBER_SUBSCRIPTIONS, {"subscriptions": subscriptions})
+        cursor.execute(queries.read("make_subscriptions"), {"subscriptions": subscriptions})
+        cursor.execute("DROP TABLE IF EXISTS pg_temp.usage_generate_subscription")
+        cursor.execute(queries.read("number_subscriptions"), {"subscriptions": subscriptions})
+        cursor.execute("ANALYZE pg_temp.usage_generate_subscription")
     seeds = _seeds(seed, subscriptions, days, records, until)
     added = 0
     for day, first, last in _steps(first_day, days, records):
@@ -116,10 +135,11 @@ def _make_records(day: date, first: int, last: int, subscriptions: int, seeds: l
     added = 0
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_SUBSCRIPTIONS)
-        for target in TARGETS:
+        for statement, parameters in _statements():
             cursor.execute(
-                MAKE_RECORDS.format(**target),
+                statement,
                 {
+                    **parameters,
                     "day": day,
                     "first": first,
                     "last": last,
@@ -132,6 +152,28 @@ def _make_records(day: date, first: int, last: int, subscriptions: int, seeds: l
             )
             added += cursor.rowcount
     return added
+
+
+def _statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield for each usage type the statement that adds its records, and its own parameters: each
+    type has its share of the row numbers."""
+    samples = [(model, SAMPLES.get(code, Sample())) for code, model in RECORD_MODELS.items()]
+    all_shares = sum(sample.share for _, sample in samples)
+    first_share = 0
+    for model, sample in samples:
+        yield (
+            queries.read(
+                "make_records", _table=model._meta.db_table, _quantity=model.quantity_column
+            ),
+            {
+                "all_shares": all_shares,
+                "first_share": first_share,
+                "last_share": first_share + sample.share - 1,
+                "most_quantity": sample.most_quantity,
+                "rate": sample.rate,
+            },
+        )
+        first_share += sample.share
 
 
 def _seeds(*arguments: object) -> list[int]:

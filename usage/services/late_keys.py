@@ -18,7 +18,7 @@ from usage.services.locks import begin_without_writers
 from usage.services.restores import days_without_records
 from usage.services.retention import is_closing
 from usage.services.sequences import move_forward
-from usage.sql import capture
+from usage.sql import capture, queries
 
 
 def switch(*, dry_run: bool = False) -> bool:
@@ -62,7 +62,7 @@ def _open(state: UsageState) -> None:
     is_filled = state.open_digest is not None
     with connection.cursor() as cursor:
         Changes()  # creates the table in which add_up_again() notes changes
-        cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first_open or date.min])
+        cursor.execute(queries.read("delete_sealed_from"), {"first_day": first_open or date.min})
         cursor.execute("DELETE FROM usage_late_key")
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
         cursor.execute("SELECT usage_close_days(%s)", [first_open])

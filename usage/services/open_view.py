@@ -6,35 +6,8 @@ from decimal import Decimal
 
 from django.db import connection
 
-from usage.services.changes import EXACT, FINGERPRINT, Changes
-
-NOTE_REPLACED_ROWS = """
-    INSERT INTO usage_total_change (
-        subscription_id, day, usage_type, total_price, total_usage, record_count
-    )
-    SELECT
-        gone.subscription_id,
-        gone.day,
-        gone.usage_type,
-        -gone.total_price,
-        -gone.total_usage,
-        -gone.record_count
-    FROM usage_refresh_daily_open() AS refreshed (transaction_id)
-    CROSS JOIN LATERAL usage_daily_open_touched_by(refreshed.transaction_id) AS gone
-"""
-
-NOTE_NEW_ROWS = """
-    INSERT INTO usage_total_change (
-        subscription_id, day, usage_type, total_price, total_usage, record_count
-    )
-    SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
-    FROM usage_daily_open_touched_by(pg_current_xact_id())
-"""
-
-LOOK = f"""
-    SELECT count(*), count(*) FILTER (WHERE xmin = pg_current_xact_id()::xid), {FINGERPRINT}
-    FROM usage_daily_open
-"""  # noqa: S608 - a constant
+from usage.services.changes import EXACT, Changes
+from usage.sql import queries
 
 
 @dataclass(frozen=True)
@@ -56,8 +29,8 @@ def refresh_and_note(changes: Changes, before: Decimal, first_day: date) -> Open
     removes. A later statement would not find the rows of removed keys.
     """
     with connection.cursor() as cursor:
-        cursor.execute(NOTE_REPLACED_ROWS)
-        cursor.execute(NOTE_NEW_ROWS)
+        cursor.execute(queries.read("note_replaced_rows"))
+        cursor.execute(queries.read("note_new_rows"))
     rows = look()
     changes.add_written(EXACT.subtract(rows.fingerprint, before), first_day)
     return rows
@@ -89,5 +62,5 @@ def fingerprint() -> Decimal | None:
 def look() -> OpenRows:
     """Return the current rows of the view, as numbers."""
     with connection.cursor() as cursor:
-        cursor.execute(LOOK)
+        cursor.execute(queries.read("open_rows"))
         return OpenRows(*cursor.fetchone())

@@ -14,40 +14,12 @@ from django.db import DatabaseError, DataError, connection, transaction
 from usage.errors import SumTooLargeError
 from usage.models import MOST_QUANTITY, PeriodTotal, UsageState, UsageType
 from usage.services.locks import NUMERIC_VALUE_OUT_OF_RANGE, sqlstate
+from usage.sql import queries
 
 # The search reads raw records once more. Each of its statements may take this long, and the error
 # names at most this many keys.
 SEARCH_SECONDS = 60
 MOST_KEYS = 10
-
-LARGE_DAYS = """
-    SELECT subscription_id, usage_day(usage_date) AS day, usage_type
-    FROM usage_record
-    WHERE
-        usage_date >= usage_day_start(%(first)s)
-        AND usage_date < usage_day_end(%(last)s)
-        AND (%(ids)s::bigint[] IS NULL OR subscription_id = ANY (%(ids)s::bigint[]))
-    GROUP BY subscription_id, usage_day(usage_date), usage_type
-    HAVING sum(quantity) > 9223372036854775807
-    ORDER BY day, subscription_id, usage_type
-    LIMIT %(limit)s
-"""
-
-# It reads live totals, because the totals of the failed refresh were rolled back.
-LARGE_PERIODS = """
-    SELECT
-        subscription_id,
-        coalesce(date_trunc('month', day::timestamp)::date, %(all_days)s) AS period,
-        usage_type
-    FROM usage_daily_live
-    GROUP BY
-        usage_type, GROUPING SETS (
-            (subscription_id), (subscription_id, date_trunc('month', day::timestamp)::date)
-        )
-    HAVING sum(total_usage) > 9223372036854775807
-    ORDER BY period DESC, subscription_id, usage_type
-    LIMIT %(limit)s
-"""
 
 # The local day of a moment may lie one day before 2000 in UTC, or one day after 2099.
 FIRST_DAY, LAST_DAY = date(1999, 12, 31), date(2100, 1, 1)
@@ -139,14 +111,21 @@ def _find(
             if first_day > last_day:
                 continue
             cursor.execute(
-                LARGE_DAYS,
-                {"first": first_day, "last": last_day, "ids": ids, "limit": MOST_KEYS},
+                queries.read("large_days"),
+                {
+                    "first_day": first_day,
+                    "last_day": last_day,
+                    "subscription_ids": ids,
+                    "most": MOST_KEYS,
+                },
             )
             if rows := cursor.fetchall():
                 return [LargeSum(pk, day, UsageType(name)) for pk, day, name in rows]
         if ids is not None:
             return []
-        cursor.execute(LARGE_PERIODS, {"all_days": PeriodTotal.ALL_DAYS, "limit": MOST_KEYS})
+        cursor.execute(
+            queries.read("large_periods"), {"all_days": PeriodTotal.ALL_DAYS, "most": MOST_KEYS}
+        )
         return [
             LargeSum(pk, period, UsageType(name), is_period=True)
             for pk, period, name in cursor.fetchall()

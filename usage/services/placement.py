@@ -73,12 +73,12 @@ def first_misplaced_day(state: UsageState) -> date | None:
         set_other_plans("off")
         cursor.execute(SEALED_FROM, [state.sealed_before or date.min])
         row = cursor.fetchone()
-        set_other_plans("on")
+        set_other_plans("DEFAULT")
     return row[0] if row else None
 
 
 def set_other_plans(value: str) -> None:
-    """Turn plans without the BRIN index "on" or "off" in this transaction."""
+    """Turn plans without the BRIN index "off" in this transaction, or back to "DEFAULT"."""
     with connection.cursor() as cursor:
         for parameter in OTHER_PLANS:
             cursor.execute(f"SET LOCAL {parameter} = {value}")

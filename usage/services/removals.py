@@ -10,7 +10,7 @@ from datetime import date
 
 from django.db import connection
 
-from usage.services.audit_sql import COUNT_REMOVALS, DIFFERING
+from usage.sql import queries
 
 # A repair by itself removes at most one total in this many.
 SHARE = 100
@@ -41,7 +41,9 @@ class Removals:
 
 def removals(day: date) -> Removals:
     """Return what a repair of this sealed day would remove; reads the raw records of the day."""
-    query = DIFFERING.format(relation="usage_daily_sealed", sampled="", and_sampled="")
     with connection.cursor() as cursor:
-        cursor.execute(query + COUNT_REMOVALS, {"first_day": day, "last_day": day})
+        cursor.execute(
+            queries.read("count_removals", _relation="usage_daily_sealed"),
+            {"first_day": day, "last_day": day, "subscription_ids": None},
+        )
         return Removals(day, *cursor.fetchone())

@@ -20,6 +20,7 @@ from usage.services.restores import days_without_records
 from usage.services.retention import is_closing
 from usage.services.sequences import DAY_ZERO, move_back
 from usage.services.startup import compare_settings
+from usage.sql import queries
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _unseal(state: UsageState, today: date) -> date | None:
     is_filled = state.open_digest is not None
     Changes()  # makes the temporary table that add_up_again() needs
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM usage_daily_sealed WHERE day >= %s", [first])
+        cursor.execute(queries.read("delete_sealed_from"), {"first_day": first})
     state.sealed_before = first
     state.save()
     state.open_digest = open_view.refresh().fingerprint

@@ -9,183 +9,12 @@ from datetime import date
 from django.db import connection
 
 from usage.models import UsageState, UsageType
-from usage.services.changes import FINGERPRINT, Changes
+from usage.services.changes import Changes
+from usage.sql import queries
 
 # To read a whole day is cheaper than to look up more than this share of its keys.
 WHOLE_DAY_SHARE = 0.08
 WHOLE_DAY_KEYS = 1_000
-
-# A repair writes only rows that differ.
-WRITE_FRESH = """
-    noted AS (
-        INSERT INTO usage_total_change (
-            subscription_id, day, usage_type, total_price, total_usage, record_count
-        )
-        SELECT
-            subscription_id,
-            day,
-            usage_type,
-            coalesce(fresh.total_price, 0) - coalesce(known.total_price, 0),
-            coalesce(fresh.total_usage, 0) - coalesce(known.total_usage, 0),
-            coalesce(fresh.record_count, 0) - coalesce(known.record_count, 0)
-        FROM fresh
-        FULL JOIN known USING (subscription_id, day, usage_type)
-        WHERE
-            (fresh.total_price, fresh.total_usage, fresh.record_count)
-            IS DISTINCT FROM
-            (known.total_price, known.total_usage, known.record_count)
-            AND (fresh.record_count IS NOT NULL OR %(remove)s)
-    ),
-
-    removed AS (
-        -- FULL JOIN, because it always uses a hash. The log is vacuumed while it is empty, so the
-        -- planner expects no rows, and a nested loop would compare each key with every other key.
-        DELETE FROM usage_daily_sealed AS sealed
-        USING (
-            SELECT subscription_id, day, usage_type
-            FROM known
-            FULL JOIN fresh USING (subscription_id, day, usage_type)
-            WHERE fresh.record_count IS NULL AND %(remove)s
-        ) AS gone
-        WHERE
-            sealed.subscription_id = gone.subscription_id
-            AND sealed.day = gone.day
-            AND sealed.usage_type = gone.usage_type
-        RETURNING
-            sealed.subscription_id,
-            sealed.day,
-            sealed.usage_type,
-            sealed.total_price,
-            sealed.total_usage,
-            sealed.record_count
-    ),
-
-    written AS (
-        INSERT INTO usage_daily_sealed AS sealed (
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        )
-        SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM fresh
-        ON CONFLICT (subscription_id, day, usage_type) DO UPDATE SET
-            total_price = excluded.total_price,
-            total_usage = excluded.total_usage,
-            record_count = excluded.record_count,
-            last_usage_at = excluded.last_usage_at
-        WHERE
-            (sealed.total_price, sealed.total_usage, sealed.record_count, sealed.last_usage_at)
-            IS DISTINCT FROM
-            (
-                excluded.total_price,
-                excluded.total_usage,
-                excluded.record_count,
-                excluded.last_usage_at
-            )
-        RETURNING
-            sealed.subscription_id,
-            sealed.day,
-            sealed.usage_type,
-            sealed.total_price,
-            sealed.total_usage,
-            sealed.record_count,
-            -- The row before the change: a subquery reads the snapshot of its statement.
-            (
-                SELECT before
-                FROM usage_daily_sealed AS before
-                WHERE
-                    before.subscription_id = sealed.subscription_id
-                    AND before.day = sealed.day
-                    AND before.usage_type = sealed.usage_type
-            ) AS before
-    ),
-
-    difference AS (
-        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
-        FROM written
-        UNION ALL
-        SELECT
-            subscription_id,
-            day,
-            usage_type,
-            -(before).total_price AS total_price,
-            -(before).total_usage AS total_usage,
-            -(before).record_count AS record_count
-        FROM written
-        WHERE (before).record_count IS NOT NULL
-        UNION ALL
-        SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
-        FROM removed
-    )
-"""
-
-RESEAL_DAY = f"""
-    WITH fresh AS MATERIALIZED (
-        SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM usage_totals_of_days(%(day)s, %(day)s)
-        WHERE usage_type = %(usage_type)s
-    ),
-
-    known AS MATERIALIZED (
-        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
-        FROM usage_daily_sealed
-        WHERE day = %(day)s AND usage_type = %(usage_type)s
-    ),
-    {WRITE_FRESH}
-    SELECT
-        (SELECT count(*) FROM removed) + (SELECT count(*) FROM written),
-        (SELECT {FINGERPRINT} FROM difference)
-"""  # noqa: S608 - the parts are constants of this module
-
-REPAIR_KEYS = f"""
-    WITH consumed AS (
-        DELETE FROM usage_late_key RETURNING subscription_id, day, usage_type
-    ),
-
-    wanted AS MATERIALIZED (
-        SELECT DISTINCT subscription_id, day, usage_type
-        FROM consumed
-        WHERE
-            day >= %(kept_from)s
-            AND day < %(sealed_before)s
-            AND (day, usage_type) NOT IN (
-                SELECT whole.day, whole.usage_type
-                FROM unnest(%(days)s::date[], %(usage_types)s::text[]) AS whole (day, usage_type)
-            )
-    ),
-
-    fresh AS MATERIALIZED (
-        SELECT
-            wanted.subscription_id,
-            wanted.day,
-            wanted.usage_type,
-            totals.total_price,
-            totals.total_usage,
-            totals.record_count,
-            totals.last_usage_at
-        FROM wanted
-        CROSS JOIN LATERAL usage_totals_of_key(
-            wanted.subscription_id, wanted.day, wanted.usage_type
-        ) AS totals
-    ),
-
-    known AS MATERIALIZED (
-        SELECT
-            sealed.subscription_id,
-            sealed.day,
-            sealed.usage_type,
-            sealed.total_price,
-            sealed.total_usage,
-            sealed.record_count
-        FROM wanted
-        INNER JOIN usage_daily_sealed AS sealed USING (subscription_id, day, usage_type)
-    ),
-    {WRITE_FRESH}
-    SELECT
-        (SELECT count(*) FROM wanted),
-        (SELECT {FINGERPRINT} FROM difference),
-        (SELECT min(day) FROM difference)
-"""  # noqa: S608 - the parts are constants of this module
 
 
 def repair_late_keys(state: UsageState, changes: Changes) -> int:
@@ -207,7 +36,7 @@ def repair_late_keys(state: UsageState, changes: Changes) -> int:
         _reseal(day, usage_type, changes, remove=True)
     with connection.cursor() as cursor:
         cursor.execute(
-            REPAIR_KEYS,
+            queries.read("repair_keys"),
             {
                 **bounds,
                 "remove": True,
@@ -231,7 +60,9 @@ def reseal(state: UsageState, day: date, changes: Changes, *, remove: bool = Tru
 
 def _reseal(day: date, usage_type: str, changes: Changes, *, remove: bool) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(RESEAL_DAY, {"day": day, "usage_type": usage_type, "remove": remove})
+        cursor.execute(
+            queries.read("reseal_day"), {"day": day, "usage_type": usage_type, "remove": remove}
+        )
         changed, fingerprint = cursor.fetchone()
     changes.add_written(fingerprint, day)
     return changed
@@ -241,21 +72,7 @@ def _days_cheaper_read_whole(bounds: dict[str, date]) -> list[tuple[date, str, i
     """Return (day, usage type, number of late keys) where it is cheaper to read the whole day."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT late.day, late.usage_type, late.key_count
-            FROM (
-                SELECT day, usage_type, count(DISTINCT subscription_id) AS key_count
-                FROM usage_late_key
-                WHERE day >= %(kept_from)s AND day < %(sealed_before)s
-                GROUP BY day, usage_type
-                HAVING count(*) >= %(keys)s
-            ) AS late
-            WHERE late.key_count >= %(share)s * (
-                SELECT count(*)
-                FROM usage_daily_sealed AS sealed
-                WHERE sealed.day = late.day AND sealed.usage_type = late.usage_type
-            )
-            """,
+            queries.read("days_cheaper_read_whole"),
             {**bounds, "keys": WHOLE_DAY_KEYS, "share": WHOLE_DAY_SHARE},
         )
         return cursor.fetchall()

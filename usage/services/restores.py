@@ -11,15 +11,7 @@ from psycopg2 import sql
 
 from usage.models import RAW_TABLES, UsageState
 from usage.services import identity, open_view, periods, placement, roles, sequences, triggers
-
-# Sealed days from the first kept day on, with the number of their totals.
-KEPT_DAYS = """
-    SELECT day, count(*)
-    FROM usage_daily_sealed
-    WHERE day >= %s AND day < %s
-    GROUP BY day
-    ORDER BY day
-"""
+from usage.sql import queries
 
 REFRESH = "manage.py refresh_usage"
 VERIFY = "manage.py verify_usage, then with --repair"
@@ -56,7 +48,7 @@ def days_without_records(first: date, end: date) -> list[tuple[date, int]]:
     """Return the sealed days from `first` up to `end`, excluded, that have totals but no raw
     record, each with the number of its totals."""
     with connection.cursor() as cursor:
-        cursor.execute(KEPT_DAYS, [first, end])
+        cursor.execute(queries.read("totals_a_day"), {"first_day": first, "end_day": end})
         return [(day, totals) for day, totals in cursor.fetchall() if not _has_records(day)]
 
 

@@ -20,7 +20,7 @@ from psycopg2 import sql
 from usage.errors import CaptureOffError, RefreshPausedError, RefreshRunningError
 from usage.models import RAW_TABLES, LateKey, RefreshRun, UsageState
 from usage.services import periods, reached_day, triggers
-from usage.services.changes import FINGERPRINT, Changes
+from usage.services.changes import Changes
 from usage.services.fences import (
     Blocker,
     blockers,
@@ -43,6 +43,7 @@ from usage.services.reached_day import ReachedDay
 from usage.services.refresh import refresh_now
 from usage.services.sequences import DAY_ZERO, day_of, move_forward
 from usage.services.startup import compare_settings
+from usage.sql import queries
 
 logger = logging.getLogger(__name__)
 
@@ -51,24 +52,6 @@ FENCE_SECONDS = 10.0
 # The most days whose partitions one transaction empties: each lock takes room in the lock table,
 # which all databases of the server share.
 DAYS_EMPTIED_AT_ONCE = 50
-
-DELETE_TOTALS = f"""
-    WITH deleted AS (
-        DELETE FROM usage_daily_sealed
-        WHERE day < %(end)s
-        RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
-    ),
-
-    noted AS (
-        INSERT INTO usage_total_change (
-            subscription_id, day, usage_type, total_price, total_usage, record_count
-        )
-        SELECT subscription_id, day, usage_type, -total_price, -total_usage, -record_count
-        FROM deleted
-    )
-
-    SELECT count(*), -({FINGERPRINT}), min(day) FROM deleted
-"""  # noqa: S608 - a constant
 
 
 @dataclass
@@ -354,12 +337,12 @@ def _prune_totals(report: PruneReport, end: date, *, dry_run: bool) -> None:
     end = min(end, raw_kept_from or date.min)
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         if dry_run:
-            cursor.execute("SELECT count(*) FROM usage_daily_sealed WHERE day < %s", [end])
+            cursor.execute(queries.read("count_totals_before"), {"end_day": end})
             (report.totals_deleted,) = cursor.fetchone()
             return
         take_refresh_lock()
         changes = Changes()
-        cursor.execute(DELETE_TOTALS, {"end": end})
+        cursor.execute(queries.read("delete_totals_before"), {"end_day": end})
         report.totals_deleted, fingerprint, first_day = cursor.fetchone()
         if first_day is not None:
             changes.add_written(fingerprint, first_day)

@@ -14,41 +14,18 @@ from psycopg2 import sql
 
 from usage.models import RAW_TABLES, UsageState
 from usage.services import clock, reached_day, sequences
-from usage.services.changes import FINGERPRINT, Changes
+from usage.services.changes import Changes
 from usage.services.fences import draw_fence, has_passed, is_from_another_server
 from usage.services.locks import retry_locked, take_refresh_lock
 from usage.services.partitions import LOCK_MILLISECONDS, TRIES, day_partitions, leaf_partitions
 from usage.services.sequences import day_of, move_forward
 from usage.services.startup import compare_settings
+from usage.sql import queries
 
 logger = logging.getLogger(__name__)
 
 # One transaction seals for about this long, so that readers see progress and a kill loses little.
 SEAL_SECONDS = 60
-
-SEAL_DAYS = f"""
-    WITH sealed AS (
-        INSERT INTO usage_daily_sealed (
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        )
-        SELECT
-            subscription_id, day, usage_type, total_price, total_usage, record_count, last_usage_at
-        FROM usage_totals_of_days(%(first_day)s, %(last_day)s)
-        -- The order is that of the primary key, so that each of its pages is written once.
-        ORDER BY subscription_id, day, usage_type
-        RETURNING subscription_id, day, usage_type, total_price, total_usage, record_count
-    ),
-
-    noted AS (
-        INSERT INTO usage_total_change (
-            subscription_id, day, usage_type, total_price, total_usage, record_count
-        )
-        SELECT subscription_id, day, usage_type, total_price, total_usage, record_count
-        FROM sealed
-    )
-
-    SELECT {FINGERPRINT} FROM sealed
-"""  # noqa: S608 - a constant
 
 
 def prepare() -> str:
@@ -187,7 +164,7 @@ def _seal_until(state: UsageState, end: date, changes: Changes) -> int:
             if sealed and time.monotonic() - began > SEAL_SECONDS:
                 state.sealed_before = days[0]
                 return sealed
-            cursor.execute(SEAL_DAYS, {"first_day": days[0], "last_day": days[-1]})
+            cursor.execute(queries.read("seal_days"), {"first_day": days[0], "last_day": days[-1]})
             (fingerprint,) = cursor.fetchone()
             changes.add_written(fingerprint, days[0])
             sealed += len(days)

@@ -1,4 +1,5 @@
 """The SQL objects of the read model. Each file has one object, and its name and version.
+The package `queries` has the statements that aggregate totals or move them.
 
 A file that treats every usage type alike says it once, for data, below one of two comments:
 

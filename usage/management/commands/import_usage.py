@@ -11,6 +11,7 @@ from tqdm import tqdm
 from usage.errors import ImportFileError
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
+from usage.models import UsageType
 from usage.services.imports import Importer, ImportOptions, ImportReport
 from usage.services.imports.formats import FORMATS, RECORDS
 from usage.services.imports.lines import STANDARD_INPUT
@@ -19,7 +20,7 @@ CANNOT_BE_IMPORTED = 2
 INTERRUPTED = 130
 MOST_FUTURE_DAYS = 36_500
 
-HELP = """\
+HELP = f"""\
 Import usage records from files, plain or compressed with gzip. A second import of the same file
 adds nothing; after an interruption run the same command again.
 
@@ -28,10 +29,11 @@ Examples:
   manage.py import_usage calls.csv.gz --format calls --zone Europe/London
   zcat calls-*.gz | manage.py import_usage - --source network-a --format calls --zone UTC
 
-Format records: CSV with a header that names usage_type (data or voice), external_id,
-usage_date (ISO 8601 with an offset, or local time with --zone), price, quantity (kilobytes or
-seconds) and record_key, in any order. Format calls: call records, ten columns without a header
-(call id, number, line, destination, start and end day, start and end time, type, pence).
+Format records: CSV with a header that names usage_type ({" or ".join(UsageType.values)}),
+external_id, usage_date (ISO 8601 with an offset, or local time with --zone), price, quantity (in
+the unit of the usage type) and record_key, in any order. Format calls: call records, ten columns
+without a header (call id, number, line, destination, start and end day, start and end time, type,
+pence).
 
 Source, record key, subscription and moment identify a record. The first line of a record is kept;
 later lines with another price or quantity are counted and listed. These lines and rejected lines

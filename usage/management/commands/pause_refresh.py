@@ -14,5 +14,5 @@ class Command(UsageCommand):
         paused_at = pause()
         self.stdout.write(
             f"Refreshes are paused since {paused_at:%Y-%m-%d %H:%M:%S} UTC. "
-            "The totals age until: manage.py resume_refresh"
+            "The totals grow old until you run: manage.py resume_refresh"
         )

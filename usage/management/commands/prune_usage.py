@@ -19,8 +19,8 @@ class Command(UsageCommand):
         parser.add_argument(
             "--days-passed",
             action="store_true",
-            help="follow the clock to its day at once, however far ahead of the last prune; "
-            "without this option at most 3 days, since a wrong clock would drop everything",
+            help="follow the clock to its day at once, however far ahead of the last prune it is; "
+            "without this option follow it at most 3 days, since a wrong clock would drop all days",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:

@@ -12,8 +12,8 @@ from usage.services.audit import rebuild
 
 class Command(UsageCommand):
     help = (
-        "Compute the totals of kept days again from the raw records, a day at a time. Readers go "
-        "on. After an interruption run it again from the day that it reached. "
+        "Compute the totals of kept days again from the raw records, a day at a time. Readers "
+        "continue. After an interruption run it again from the day that it reached. "
         "Example: manage.py rebuild_usage --from 2026-11-01 --to 2026-11-30"
     )
 

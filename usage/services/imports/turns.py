@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
+from usage.errors import ImportFileError
 from usage.services.fences import SESSION, Blocker
 from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate
 
@@ -38,7 +39,8 @@ def slot_of(source: str) -> int:
 def take(cursor: Any, slot: int) -> None:
     """Take the turn until the transaction ends.
 
-    Raises TurnTimeoutError if another session holds it for a minute.
+    Raises TurnTimeoutError if another session holds it for a minute, ImportFileError if the table
+    of turns has no row for it.
     """
     cursor.execute(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
     try:
@@ -49,6 +51,13 @@ def take(cursor: Any, slot: int) -> None:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         raise TurnTimeoutError from error
+    if not cursor.rowcount:
+        raise ImportFileError(
+            f"The table usage_import_turn has no row {slot}, as after a restore without its rows. "
+            "Without it two imports of one source could deadlock. As the owner run: "
+            f"INSERT INTO usage_import_turn (slot) SELECT generate_series(0, {SLOTS - 1})"
+            " ON CONFLICT DO NOTHING"
+        )
     cursor.execute("SET LOCAL lock_timeout TO DEFAULT")
 
 
