@@ -272,3 +272,11 @@ def scans() -> dict[str, int]:
         )
         for way, number in zip(("by key", "whole"), numbers, strict=True)
     }
+
+
+@pytest.mark.usefixtures("sealed")
+def test_the_plan_of_the_view_does_not_multiply_by_an_estimate_of_types() -> None:
+    """Fails when the view joins usage_type, which nothing analyzes: PostgreSQL then expects
+    hundreds of types and compiles the plan, which takes many seconds."""
+    plan = "\n".join(line for (line,) in run_sql("EXPLAIN SELECT * FROM usage_daily_live"))
+    assert " on usage_type" not in plan

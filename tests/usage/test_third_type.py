@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.connections import ask, in_thread, second_session
+from tests.connections import ask, in_thread, second_session, wait_until
 from tests.logins import login_in
 from tests.processes import ROOT, database_url, scratch_database
 
@@ -38,6 +38,10 @@ SELECT viewname, md5(definition) FROM pg_views WHERE schemaname = 'public'
 UNION ALL
 SELECT matviewname, md5(definition) FROM pg_matviews WHERE schemaname = 'public'
 ORDER BY 1, 2
+"""
+WAITING = """
+SELECT count(*) FROM pg_locks INNER JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE datname = current_database() AND NOT granted
 """
 # Requests to the pages and the API, sent inside the copy of the project.
 ASK = """
@@ -307,6 +311,62 @@ def test_type_comes_and_goes_while_others_read_and_write(tmp_path: Path) -> None
         copy.manage("migrate", "-v0")
         copy.manage("refresh_usage")
         assert ask(session, "SELECT sum(record_count) FROM usage_daily") == [(done,)]
+
+
+def test_going_back_keeps_a_record_that_is_written_meanwhile(tmp_path: Path) -> None:
+    """Fails when the way down looks for records only before it locks the raw table."""
+    with copy_of_the_project(tmp_path) as (copy, session, database):
+        apply(recipe(), copy.root)
+        copy.manage("migrate", "-v0")
+        with second_session(dbname=database) as writer:
+            ask(
+                writer,
+                "INSERT INTO usage_smsusagerecord (subscription_id, usage_date, messages_sent)"
+                " VALUES (1, now(), 1)",
+            )
+            with in_thread(
+                lambda: copy.manage("migrate", "-v0", "usage", "0018", exit_code=1)
+            ) as migrating:
+                wait_until(
+                    lambda: ask(session, WAITING) != [(0,)],
+                    seconds=60,
+                    what="the migration to wait for the writer",
+                )
+                writer.commit()
+                assert "There is usage of type sms" in migrating.result(60)
+        assert ask(session, "SELECT count(*) FROM usage_smsusagerecord") == [(1,)]
+
+
+def test_going_back_leaves_no_total_of_deleted_records(tmp_path: Path) -> None:
+    """Fails when totals of the type outlive it: no refresh ran after its records were deleted."""
+    with copy_of_the_project(tmp_path) as (copy, session, database):
+        apply(recipe(), copy.root)
+        copy.manage("migrate", "-v0")
+        copy.manage(
+            "import_usage",
+            write_csv(
+                tmp_path / "both.csv",
+                f"sms,a,{OPEN_DAY}T00:00:01Z,5,0.50,k1",
+                f"data,a,{OPEN_DAY}T00:00:01Z,5,0.50,k2",
+            ),
+        )
+        copy.manage("refresh_usage")
+        ask(session, "DELETE FROM usage_smsusagerecord")
+        copy.manage("migrate", "-v0", "usage", "0018")
+        Copy(ROOT, database).manage("refresh_usage")
+        assert ask(session, "SELECT DISTINCT usage_type FROM usage_daily") == [("data",)]
+        assert ask(session, "SELECT DISTINCT usage_type FROM usage_period_total") == [("data",)]
+
+
+def test_a_new_database_gets_all_types_at_once(tmp_path: Path) -> None:
+    """Fails when an earlier migration expects the table of a type that a later one makes."""
+    with copy_of_the_project(tmp_path) as (copy, session, _):
+        apply(recipe(), copy.root)
+        copy.manage("migrate", "-v0")
+        assert "no issues" in copy.manage("check", "--database", "default")
+        copy.manage("refresh_usage")
+        copy.manage("migrate", "-v0", "usage", "zero")
+        assert ask(session, "SELECT to_regclass('usage_smsusagerecord')") == [(None,)]
 
 
 def test_a_window_refuses_closed_days_of_the_new_type_too(tmp_path: Path) -> None:

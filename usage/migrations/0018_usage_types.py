@@ -32,8 +32,9 @@ DROP_KEEP_USED = (
     "DROP TRIGGER usage_subscription_keep_used ON usage_subscription;"
     " DROP FUNCTION usage_subscription_keep_used()"
 )
-# The view with all that it reads: whoever reads totals locks them in the same order.
-LOCKED = lock("usage_daily_live", "usage_period_total")
+# Writers lock a subscription before their raw table. The view brings all that it reads: readers of
+# totals lock them in the same order.
+LOCKED = lock("usage_subscription", "usage_daily_live", "usage_period_total")
 
 
 class Migration(migrations.Migration):

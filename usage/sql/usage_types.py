@@ -103,16 +103,12 @@ class AddUsageType(Operation):
         gone = self.usage_type
         known = usage_types(schema_editor.connection)
         schema_editor.execute(f"{LOCK_REFRESH}; {WAIT_BRIEFLY}", params=None)
-        with schema_editor.connection.cursor() as cursor:
-            cursor.execute(HOLDS_USAGE.format(raw_table=gone.raw_table), [gone.usage_type])
-            if cursor.fetchone() == (True,):
-                raise RuntimeError(
-                    f"There is usage of type {gone.usage_type}: going back would lose it. Delete "
-                    f"the rows of {gone.raw_table} and refresh, or stay at this version."
-                )
+        self._refuse_usage(schema_editor)
         schema_editor.execute("DELETE FROM usage_type WHERE usage_type = %s", [gone.usage_type])
         schema_editor.execute("DELETE FROM usage_late_key WHERE usage_type = %s", [gone.usage_type])
         self._read_all(schema_editor, [each for each in known if each != gone])
+        # The lock of the views includes the raw table. A writer may have committed before it.
+        self._refuse_usage(schema_editor)
         schema_editor.execute(f"DROP TABLE {gone.raw_table}", params=None)
 
     def describe(self) -> str:
@@ -126,6 +122,16 @@ class AddUsageType(Operation):
                     raise ValueError(
                         f"The usage type {each.usage_type} has the {column} {value!r} already."
                     )
+
+    def _refuse_usage(self, schema_editor: Any) -> None:
+        gone = self.usage_type
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(HOLDS_USAGE.format(raw_table=gone.raw_table), [gone.usage_type])
+            if cursor.fetchone() == (True,):
+                raise RuntimeError(
+                    f"There is usage of type {gone.usage_type}: going back would lose it. Delete "
+                    f"the rows of {gone.raw_table} and refresh, or stay at this version."
+                )
 
     def _close_days(self, schema_editor: Any) -> None:
         with schema_editor.connection.cursor() as cursor:
@@ -149,7 +155,12 @@ class AddUsageType(Operation):
             locked=["usage_daily_live"],
         )
         schema_editor.execute(sql.expand(view, types), params=None)
-        for name in ("usage_totals_of_days", "usage_daily_live_of", "usage_record"):
+        for name in (
+            "usage_record",
+            "usage_totals_of_days",
+            "usage_daily_live",
+            "usage_daily_live_of",
+        ):
             text = sql.expand(sql.read(name, self.versions[name]), types)
             schema_editor.execute(text, params=None)
 
