@@ -40,8 +40,10 @@ class CommitBeforeEachStatement:
 
     def __call__(self, execute: Callable[..., Any], statement: str | Composable, *rest: Any) -> Any:
         ask(self.session, INSERT, [2 ** len(self.statements) * SMALLEST_PRICE])
-        is_text = isinstance(statement, str)
-        self.statements.append(statement if is_text else statement.as_string(self.session))
+        if isinstance(statement, Composable):
+            self.statements.append(statement.as_string(self.session))
+        else:
+            self.statements.append(statement)
         self.committed_by.append(ask(self.session, "SELECT clock_timestamp()")[0][0])
         return execute(statement, *rest)
 

@@ -1,5 +1,7 @@
 """Views and what they read are replaced while readers and writers continue."""
 
+from functools import partial
+
 import pytest
 
 from tests.connections import ask, in_thread, second_session, wait_until
@@ -51,11 +53,8 @@ def test_a_writer_that_has_locked_its_subscription_writes_on() -> None:
             ask(watcher, "INSERT INTO usage_subscription (external_id) VALUES ('a')")
             for target in ("0018", "0017"):
                 ask(writer, "SELECT FROM usage_subscription FOR KEY SHARE")
-                with in_thread(
-                    lambda target=target: run(
-                        "manage.py", "migrate", "usage", target, DATABASE_URL=url
-                    )
-                ) as migrating:
+                migrate = partial(run, "manage.py", "migrate", "usage", target, DATABASE_URL=url)
+                with in_thread(migrate) as migrating:
                     wait_until(
                         lambda: ask(watcher, WAITING) != [(0,)],
                         seconds=60,
