@@ -1,5 +1,7 @@
 """Views and what they read are replaced while readers and writers continue."""
 
+from functools import partial
+
 import pytest
 
 from tests.connections import ask, in_thread, second_session, wait_until
@@ -52,9 +54,7 @@ def test_a_writer_that_has_locked_its_subscription_writes_on() -> None:
             for target in ("0018", "0017"):
                 ask(writer, "SELECT FROM usage_subscription FOR KEY SHARE")
                 with in_thread(
-                    lambda target=target: run(
-                        "manage.py", "migrate", "usage", target, DATABASE_URL=url
-                    )
+                    partial(run, "manage.py", "migrate", "usage", target, DATABASE_URL=url)
                 ) as migrating:
                     wait_until(
                         lambda: ask(watcher, WAITING) != [(0,)],
