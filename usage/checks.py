@@ -7,12 +7,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError
 
 from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
 from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
 from usage.monitoring.proxies import uncounted_proxy
-from usage.services import lock_room, sequences, triggers
+from usage.services import lock_room, registry, sequences, triggers
 from usage.services.locks import INSUFFICIENT_PRIVILEGE, sqlstate
 from usage.services.partitions import most_partitions, partition_days
 from usage.services.placement import search_path_statements
@@ -25,8 +25,6 @@ from usage.services.startup import (
     stored_time_zone,
 )
 from usage.services.zones import differences_in_kept_days
-from usage.sql.capture import types_of_this_release
-from usage.sql.migration_operations import usage_types
 
 # SQLSTATEs of a query whose table, column or function does not exist.
 NOT_MIGRATED = {"42P01", "42703", "42883"}
@@ -115,16 +113,8 @@ def every_usage_type_has_a_raw_table(**_kwargs: Any) -> list[CheckMessage]:
 
 @database_check
 def database_has_the_usage_types_of_this_release() -> Iterator[CheckMessage]:
-    stored = {each.usage_type: each for each in usage_types(connection)}
-    expected = {each.usage_type: each for each in types_of_this_release()}
-    for name in sorted(stored.keys() | expected.keys()):
-        if stored.get(name) != expected.get(name):
-            yield Warning(
-                f"The usage type {name} is not the same in this release ({expected.get(name)}) and "
-                f"in the table usage_type ({stored.get(name)}).",
-                hint="Run: manage.py migrate. A type needs a migration with AddUsageType.",
-                id="usage.W012",
-            )
+    for difference in registry.differences():
+        yield Warning(str(difference), hint=f"Run: {difference.step}", id="usage.W012")
 
 
 @database_check

@@ -10,6 +10,19 @@ from usage.services.roles import PRIVILEGES, grant_missing, missing_grants
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("name", ["usage_record", "usage_type"])
+def test_web_processes_that_are_running_may_read_what_a_migration_makes(name: str) -> None:
+    """Fails when only the end of migrate grants it: live totals of late keys fail until then."""
+    script = sql.read(name, 1)
+    with second_session() as session:
+        ask(session, "CREATE SCHEMA of_a_test; SET LOCAL search_path = of_a_test, public")
+        ask(session, script)
+        assert ask(
+            session, f"SELECT has_table_privilege('usage_web', 'of_a_test.{name}', 'SELECT')"
+        ) == [(True,)]
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "version"), [("usage_analyst", 2), ("usage_writer", 1), ("usage_web", 1)]
 )

@@ -130,12 +130,12 @@ def test_the_server_understands_every_statement() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("subscription_ids", [[7], [7, 8], []])
-def test_a_sample_is_found_by_an_index(subscription_ids: list[int]) -> None:
-    """Fails when the planner must compare each row with the sample."""
+def test_condition_of_a_sample_is_simple_enough_for_an_index(subscription_ids: list[int]) -> None:
+    """Fails when the planner does not fold the part for no sample, which is not for an index."""
     statement = queries.read("list_differing_periods")
     parameters = {"all_days": "2000-01-01", "most": 1, "subscription_ids": subscription_ids}
     with transaction.atomic():
         run_sql("SET LOCAL enable_seqscan = off")
         plan = "\n".join(line for (line,) in run_sql(f"EXPLAIN {statement}", parameters))
-    assert "Filter: (subscription_id" not in plan
-    assert "Index Cond: (subscription_id = ANY" in plan
+    assert "subscription_id = ANY" in plan
+    assert " OR " not in plan, plan

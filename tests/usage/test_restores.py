@@ -537,3 +537,16 @@ def test_a_command_names_the_transaction_timeout_that_ended_it(
         connection.close()
         with pytest.raises(CommandError, match=r"is 500ms, .* SET transaction_timeout = 0"):
             call_command("usage_status")
+
+
+def test_usage_types_that_a_restore_left_out_are_named(lived: Callable[[str], None]) -> None:
+    """Fails when an empty table counts as data and voice: checks that read it find no fault."""
+    run_sql("DELETE FROM usage_type")
+    for name in ("data", "voice"):
+        finding = check_restore()[0]
+        assert f"The usage type {name} is not the same" in finding.problem
+        assert finding.problem in [
+            message.msg for message in run_checks(tags=[Tags.database], databases=["default"])
+        ]
+        run_sql(finding.step)
+    assert check_restore() == []

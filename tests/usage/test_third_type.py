@@ -20,6 +20,8 @@ import pytest
 from tests.connections import ask, in_thread, second_session, wait_until
 from tests.logins import login_in
 from tests.processes import ROOT, database_url, scratch_database
+from usage.sql import TypeInSQL
+from usage.sql.usage_types import AddUsageType
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -406,6 +408,27 @@ def test_migration_refuses_what_another_type_has(
         migration = copy.root / "usage/migrations/0019_sms.py"
         migration.write_text(migration.read_text().replace(old, new))
         assert f"has the {column} " in copy.manage("migrate", "-v0", exit_code=1)
+
+
+def test_unit_and_label_may_have_quotes(tmp_path: Path) -> None:
+    with copy_of_the_project(tmp_path) as (copy, session, _):
+        diff = recipe().replace('"messages"', '"messages\' 5%s; "').replace('"SMS"', '"S\'M%S"')
+        apply(diff, copy.root)
+        copy.manage("migrate", "-v0")
+        assert "no issues" in copy.manage("check", "--database", "default")
+        assert ask(
+            session,
+            "SELECT unit, label, col_description('usage_smsusagerecord'::regclass, attnum)"
+            " FROM usage_type, pg_attribute WHERE usage_type = 'sms'"
+            " AND attrelid = 'usage_smsusagerecord'::regclass AND attname = 'messages_sent'",
+        ) == [("messages' 5%s; ", "S'M%S", "Quantity used, in messages' 5%s; , from 0 to 2^32.")]
+
+
+@pytest.mark.parametrize("name", ["usage_SmsRecord", "1sms", "s" * 41, "a b", 'a"b'])
+def test_a_name_that_needs_quotes_or_is_too_long_is_refused(name: str) -> None:
+    usage_type = TypeInSQL("sms", "SMS", "messages", name, "messages_sent")
+    with pytest.raises(ValueError, match="lower case"):
+        AddUsageType(usage_type, model="SmsUsageRecord", versions={})
 
 
 def test_check_names_a_type_without_a_raw_table_and_a_raw_table_without_a_type(

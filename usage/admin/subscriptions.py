@@ -112,7 +112,7 @@ class SubscriptionAdmin(admin.ModelAdmin):
     @admin.display(description="totals by month")
     def months(self, subscription: Subscription) -> str:
         totals = (
-            PeriodTotal.objects.filter(subscription=subscription)
+            PeriodTotal.objects.filter(subscription=subscription, usage_type__in=UsageType.values)
             .exclude(period=PeriodTotal.ALL_DAYS)
             .order_by("-period", "usage_type")[: MONTHS_SHOWN * len(UsageType)]
         )

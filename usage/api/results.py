@@ -14,6 +14,7 @@ from usage.api import shapes
 from usage.models import UsageType
 from usage.services.notation import amount_text, moment_text
 
+# After a rollback the database may have totals of a type that this release does not know.
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}
 
 
@@ -48,7 +49,7 @@ def type_total(
     return {
         "subscription_id": subscription_id,
         "usage_type": usage_type,
-        "unit": UNITS[usage_type],
+        "unit": UNITS.get(usage_type, ""),
         "total_price": amount_text(price),
         # A sum of bigints is a numeric in PostgreSQL, a Decimal here.
         "total_usage": int(usage),
@@ -71,7 +72,7 @@ def daily_total(
         "subscription_id": subscription_id,
         "day": day,
         "usage_type": usage_type,
-        "unit": UNITS[usage_type],
+        "unit": UNITS.get(usage_type, ""),
         "total_price": amount_text(total_price),
         "total_usage": total_usage,
         "record_count": record_count,

@@ -10,7 +10,16 @@ from django.db.models import AutoField
 from psycopg2 import sql
 
 from usage.models import RAW_TABLES, UsageState
-from usage.services import identity, open_view, periods, placement, roles, sequences, triggers
+from usage.services import (
+    identity,
+    open_view,
+    periods,
+    placement,
+    registry,
+    roles,
+    sequences,
+    triggers,
+)
 from usage.sql import queries
 
 REFRESH = "manage.py refresh_usage"
@@ -34,6 +43,7 @@ def check_restore() -> list[Finding]:
         state = UsageState.objects.get()
         return [
             *_grants(),
+            *_usage_types(),
             *_keys_behind(),
             *_search_path(),
             *_misplaced(state),
@@ -77,6 +87,11 @@ def _grants() -> Iterator[Finding]:
         *roles.public_functions(),
     ]:
         yield Finding(f"A privilege is not as migrate leaves it: {statement}", "manage.py migrate")
+
+
+def _usage_types() -> Iterator[Finding]:
+    for difference in registry.differences():
+        yield Finding(str(difference), difference.step)
 
 
 def _keys_behind() -> Iterator[Finding]:

@@ -27,13 +27,15 @@ class TypeInSQL:
 
     def written(self, text: str) -> str:
         """Return the statements that a file has for data, rewritten for this usage type."""
+        # The unit and the label are parts of comments, which are literals.
+        unit, label = (word.replace("'", "''") for word in (self.unit, self.label.lower()))
         words = {
-            "'data'": "'" + self.usage_type.replace("'", "''") + "'",
+            "'data'": f"'{self.usage_type}'",
             DATA.raw_table: self.raw_table,
             DATA.quantity_column: self.quantity_column,
-            f"in {DATA.unit}": f"in {self.unit}",
-            "raw data usage": f"raw {self.label.lower()} usage",
-            "Raw data usage": f"Raw {self.label.lower()} usage",
+            f"in {DATA.unit}": f"in {unit}",
+            "raw data usage": f"raw {label} usage",
+            "Raw data usage": f"Raw {label} usage",
         }
         pattern = "|".join(map(re.escape, words))
         return re.sub(pattern, lambda match: words[match[0]], text)

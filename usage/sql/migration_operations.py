@@ -17,17 +17,30 @@ from usage import sql
 from usage.sql import capture
 
 
-def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
-    """Return the usage types of a database: data and voice before it had a table of them."""
+def stored_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL] | None:
+    """Return the rows of the table usage_type, or None before a migration has made it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('usage_type') IS NOT NULL")
         if cursor.fetchone() == (False,):
-            return [sql.DATA, sql.VOICE]
+            return None
         cursor.execute(
             "SELECT usage_type, label, unit, raw_table, quantity_column FROM usage_type"
             " ORDER BY usage_type"
         )
-        return [sql.TypeInSQL(*row) for row in cursor] or [sql.DATA, sql.VOICE]
+        return [sql.TypeInSQL(*row) for row in cursor]
+
+
+def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
+    """Return the usage types of a database: data and voice before it had a table of them."""
+    stored = stored_types(connection)
+    if stored is None:
+        return [sql.DATA, sql.VOICE]
+    if sql.DATA not in stored:
+        raise RuntimeError(
+            "The table usage_type has not the row of data: a restore left its rows out. Run: "
+            "manage.py check_restore"
+        )
+    return stored
 
 
 class ExpandedSQL(migrations.RunSQL):

@@ -28,3 +28,13 @@ COMMENT ON COLUMN usage_record.quantity IS
 'Quantity used, in the unit of the usage type.';
 COMMENT ON COLUMN usage_record.id IS
 'Identifies the record within its subscription and moment.';
+
+-- Live totals read it with the privileges of the web server, whose processes of the release before
+-- are running: the grants that follow the migrations would be too late.
+DO $do$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_web') THEN
+        GRANT SELECT ON usage_record TO usage_web;
+    END IF;
+END
+$do$;

@@ -31,5 +31,9 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_analyst') THEN
         GRANT SELECT ON usage_type TO usage_analyst;
     END IF;
+    -- Readiness reads it before the grants that follow the migrations.
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'usage_web') THEN
+        GRANT SELECT ON usage_type TO usage_web;
+    END IF;
 END
 $do$;

@@ -1,5 +1,6 @@
 """The migration operation that adds a usage type: its raw table, and all that reads it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from usage.sql.migration_operations import (
     usage_types,
 )
 
+# PostgreSQL folds other names that are not quoted, and cuts names of partitions and checks at 63
+# characters.
+NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 BOUNDS = [MinValueValidator(0), MaxValueValidator(2**32)]
 HOLDS_USAGE = """
     SELECT
@@ -54,6 +58,12 @@ class AddUsageType(Operation):
         model: str,
         versions: Mapping[str, int],
     ) -> None:
+        for name in (usage_type.usage_type, usage_type.raw_table, usage_type.quantity_column):
+            if not NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name for a usage type, its table or its column: use lower "
+                    "case letters, digits and _, at most 40, and begin with a letter."
+                )
         self.usage_type = usage_type
         self.create_model = record_model(
             model, usage_type.raw_table, usage_type.quantity_column, BOUNDS
@@ -79,7 +89,7 @@ class AddUsageType(Operation):
         schema_editor.execute(
             f"ALTER TABLE {new.raw_table} VALIDATE CONSTRAINT usage_quantity_bound;"
             f" COMMENT ON COLUMN {new.raw_table}.{new.quantity_column} IS"
-            f" 'Quantity used, in {new.unit}, from 0 to 2^32.'",
+            " 'Quantity used, in {}, from 0 to 2^32.'".format(new.unit.replace("'", "''")),
             params=None,
         )
         if triggers := _triggers(schema_editor, sql.DATA.raw_table):

@@ -147,3 +147,20 @@ def test_a_sum_of_more_than_64_bits_stays_exact(usage: None, client_with_token: 
     assert row["total_usage"] == 27670116110564327421
     assert row["total_price"] == "0.00000003"
     assert (row["first_day"], row["last_day"]) == ("2026-11-01", "2026-11-03")
+
+
+@pytest.mark.parametrize("path", ["usage/totals", "usage/daily"])
+def test_a_type_of_another_release_has_no_unit(
+    usage: None, client_with_token: APIClient, path: str
+) -> None:
+    """Fails with status 500 when the release before a type reads a database that has it."""
+    run_sql(
+        "INSERT INTO usage_daily_sealed (subscription_id, day, usage_type, total_price,"
+        " total_usage, record_count, last_usage_at)"
+        " VALUES (1, '2026-10-31', 'sms', 1, 2, 3, '2026-10-31T10:00Z')"
+    )
+    found = results(client_with_token, path, "from_date=2026-10-31&to_date=2026-10-31")
+    assert [(row["usage_type"], row["unit"]) for row in found] == [
+        ("data", "kilobytes"),
+        ("sms", ""),
+    ]

@@ -170,3 +170,16 @@ def test_signed_out_user_is_redirected_to_the_login(client: Client, url: str) ->
 def test_browser_does_not_cache_a_page(operator: Client) -> None:
     header = operator.get("/").headers["Cache-Control"]
     assert {"no-store", "private"} <= set(header.split(", "))
+
+
+@pytest.mark.usefixtures("usage")
+def test_a_type_of_another_release_is_a_row_with_its_code(operator: Client) -> None:
+    """Fails with status 500 when the release before a type reads a database that has it."""
+    run_sql(
+        "INSERT INTO usage_daily_sealed (subscription_id, day, usage_type, total_price,"
+        " total_usage, record_count, last_usage_at)"
+        " VALUES (1, '2026-11-02', 'sms', 1, 2, 3, '2026-11-02T10:00Z')"
+    )
+    assert pages.rows(operator, "/?from_date=2026-11-02&to_date=2026-11-02", "days") == [
+        ["2026-11-02", "sms", "1", "2", "", "3", "1"]
+    ]

@@ -24,17 +24,25 @@ def figure(number: Decimal | int | None) -> str:
 
 @register.filter
 def type_label(usage_type: str) -> str:
-    """Return the name of a usage type."""
-    return UsageType(usage_type).label
+    """Return the name of a usage type, or its code if this release does not know it."""
+    known = _known(usage_type)
+    return known.label if known else usage_type
 
 
 @register.filter
 def type_colour(usage_type: str) -> str:
-    """The name of the colour of a usage type."""
-    return colour_of(UsageType(usage_type))
+    """Return the name of the colour of a usage type."""
+    known = _known(usage_type)
+    return colour_of(known) if known else ""
 
 
 @register.filter
 def type_unit(usage_type: str) -> str:
     """Return the unit of a usage type."""
-    return UsageType(usage_type).unit
+    known = _known(usage_type)
+    return known.unit if known else ""
+
+
+def _known(usage_type: str) -> UsageType | None:
+    """Return the usage type, or None for one of another release, as after a rollback."""
+    return UsageType(usage_type) if usage_type in UsageType.values else None
