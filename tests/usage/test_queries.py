@@ -138,4 +138,4 @@ def test_condition_of_a_sample_is_simple_enough_for_an_index(subscription_ids: l
         run_sql("SET LOCAL enable_seqscan = off")
         plan = "\n".join(line for (line,) in run_sql(f"EXPLAIN {statement}", parameters))
     assert "subscription_id = ANY" in plan
-    assert " OR " not in plan, plan
+    assert "IS NULL) OR" not in plan
