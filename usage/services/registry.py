@@ -30,7 +30,7 @@ class Difference:
 
     @property
     def step(self) -> str:
-        """What mends it."""
+        """Return what to run to correct it."""
         if self.released is not None and self.stored is None and self.raw_table_exists:
             row = ", ".join("'" + each.replace("'", "''") + "'" for each in astuple(self.released))
             columns = ", ".join(each.name for each in fields(self.released))
