@@ -99,6 +99,14 @@ def test_a_whole_restore_leaves_one_refresh_to_do(lived: Callable[[str], None], 
         assert_exact()
 
 
+def test_missing_turns_of_imports_are_found_and_made(lived: Callable[[str], None]) -> None:
+    run_sql("DELETE FROM usage_import_turn WHERE slot > 2")
+    [finding] = check_restore()
+    assert finding.problem.startswith("usage_import_turn has 3 of 1024 rows")
+    run_sql(finding.step)
+    assert check_restore() == []
+
+
 # Raw records
 
 

@@ -20,6 +20,7 @@ from usage.services import (
     sequences,
     triggers,
 )
+from usage.services.imports import turns
 from usage.sql import queries
 
 REFRESH = "manage.py refresh_usage"
@@ -45,6 +46,7 @@ def check_restore() -> list[Finding]:
             *_grants(),
             *_usage_types(),
             *_keys_behind(),
+            *_turns(),
             *_search_path(),
             *_misplaced(state),
             *_sequences(),
@@ -121,6 +123,18 @@ def _keys_behind() -> Iterator[Finding]:
                     "would be refused as a duplicate.",
                     f"SELECT setval('{sequence}', {highest});",
                 )
+
+
+def _turns() -> Iterator[Finding]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM usage_import_turn")
+        (rows,) = cursor.fetchone()
+    if rows < turns.SLOTS:
+        yield Finding(
+            f"usage_import_turn has {rows} of {turns.SLOTS} rows: imports are refused.",
+            f"INSERT INTO usage_import_turn (slot) SELECT generate_series(0, {turns.SLOTS - 1})"
+            " ON CONFLICT DO NOTHING;",
+        )
 
 
 def _search_path() -> Iterator[Finding]:
