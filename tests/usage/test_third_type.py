@@ -442,3 +442,7 @@ def test_check_names_a_type_without_a_raw_table_and_a_raw_table_without_a_type(
         refused = copy.manage("check", exit_code=1)
         assert "The usage type sms has no raw table." in refused
         assert "The raw table usage_smsusagerecord has no usage type." in refused
+        models.write_text(whole.replace('"sms", "messages", "SMS"', '"sms", "SMS"'))
+        assert "The usage type sms has no unit" in copy.manage("check", exit_code=1)
+        models.write_text(whole.replace('"sms", "messages", "SMS"', '"data", "messages", "SMS"'))
+        assert "duplicate values found" in copy.manage("check", exit_code=1)

@@ -35,6 +35,8 @@ class UsageType(models.TextChoices):
     unit: str
 
     def __new__(cls, code: str, unit: str = "") -> Self:
+        if not unit:
+            raise ValueError(f"The usage type {code} has no unit: write code, unit and label.")
         usage_type = str.__new__(cls, code)
         usage_type._value_ = code
         usage_type.unit = unit
