@@ -37,7 +37,7 @@ def usage_types(connection: BaseDatabaseWrapper) -> list[sql.TypeInSQL]:
         return [sql.DATA, sql.VOICE]
     if sql.DATA not in stored:
         raise RuntimeError(
-            "The table usage_type has not the row of data: a restore left its rows out. Run: "
+            "The table usage_type lacks the row of data, as after a restore without its rows. Run: "
             "manage.py check_restore"
         )
     return stored

@@ -61,7 +61,7 @@ class AddUsageType(Operation):
         for name in (usage_type.usage_type, usage_type.raw_table, usage_type.quantity_column):
             if not NAME.fullmatch(name):
                 raise ValueError(
-                    f"{name!r} is no name for a usage type, its table or its column: use lower "
+                    f"{name!r} cannot name a usage type, its table or its column: use lower "
                     "case letters, digits and _, at most 40, and begin with a letter."
                 )
         self.usage_type = usage_type
@@ -176,7 +176,7 @@ class AddUsageType(Operation):
 
 
 def _triggers(schema_editor: BaseDatabaseSchemaEditor, table: str) -> set[str]:
-    """The names of the triggers of ours that a raw table has."""
+    """Return the names of our triggers on a raw table."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(
             "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = ANY(%s)",
