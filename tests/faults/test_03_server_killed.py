@@ -72,11 +72,13 @@ class Jobs:
             USAGE_RAW_RETENTION_DAYS=str(self._kept_days),
         )
 
-    def is_at_work(self, session: Connection, job: Job | None, after: float) -> bool:
-        """Return whether a job, or a refresh without a job, has run for `after` seconds.
+    def is_at_work(self, session: Connection, job: Job | None, longest: float) -> bool:
+        """Return whether a job, or a refresh without a job, has run for a random time.
 
+        The time is at most `longest` seconds, and another at each call: a refresh may be shorter.
         A job that ended is started again: a refresh held the lock that it needs.
         """
+        after = random.uniform(0, longest)
         if job is None:
             return holder(session, after=after) is not None
         if self.process is None or self.process.poll() is not None:
@@ -113,7 +115,6 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
 ) -> None:
     """Fails when the totals are in unlogged tables, when the server acknowledges a commit before it
     is in the log, or when a repeated import counts a record twice."""
-    chance = random.Random()
     ledger = Ledger(Days(datetime.now(UTC).date(), old=OLD, to_seal=TO_SEAL))
     jobs = Jobs(installation, ledger, lines=120_000 if trials.full else 60_000)
     kinds = {
@@ -150,8 +151,8 @@ def test_a_server_killed_at_any_moment_comes_back_with_every_record_counted_once
             job = begin() if begin else None
             with installation.session() as session:
                 jobs.process = None
-                after = chance.uniform(0, jobs.lines / 40_000 if what == "imports" else 0.2)
-                wait_until(partial(jobs.is_at_work, session, job, after), seconds=240, what=what)
+                longest = jobs.lines / 40_000 if what == "imports" else 0.2
+                wait_until(partial(jobs.is_at_work, session, job, longest), seconds=240, what=what)
                 traffic.goes_away()
                 crash(installation)
             cut_off = jobs.process is None or jobs.process.wait(120) != 0
