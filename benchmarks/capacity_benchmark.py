@@ -12,7 +12,7 @@ from django.db import connection
 from benchmarks.raw import KINDS, execute, fill, one, seconds, start_over
 from benchmarks.refresh_benchmark import refresh_or_fail, seal
 from usage.models import RefreshRun
-from usage.services.clock import today
+from usage.services.raw.clock import today
 
 Figures = dict[str, object]
 

@@ -24,7 +24,7 @@ from bin import place as places
 from bin import processes, spawn
 from bin.broker import Valkey
 from usage.models import RefreshRun
-from usage.services.clock import today
+from usage.services.raw.clock import today
 
 DAYS = 5
 SUBSCRIPTIONS = 10_000

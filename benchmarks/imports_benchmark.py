@@ -18,7 +18,7 @@ from usage.services.imports.lines import open_lines
 from usage.services.imports.staging import TABLES
 from usage.services.imports.values import LATEST, Moments
 from usage.services.imports.ways import COPY
-from usage.services.partitions import make_partitions
+from usage.services.raw.partitions import make_partitions
 
 FIRST = datetime(2026, 10, 1, tzinfo=UTC)
 DAYS = 10

@@ -17,7 +17,7 @@ from django.db.models.signals import post_save
 
 from benchmarks.raw import execute, seconds
 from usage.models import DataUsageRecord
-from usage.services.partitions import leaf_name, make_partitions
+from usage.services.raw.partitions import leaf_name, make_partitions
 
 COLUMNS = "(subscription_id, usage_date, kilobytes_used, price)"
 TRANSACTION_ROWS = 500

@@ -10,7 +10,7 @@ from benchmarks.raw import add, seconds
 from benchmarks.read_data import Stock
 from benchmarks.refresh_benchmark import refresh_or_fail
 from usage.models import RefreshRun
-from usage.services import open_view, periods
+from usage.services.totals import open_view, periods
 from usage.sql import queries
 
 Figures = dict[str, object]

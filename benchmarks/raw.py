@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from django.db import connection
 
-from usage.services.partitions import make_partitions
+from usage.services.raw.partitions import make_partitions
 
 KINDS = {"data": "kilobytes_used", "voice": "seconds_used"}
 

@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 from benchmarks.raw import add, execute, fill
 from benchmarks.refresh_benchmark import refresh_or_fail
 from usage.models import UsageState
-from usage.services.clock import today
-from usage.services.sequences import move_forward
+from usage.services.capture.sequences import move_forward
+from usage.services.raw.clock import today
 
 # Few subscriptions spend much: a price depends on the subscription and type, times a random factor.
 SEALED_DAY = """

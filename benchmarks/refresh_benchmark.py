@@ -11,8 +11,8 @@ from django.conf import settings
 from benchmarks.loading import measure_loading
 from benchmarks.raw import add, execute, fill, one, seconds, start_over
 from usage.models import RefreshRun, UsageState
-from usage.services.clock import today
-from usage.services.refresh import refresh
+from usage.services.raw.clock import today
+from usage.services.totals.refresh import refresh
 
 ONE_VIEW = """
     SELECT subscription_id, usage_day(usage_date) AS day, 'data'::text AS usage_type,

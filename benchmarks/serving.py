@@ -22,7 +22,7 @@ from benchmarks.raw import one
 from bin import processes, spawn
 from bin.broker import ADDRESS, free_port
 from usage.models import Scope
-from usage.services import tokens
+from usage.services.accounts import tokens
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60

@@ -8,9 +8,9 @@ from datetime import date, timedelta
 from django.db import connection, transaction
 
 from benchmarks.raw import execute, seconds, start_over
-from usage.services import periods
-from usage.services.changes import Changes
-from usage.services.indexes import rebuild_loose
+from usage.services.totals import periods
+from usage.services.totals.changes import Changes
+from usage.services.totals.indexes import rebuild_loose
 from usage.sql import queries
 
 Figures = dict[str, object]

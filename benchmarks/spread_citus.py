@@ -22,10 +22,10 @@ from benchmarks.raw import add, execute, fill, one, seconds
 from benchmarks.refresh_benchmark import refresh_or_fail, seal
 from benchmarks.throwaway import django_at
 from usage.models import LateKeysMode
-from usage.services.clock import today
-from usage.services.distribution import distribute
-from usage.services.late_keys import switch
-from usage.services.locks import begin_totals
+from usage.services.capture.citus import distribute
+from usage.services.raw.clock import today
+from usage.services.raw.locks import begin_totals
+from usage.services.totals.late_keys_switch import switch
 
 Figures = dict[str, object]
 Totals = dict[str, list[tuple[Any, ...]]]

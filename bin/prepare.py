@@ -27,7 +27,8 @@ from usage.models import (  # noqa: E402
     Scope,
 )
 from usage.models.tokens import digest_of  # noqa: E402
-from usage.services import clock, tokens  # noqa: E402
+from usage.services.accounts import tokens  # noqa: E402
+from usage.services.raw import clock  # noqa: E402
 
 OPERATOR = "demo"
 

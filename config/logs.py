@@ -24,7 +24,7 @@ SHORTEST_SECRET = 8
 
 HIDDEN = "[hidden]"
 # A secret by its place: after the name of an authentication scheme, of a password or of a session,
-# before the host of an address, or after the prefix of keys from usage.services.tokens.
+# before the host of an address, or after the prefix of keys from usage.services.accounts.tokens.
 SECRET_BY_PLACE = re.compile(
     r"(?i)(\b(?:token|bearer|basic)\s+|\b(?:password|passwd|sessionid|csrftoken)=)"
     r"[^\s'\"@;,&\\]+"

@@ -206,7 +206,7 @@ DATABASES = {
     "default": environment.database("DATABASE_URL"),
     **environment.replicas("DATABASE_REPLICA_URL"),
 }
-DATABASE_ROUTERS = ["usage.services.servers.Router"]
+DATABASE_ROUTERS = ["usage.database.routing.Router"]
 # If DATABASE_DIRECT_URL is set, DATABASE_URL is a pool in transaction mode. Only the web process
 # can use such a pool (config/wsgi.py); all others connect directly.
 DATABASE_POOL = None

@@ -5,7 +5,7 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
-from usage.services.silence import GRACE_SECONDS, give_up_silent_servers
+from usage.database.read_timeout import GRACE_SECONDS, give_up_silent_servers
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -30,12 +30,12 @@ for alias, database in settings.DATABASES.items():
     else:
         # A pool refuses startup options: the role must have the limits, which is checked below.
         database["DISABLE_SERVER_SIDE_CURSORS"] = True
-    # This check would cost each request a query; usage.services.servers detects a dead connection.
+    # This check would cost each request a query; usage.database.routing detects a dead connection.
     database["CONN_HEALTH_CHECKS"] = False
 
 application = get_wsgi_application()
 
-from usage.services import startup  # noqa: E402 - needs the apps loaded
+from usage.database import startup  # noqa: E402 - needs the apps loaded
 
 give_up_silent_servers()
 startup.refuse_other_settings()

@@ -16,7 +16,7 @@ from bin import spawn
 from bin.embedded import PostgreSQL
 from bin.replica import Replica
 from tests.connections import ask, wait_until
-from usage.services import servers
+from usage.database import routing
 
 NAMES = ("replica1", "replica2")
 
@@ -30,14 +30,14 @@ class Cluster:
 
     def ask(self, name: str, statement: str) -> object:
         """Run a statement as superuser; return the first value of its first row, or None."""
-        server = self.primary if name == servers.PRIMARY else self.replicas[name]
+        server = self.primary if name == routing.PRIMARY else self.replicas[name]
         with closing(server.connect("usage")) as session:
             rows = ask(session, statement)
         return rows[0][0] if rows else None
 
     def catch_up(self, *names: str) -> None:
         """Return once the replicas have replayed everything that is committed now."""
-        committed = self.ask(servers.PRIMARY, "SELECT pg_current_wal_insert_lsn()")
+        committed = self.ask(routing.PRIMARY, "SELECT pg_current_wal_insert_lsn()")
         replayed = f"SELECT pg_last_wal_replay_lsn() >= '{committed}'"
         for name in names or NAMES:
             wait_until(partial(self.ask, name, replayed), seconds=60, what=f"{name} to catch up")
@@ -69,7 +69,7 @@ def started_cluster() -> Iterator[Cluster]:
     """Yield a migrated cluster that has caught up; then reconnect Django to its own server."""
     account = places.server_account()
     here = places.passing_place(account)
-    ours = dict(connections.settings[servers.PRIMARY])
+    ours = dict(connections.settings[routing.PRIMARY])
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, here)
         stack.callback(_reconnect, ours)
@@ -80,7 +80,7 @@ def started_cluster() -> Iterator[Cluster]:
             lead(name, server)
 
         primary = PostgreSQL(places.give(here / "0", account), here / "0.log", thrown_away=True)
-        start(primary, servers.PRIMARY)
+        start(primary, routing.PRIMARY)
         call_command("migrate", verbosity=0)
         replicas = {}
         for name in NAMES:
@@ -97,8 +97,8 @@ def _reconnect(ours: dict[str, Any]) -> None:
         if name in connections.settings:
             connections[name].close()
             del connections[name], connections.settings[name]
-    connections[servers.PRIMARY].close()
-    connections.settings[servers.PRIMARY].update(ours)
+    connections[routing.PRIMARY].close()
+    connections.settings[routing.PRIMARY].update(ours)
 
 
 def lead(name: str, server: PostgreSQL) -> None:
@@ -108,4 +108,4 @@ def lead(name: str, server: PostgreSQL) -> None:
         connections[name].close()
         connections.settings[name].update(address)
     else:
-        connections.settings[name] = connections.settings[servers.PRIMARY] | address
+        connections.settings[name] = connections.settings[routing.PRIMARY] | address

@@ -20,8 +20,8 @@ from bin import place as places
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
 from usage.models import RAW_TABLES
-from usage.services.distribution import distribute
-from usage.services.partitions import leaf_partitions
+from usage.services.capture.citus import distribute
+from usage.services.raw.partitions import leaf_partitions
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

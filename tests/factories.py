@@ -17,8 +17,8 @@ from usage.models import (
     UsageState,
     VoiceUsageRecord,
 )
-from usage.services.refresh import refresh
-from usage.services.tokens import make_token, note_use
+from usage.services.accounts.tokens import make_token, note_use
+from usage.services.totals.refresh import refresh
 
 _numbers = count(1)
 

@@ -23,11 +23,12 @@ from tests.history_services import CUTS, Calendar, CutOffError, cut_off, start_o
 from tests.history_writers import LEVELS, Writer, is_ordinary
 from usage.errors import RefreshFailedError
 from usage.models import LateKeysMode, RefreshRun, UsageState
-from usage.services import clock
-from usage.services.audit import rebuild, verify
-from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh
-from usage.services.retention import prune
+from usage.services.audit.verification import rebuild, verify
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
+from usage.services.steps import Step
+from usage.services.totals.refresh import refresh
+from usage.services.totals.retention import prune
 
 OPEN_DAYS, RAW_RETENTION_DAYS = 2, 5
 WRITER_ACTIONS = ["begin", *["write"] * 5, "savepoint", "end", "look"]
@@ -169,7 +170,7 @@ class HistoryMachine(RuleBasedStateMachine):
         run_sql("UPDATE usage_state SET fence = fence + (1::bigint << 40), raw_fence = NULL")
 
     @contextmanager
-    def observed(self, what: str, cut: tuple[object, str] | None) -> Iterator[None]:
+    def observed(self, what: str, cut: Step | None) -> Iterator[None]:
         """Run a service, or interrupt it after one step; then assert that its totals are exact."""
         succeeded = RefreshRun.objects.filter(status="success")
         runs = succeeded.count()

@@ -1,29 +1,31 @@
 """Helpers for the services of a random history: a calendar, short timeouts, interruptions."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 from unittest import mock
 
 from tests.connections import run_sql
+from tests.refresh_steps import after
 from usage.models import RAW_TABLES, LateKeysMode, UsageState
-from usage.services import locks, partitions, periods, repair, retention, sealing
-from usage.services import refresh as refreshing
-from usage.services.partitions import partition_days
+from usage.services.raw import locks
+from usage.services.raw.partitions import partition_days
+from usage.services.steps import Step
+from usage.services.totals import closing, repair
 
 DAYS = 12
 CUTS = [
-    (sealing, "draw_fence"),
-    (sealing, "_close_days"),
-    (repair, "repair_late_keys"),
-    (sealing, "seal"),
-    (refreshing, "_refresh_open_view"),
-    (periods, "apply_changes"),
-    (retention, "draw_fence"),
-    (retention, "_empty"),
-    (retention, "_drop"),
+    Step.FENCE_DRAWN,
+    Step.DAYS_CLOSED,
+    Step.TOTALS_LOCKED,
+    Step.KEYS_REPAIRED,
+    Step.DAYS_SEALED,
+    Step.VIEW_REFRESHED,
+    Step.PERIODS_KEPT,
+    Step.PRUNE_FENCED,
+    Step.PRUNE_EMPTIED,
+    Step.PRUNE_DROPPED,
 ]
 
 
@@ -46,9 +48,8 @@ class Calendar:
 def single_handed() -> Iterator[None]:
     """Make all waits short: one thread has all sessions, so no lock is freed during a wait."""
     with (
-        mock.patch.multiple(retention, FENCE_SECONDS=0, TRIES=1, LOCK_MILLISECONDS=5),
-        mock.patch.multiple(partitions, TRIES=1, LOCK_MILLISECONDS=5),
-        mock.patch.multiple(sealing, TRIES=1, LOCK_MILLISECONDS=5),
+        mock.patch.object(closing, "FENCE_SECONDS", 0),
+        mock.patch.multiple(locks, TRIES=1, LOCK_MILLISECONDS=5),
         mock.patch.multiple(locks, RAW_LOCK_SECONDS=0.02, TRY_SECONDS=0.005),
         mock.patch.object(repair, "WHOLE_DAY_KEYS", 3),
     ):
@@ -56,17 +57,13 @@ def single_handed() -> Iterator[None]:
 
 
 @contextmanager
-def cut_off(cut: tuple[object, str] | None) -> Iterator[None]:
-    if cut is None:
-        yield
-        return
-    original = getattr(*cut)
+def cut_off(cut: Step | None) -> Iterator[None]:
+    """Raise CutOffError after this step."""
 
-    def work_then_end(*arguments: Any) -> None:
-        original(*arguments)
+    def end() -> None:
         raise CutOffError
 
-    with mock.patch.object(*cut, work_then_end):
+    with after(cut, end) if cut else nullcontext():
         yield
 
 

@@ -20,10 +20,11 @@ from tests.factories import make_subscription, refresh_and_seal, refresh_totals
 from tests.histories import DATA, QUANTITIES, VOICE
 from usage.errors import RefreshRunningError
 from usage.models import RefreshRun, UsageState
-from usage.services import clock, retention
-from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh, refresh_now
-from usage.services.retention import prune
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals import closing, retention
+from usage.services.totals.refresh import refresh, refresh_now
+from usage.services.totals.retention import prune
 
 SUBSCRIPTIONS = 40
 FIRST_DAY = date(2026, 11, 10)
@@ -97,7 +98,7 @@ class Load:
     def prepare(self, monkeypatch: pytest.MonkeyPatch, *, fence_seconds: float) -> None:
         """Make subscriptions and a first partition, and set the clock of services to this load."""
         monkeypatch.setattr(clock, "today", self.today)
-        monkeypatch.setattr(retention, "FENCE_SECONDS", fence_seconds)
+        monkeypatch.setattr(closing, "FENCE_SECONDS", fence_seconds)
         monkeypatch.setattr(
             retention, "refresh_now", lambda trigger: refresh_now(trigger, then=self.compare)
         )

@@ -8,17 +8,17 @@
 from collections.abc import Callable
 from datetime import date
 
-import pytest
 from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, so named
 
 from tests.connections import ask, run_sql
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.models import UsageState
-from usage.services import fences, repair, sealing, sequences
-from usage.services.changes import Changes
+from usage.services.steps import Step, observed
+from usage.services.totals import sealing
 
 READ_COMMITTED, REPEATABLE_READ = "READ COMMITTED", "REPEATABLE READ"
 STEPS = 6
+OBSERVED = {Step.DAY_CHOSEN: 1, Step.DAY_ANNOUNCED: 2, Step.STATE_READ: 4}
 TODAY = "2026-11-04"
 SEALED_BEFORE = date(2026, 11, 3)
 
@@ -32,28 +32,9 @@ def give_usage() -> None:
 class SteppedSeal:
     """A seal of a day that calls `act` at every step, with the number of the step."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.act: Callable[[int], object] = lambda _step: None
-        move_forward = sequences.move_forward
-        draw_fence, repair_keys = fences.draw_fence, repair.repair_late_keys
         self.passed: set[int] = set()
-
-        def setval(sequence: str, day: date) -> None:
-            self.step(1)
-            move_forward(sequence, day)
-
-        def fence() -> int:
-            assert run_sql("SELECT pg_current_xact_id_if_assigned()") == [(None,)]
-            self.step(2)
-            return draw_fence()
-
-        def after_snapshot(state: UsageState, changes: Changes) -> int:
-            self.step(4)
-            return repair_keys(state, changes)
-
-        monkeypatch.setattr(sealing, "move_forward", setval)
-        monkeypatch.setattr(sealing, "draw_fence", fence)
-        monkeypatch.setattr(repair, "repair_late_keys", after_snapshot)
 
     def step(self, number: int) -> None:
         if number not in self.passed:
@@ -64,9 +45,16 @@ class SteppedSeal:
         """Run every step except the last: open transactions decide whether the day is sealed."""
         self.act = act
         self.step(0)
-        sealing.prepare()
-        self.step(3)
-        refresh_totals()
+        with observed(self._observe):
+            sealing.announce_days()
+            self.step(3)
+            refresh_totals()
+
+    def _observe(self, step: Step) -> None:
+        if step is Step.DAY_ANNOUNCED:
+            assert run_sql("SELECT pg_current_xact_id_if_assigned()") == [(None,)]
+        if step in OBSERVED:
+            self.step(OBSERVED[step])
 
 
 def begin(session: Connection, level: str) -> None:

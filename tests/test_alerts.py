@@ -12,7 +12,7 @@ from tests.factories import refresh_totals
 from tests.processes import ROOT
 from tests.usage.monitoring.scraping import TOKEN, Samples, scrape
 from usage.models import RefreshRun
-from usage.services.audit import verify
+from usage.services.audit.verification import verify
 
 RULES: list[dict[str, Any]] = [
     rule

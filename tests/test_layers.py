@@ -46,7 +46,7 @@ def test_upward_import_is_found(tmp_path: Path) -> None:
         target = copy / file.relative_to(ROOT / "usage")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(file.read_text())
-    for upward in ["usage.services.refresh", "worker.tasks", "config.settings"]:
+    for upward in ["usage.services.totals.refresh", "worker.tasks", "config.settings"]:
         models = copy / "models" / "runs.py"
         original = models.read_text()
         models.write_text(f"{original}\nimport {upward}\n")

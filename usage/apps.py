@@ -10,7 +10,7 @@ class UsageConfig(AppConfig):
 
     def ready(self) -> None:
         from usage import checks  # noqa: F401 - importing registers them
-        from usage.services.session_settings import set_on_every_connection
+        from usage.database.session_settings import set_on_every_connection
 
         set_on_every_connection()
         # post_migrate runs when all apps have their tables, also those of later migrations.
@@ -19,12 +19,12 @@ class UsageConfig(AppConfig):
 
 
 def _grant_to_roles(using: str, **_kwargs: Any) -> None:
-    from usage.services.roles import grant_missing
+    from usage.database.roles import grant_missing
 
     grant_missing(using)
 
 
 def _adapt_to_servers(using: str, **_kwargs: Any) -> None:
-    from usage.services.distribution import adapt
+    from usage.services.capture.citus import adapt
 
     adapt(using)

@@ -9,22 +9,24 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError
 
-from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
-from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
-from usage.monitoring.proxies import uncounted_proxy
-from usage.services import lock_room, registry, sequences, triggers
-from usage.services.locks import INSUFFICIENT_PRIVILEGE, sqlstate
-from usage.services.partitions import most_partitions, partition_days
-from usage.services.placement import search_path_statements
-from usage.services.roles import missing_grants, public_functions, unlimited_analysts
-from usage.services.startup import (
+from usage.database import lock_room
+from usage.database.errors import INSUFFICIENT_PRIVILEGE, sqlstate
+from usage.database.roles import missing_grants, public_functions, unlimited_analysts
+from usage.database.startup import (
     captures_as_this_release,
     refuse_misread_time_zone,
     refuse_other_encodings,
     refuse_other_settings,
     stored_time_zone,
 )
-from usage.services.zones import differences_in_kept_days
+from usage.errors import EncodingError, SettingChangedError, TimeZoneMisreadError
+from usage.models import RAW_TABLES, RECORD_MODELS, UsageRecord, UsageType
+from usage.monitoring.proxies import uncounted_proxy
+from usage.services.capture import sequences, triggers
+from usage.services.raw import usage_types
+from usage.services.raw.partitions import most_partitions, partition_days
+from usage.services.raw.zone_data import differences_in_kept_days
+from usage.services.totals.placement import search_path_statements
 
 # SQLSTATEs of a query whose table, column or function does not exist.
 NOT_MIGRATED = {"42P01", "42703", "42883"}
@@ -113,7 +115,7 @@ def every_usage_type_has_a_raw_table(**_kwargs: Any) -> list[CheckMessage]:
 
 @database_check
 def database_has_the_usage_types_of_this_release() -> Iterator[CheckMessage]:
-    for difference in registry.differences():
+    for difference in usage_types.differences():
         yield Warning(str(difference), hint=f"Run: {difference.step}", id="usage.W012")
 
 

@@ -50,7 +50,7 @@ def know_the_database(**_kwargs: object) -> None:
 @before_task_publish.connect
 def name_the_database(*, headers: dict[str, object], **_kwargs: object) -> None:
     """Add the key to messages of beat and of the worker; a web process sets its own key."""
-    from usage.services.identity import HEADER
+    from usage.database.identity import HEADER
 
     headers.setdefault(HEADER, _database)
 
@@ -75,8 +75,8 @@ def leave_the_task(**_kwargs: object) -> None:
 @worker_init.connect
 @beat_init.connect
 def refuse_other_settings(**_kwargs: object) -> None:
+    from usage.database.startup import refuse_other_settings
     from usage.errors import SettingChangedError
-    from usage.services.startup import refuse_other_settings
 
     try:
         refuse_other_settings()

@@ -21,7 +21,7 @@ class DatabaseTask(Task):
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Raise Reject, which drops the message, if it is from another database."""
-        from usage.services import identity
+        from usage.database import identity
 
         if self.request.is_eager:
             return  # no message: the caller runs the task itself
@@ -44,7 +44,7 @@ def use_own_queue(app: "Celery[Any]") -> str:
 
     Waits while the database is away or not migrated, since neither can work without it.
     """
-    from usage.services import identity
+    from usage.database import identity
 
     known = identity.read_patiently()
     app.conf.task_default_queue = identity.queue_of(known)

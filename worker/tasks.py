@@ -8,10 +8,11 @@ from django.core.management import call_command
 
 from usage.errors import IndexesHeldError, RefreshRunningError
 from usage.models import RefreshRun
-from usage.services import indexes, partitions, retention
-from usage.services.audit import verify
-from usage.services.refresh import refresh as refresh_totals
-from usage.services.refresh_requests import run_requested
+from usage.services.audit.verification import verify
+from usage.services.raw import partitions
+from usage.services.totals import indexes, retention
+from usage.services.totals.refresh import refresh as refresh_totals
+from usage.services.totals.refresh_requests import run_requested
 
 logger = logging.getLogger(__name__)
 

@@ -159,7 +159,7 @@ def test_refresh_says_how_it_ended_and_names_its_run(
     monkeypatch.setattr(
         handler, "emit", lambda record: written.append(json.loads(formatter.format(record)))
     )
-    logger = logging.getLogger("usage.services.runs")
+    logger = logging.getLogger("usage.services.totals.runs")
     logger.addHandler(handler)
     try:
         run = refresh_totals()

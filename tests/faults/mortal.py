@@ -10,7 +10,6 @@ import signal
 import sys
 from contextlib import ExitStack
 from datetime import date
-from typing import Any
 from unittest.mock import patch
 
 from django.db import Error, connection
@@ -19,8 +18,8 @@ from tests.connections import ask, second_session
 from tests.refresh_steps import after
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
-from usage.services import clock
-from usage.services.refresh import refresh
+from usage.services.raw import clock
+from usage.services.totals.refresh import refresh
 
 SKIPPED, FAILED = 10, 11
 PROCESS, BACKEND = "its process", "its backend"
@@ -36,11 +35,9 @@ def main() -> None:
 
 
 def run(today: str, step: str | None, how: str) -> int:
-    """Refresh, and kill the refresh after the step, except if it sealed no day in "day sealed"."""
+    """Refresh, and kill the refresh after the step."""
 
-    def die(result: Any) -> None:
-        if step == "day sealed" and not result:
-            return
+    def die() -> None:
         if how == PROCESS:
             os.kill(os.getpid(), signal.SIGKILL)
         with connection.cursor() as cursor:

@@ -19,7 +19,8 @@ from tests.faults.ledger import Days, Ledger
 from tests.faults.mortal import BACKEND, FAILED, PROCESS
 from tests.faults.traffic import Traffic
 from tests.faults.trials import Trials
-from tests.refresh_steps import COMMITTED, STEPS
+from tests.refresh_steps import STEPS
+from usage.services.steps import Step
 
 TIMES = 20
 MORTAL = "from tests.faults.mortal import main; main()"
@@ -88,7 +89,6 @@ def test_a_refresh_killed_after_any_step_shows_the_old_totals_until_its_commit(
     most = TIMES * len(STEPS)
     today = date(2026, 3, 2)
     ledger = Ledger(Days(today, to_seal=most if trials.full else 2 * len(STEPS)), subscriptions=4)
-    steps = list(STEPS)
     with installation.session() as session, refreshes(installation) as refresh:
         ledger.make(session)
         first = ledger.late + timedelta(4)
@@ -101,14 +101,14 @@ def test_a_refresh_killed_after_any_step_shows_the_old_totals_until_its_commit(
         with Traffic(installation, ledger, trials) as traffic:
             for number in trials.of("kills", short=2 * len(STEPS), full=most, minutes=17):
                 day = first + timedelta(number + 1)
-                step = steps[number % len(steps)]
-                how = (PROCESS, BACKEND)[number // len(steps) % 2]
+                step = STEPS[number % len(STEPS)]
+                how = (PROCESS, BACKEND)[number // len(STEPS) % 2]
                 began = time.time()
                 # A run that loses its session after its commit still succeeds.
-                ends = 0 if (step, how) == (COMMITTED, BACKEND) else KILLED[how]
+                ends = 0 if (step, how) == (Step.COMMITTED, BACKEND) else KILLED[how]
                 before = killed(session, partial(refresh, day, step, how), ends)
                 after = published(session)
-                if step == COMMITTED:
+                if step == Step.COMMITTED:
                     assert after[2][0][0].timestamp() > began
                 else:
                     assert after == before, f"{step} by {how}"
@@ -117,4 +117,4 @@ def test_a_refresh_killed_after_any_step_shows_the_old_totals_until_its_commit(
                 traffic.check()
         wait_until(partial(converges, day), seconds=60, what="the last refresh")
         assert_becomes_exact(session)
-    trials.count("steps", len(steps))
+    trials.count("steps", len(STEPS))

@@ -14,8 +14,8 @@ from tests.factories import refresh_and_seal, refresh_totals
 from tests.faults.trials import Trials
 from tests.histories import DATA, QUANTITIES, VOICE
 from usage.models import UsageState
-from usage.services import clock
-from usage.services.partitions import make_partitions
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
 
 SUBSCRIPTIONS = 300
 FIRST_DAY, TODAY = date(2026, 11, 1), date(2026, 11, 30)

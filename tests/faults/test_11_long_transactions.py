@@ -18,7 +18,7 @@ from tests.exact import Rows, assert_exact, plain_totals, totals_of
 from tests.factories import refresh_and_seal, refresh_totals
 from tests.faults.trials import Trials
 from usage.models import UsageState
-from usage.services import clock
+from usage.services.raw import clock
 
 HALF_AN_HOUR, MINUTE = timedelta(minutes=30), timedelta(minutes=1)
 DAY = timedelta(days=1)

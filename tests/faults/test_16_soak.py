@@ -28,13 +28,14 @@ from tests.load import Load, from_day
 from tests.processes import started
 from usage.errors import IndexesHeldError
 from usage.models import RefreshRun, Scope, UsageState
-from usage.services import clock, retention
-from usage.services.audit import verify
-from usage.services.indexes import rebuild_loose
-from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh_now
-from usage.services.retention import prune
-from usage.services.tokens import make_token
+from usage.services.accounts.tokens import make_token
+from usage.services.audit.verification import verify
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals import retention
+from usage.services.totals.indexes import rebuild_loose
+from usage.services.totals.refresh import refresh_now
+from usage.services.totals.retention import prune
 
 SUBSCRIPTIONS = 2_000
 WRITERS = 3

@@ -21,8 +21,8 @@ from tests.histories import DATA, VOICE, columns
 from tests.load import Load, closed_until
 from usage.errors import RawTableLockedError, RefreshFailedError, RefreshRunningError
 from usage.models import RefreshRun
-from usage.services.audit import rebuild
-from usage.services.refresh import refresh
+from usage.services.audit.verification import rebuild
+from usage.services.totals.refresh import refresh
 
 LEVELS = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 TABLES = [(DATA,), (VOICE,), (DATA, VOICE)]

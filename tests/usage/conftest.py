@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.connections import run_sql
 from usage.models import LateKeysMode, UsageState
-from usage.services import clock
-from usage.services.late_keys import switch
+from usage.services.raw import clock
+from usage.services.totals.late_keys_switch import switch
 
 
 @pytest.fixture

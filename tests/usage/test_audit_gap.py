@@ -8,9 +8,9 @@ import pytest
 from tests.connections import run_sql
 from tests.factories import data_record, make_subscription, refresh_and_seal
 from usage.models import LateKey
-from usage.services import audit
-from usage.services.audit import verify
-from usage.services.retention import prune
+from usage.services.audit import verification
+from usage.services.audit.verification import verify
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -38,7 +38,7 @@ def test_day_closed_before_the_audit_compares_it_does_not_differ(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when an audit compares a day whose raw records were dropped after the audit began."""
-    compare = audit._compare
+    compare = verification._compare
 
     def prune_then_compare(*arguments: object) -> None:
         set_today("2026-11-09")
@@ -46,6 +46,6 @@ def test_day_closed_before_the_audit_compares_it_does_not_differ(
         prune()
         compare(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(audit, "_compare", prune_then_compare)
+    monkeypatch.setattr(verification, "_compare", prune_then_compare)
     assert verify(to_date=date(2026, 11, 1)).differing == 0
     assert run_sql("SELECT count(*) FROM usage_datausagerecord") == [(0,)]

@@ -14,9 +14,9 @@ from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from tests.replaced_queries import replace_query
 from usage.models import DataUsageRecord, UsageState
-from usage.services import periods
-from usage.services.audit import rebuild
-from usage.services.retention import prune
+from usage.services.audit.verification import rebuild
+from usage.services.totals import periods
+from usage.services.totals.retention import prune
 
 pytestmark = pytest.mark.usefixtures("state")
 

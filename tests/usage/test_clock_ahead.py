@@ -15,13 +15,15 @@ from django.db import IntegrityError
 from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from tests.refresh_steps import after
 from usage.errors import DaysWithoutRecordsError, RefreshRunningError
 from usage.models import RAW_TABLES, DataUsageRecord, LateKeysMode, RefreshRun, UsageState
-from usage.services import reached_day, sealing, sequences
-from usage.services.partitions import make_partitions, partition_days
-from usage.services.reopen import reopen
-from usage.services.retention import prune
-from usage.services.status import read_status
+from usage.services.raw import reached_day
+from usage.services.raw.partitions import make_partitions, partition_days
+from usage.services.steps import Step
+from usage.services.totals.reopen import reopen
+from usage.services.totals.retention import prune
+from usage.services.totals.status import read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -92,7 +94,7 @@ def test_status_run_and_metric_say_why_retention_waits(usage: None, set_today: S
     status = read_status()
     assert status.days_not_reached == 397
     assert status.clock_is_ahead.startswith("The clock of the database says 2027-12-25, 397 days")
-    assert refresh_totals().remark == status.clock_is_ahead
+    assert refresh_totals().remark == f"{status.clock_is_ahead}."
     assert f"clock         {status.clock_is_ahead}" in run("usage_status")
 
 
@@ -204,15 +206,10 @@ def test_days_announced_before_they_were_opened_again_are_not_sealed(
 ) -> None:
     """Fails when a refresh draws the fence of announced days although no trigger logs them."""
     set_today(FAR_AHEAD)
-    move_forward = sequences.move_forward
-
-    def move_and_undo(sequence: str, day: date) -> None:
-        move_forward(sequence, day)
-        if day > date(2027, 1, 1):
-            run_sql(f"SELECT setval('{sequence}', 0)")
-
-    monkeypatch.setattr(sealing, "move_forward", move_and_undo)
-    refresh_totals()
+    with after(
+        Step.DAY_ANNOUNCED, lambda: run_sql("SELECT setval('usage_logging_before', 0)"), once=True
+    ):
+        refresh_totals()
     assert UsageState.objects.get().fence_day is None
 
 

@@ -14,8 +14,8 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import plain_totals, totals_of
 from tests.factories import make_subscription, refresh_totals
 from usage.models import UsageState
-from usage.services import clock
-from usage.services.partitions import make_partitions
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
 
 SECONDS = 12
 SECONDS_A_DAY = 2

@@ -17,11 +17,11 @@ from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import LateKeysChangedError
 from usage.models import RAW_TABLES, LateKeysMode, UsageState
-from usage.services import sealing
-from usage.services.audit import verify
-from usage.services.distribution import adapt, distributed_tables
-from usage.services.late_keys import switch
-from usage.services.partitions import make_partitions
+from usage.services.audit.verification import verify
+from usage.services.capture.citus import adapt, distributed_tables
+from usage.services.raw import locks
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals.late_keys_switch import switch
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -125,7 +125,7 @@ def test_writer_on_any_server_is_waited_for(place: str, monkeypatch: pytest.Monk
 
     It would lose the records of a writer that is connected to a worker, or is prepared there.
     """
-    monkeypatch.setattr(sealing, "TRIES", 1)
+    monkeypatch.setattr(locks, "TRIES", 1)
     (node,) = run_sql(
         "SELECT nodename, nodeport, shardid FROM citus_shards"
         " INNER JOIN pg_dist_node USING (nodename, nodeport)"

@@ -22,8 +22,8 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import assert_exact, plain_totals, totals_of
 from tests.factories import make_subscription, refresh_and_seal, refresh_totals
 from usage.models import LateKeysMode, UsageState
-from usage.services import retention
-from usage.services.partitions import make_partitions
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals.closing import close
 
 pytestmark = [
     pytest.mark.one_server("it moves no record to another shard and has no triggers"),
@@ -347,7 +347,7 @@ def test_closed_days_refuse_every_statement(
     refresh_and_seal()
     if late_keys == LateKeysMode.TRIGGERS:
         # Close the days as a prune does, and keep their records, as while it waits for its fence.
-        retention._close(date(2026, 11, 5))
+        close(date(2026, 11, 5))
     assert_exact()
     before = run_sql(f"SELECT {COLUMNS} FROM {TABLE} ORDER BY id")
     for case in to_test:

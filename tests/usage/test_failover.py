@@ -21,10 +21,10 @@ from tests.factories import refresh_totals as refresh
 from tests.given import anna_and_bob
 from tests.usage.api.api_requests import get_page
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
+from usage.database import identity, membership, routing
 from usage.models import Subscription
 from usage.monitoring import health
-from usage.services import identity, membership, servers
-from usage.services.restores import check_restore
+from usage.services.audit.restores import check_restore
 
 REPLICA1, REPLICA2 = NAMES
 
@@ -36,9 +36,9 @@ def cluster(
     """Start a cluster for one test, since a promoted server cannot become a replica again."""
     settings.USAGE_METRICS_TOKEN = TOKEN
     monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.1)
+    monkeypatch.setattr(routing, "LEFT_OUT_SECONDS", 0.1)
     monkeypatch.setattr(membership, "COMPARE_SECONDS", 0)
-    monkeypatch.setattr(servers, "_left_out", {})
+    monkeypatch.setattr(routing, "_left_out", {})
     monkeypatch.setattr(membership, "_compared_at", {})
     monkeypatch.setattr(membership, "_primary", None)
     with django_db_blocker.unblock(), started_cluster() as cluster:
@@ -101,11 +101,11 @@ def test_a_replica_with_another_database_answers_nothing(
 ) -> None:
     """Fails when the identity lacks the name of the database; the uuid of a copy is the same."""
     before = prices()
-    connections[servers.PRIMARY].close()
+    connections[routing.PRIMARY].close()
     for name in NAMES:
         connections[name].close()
     cluster.ask(
-        servers.PRIMARY,
+        routing.PRIMARY,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = 'usage' AND pid <> pg_backend_pid()",
     )
@@ -118,7 +118,7 @@ def test_a_replica_with_another_database_answers_nothing(
     try:
         assert prices() == before
         assert_named(REPLICA2, "has another database than the primary")
-        [primary, other] = [identity.read(name) for name in (servers.PRIMARY, REPLICA2)]
+        [primary, other] = [identity.read(name) for name in (routing.PRIMARY, REPLICA2)]
         assert primary is not None
         assert other is not None
         assert (primary.uuid, primary.system) == (other.uuid, other.system)
@@ -140,7 +140,7 @@ def test_failover_as_the_page_describes_it(
     assert prices() == before
     cluster.ask(REPLICA1, "SELECT pg_promote()")
     promoted = cluster.replicas[REPLICA1]
-    lead(servers.PRIMARY, promoted)
+    lead(routing.PRIMARY, promoted)
     connections[REPLICA1].close()
     del connections[REPLICA1], connections.settings[REPLICA1]
 
@@ -149,7 +149,7 @@ def test_failover_as_the_page_describes_it(
     data_record(Subscription.objects.get(id=1), "2026-11-03T10:00:00Z", "1", 1)
     refresh()
     assert check_restore() == []
-    known = identity.read(servers.PRIMARY)
+    known = identity.read(routing.PRIMARY)
     assert known is not None
     assert known.timeline == 2
     after = prices()

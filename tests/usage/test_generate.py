@@ -8,9 +8,10 @@ import pytest
 from tests.connections import run_sql
 from tests.factories import make_subscription
 from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
-from usage.services import clock, generate
-from usage.services.generate import GenerateArgumentError, generate_usage
-from usage.services.partitions import partition_days
+from usage.services.raw import clock
+from usage.services.raw.partitions import partition_days
+from usage.services.samples import generator
+from usage.services.samples.generator import GenerateArgumentError, generate_usage
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -27,7 +28,7 @@ def fingerprint() -> Any:
     return run_sql(f"SELECT count(*), sum(hashtext(records::text)::numeric) FROM {RAW}")
 
 
-def generate_some(**arguments: Any) -> generate.GenerateReport:
+def generate_some(**arguments: Any) -> generator.GenerateReport:
     return generate_usage(
         **{
             "subscriptions": 20,
@@ -126,7 +127,7 @@ def test_days_get_partitions_and_known_subscriptions_are_used() -> None:
 
 
 def test_progress_is_reported_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate, "STEP_RECORDS", 1_000)
+    monkeypatch.setattr(generator, "STEP_RECORDS", 1_000)
     steps: list[int] = []
     generate_some(on_progress=steps.append)
     assert sum(steps) == 10_000

@@ -6,7 +6,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.logins import login_in
 from usage import sql
 from usage.checks import analysts_have_a_time_limit, roles_have_their_privileges
-from usage.services.roles import PRIVILEGES, grant_missing, missing_grants
+from usage.database.roles import PRIVILEGES, grant_missing, missing_grants
 
 
 @pytest.mark.django_db

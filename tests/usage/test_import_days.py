@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.usage.importing import counts, imported, stored_count, write, write_records
-from usage.services import clock
 from usage.services.imports.report import ImportReport
+from usage.services.raw import clock
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 

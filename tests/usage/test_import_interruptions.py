@@ -25,7 +25,7 @@ from tests.usage.importing import (
 from usage.models import Subscription
 from usage.services import imports
 from usage.services.imports import writer
-from usage.services.partitions import make_partitions, partition_days
+from usage.services.raw.partitions import make_partitions, partition_days
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 

@@ -19,7 +19,7 @@ from tests.usage.importing import (
 from usage.models import DataUsageRecord, Subscription
 from usage.services import imports
 from usage.services.imports.values import NAMESPACE
-from usage.services.partitions import partition_days
+from usage.services.raw.partitions import partition_days
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 

@@ -10,8 +10,8 @@ from tests.connections import ask, in_thread, run_sql, second_session, wait_unti
 from tests.exact import assert_exact, stored_periods
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.errors import IndexesHeldError
-from usage.services import indexes
-from usage.services.indexes import rebuild_loose
+from usage.services.totals import indexes
+from usage.services.totals.indexes import rebuild_loose
 from worker.tasks import rebuild_indexes
 
 BY_PRICE = ["usage_period_total_largest", "usage_period_total_price"]

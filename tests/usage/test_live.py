@@ -18,8 +18,8 @@ from tests.connections import ask, in_thread, run_sql, second_session, wait_for_
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from usage import selectors, sql
 from usage.models import LateKey, UsageState
-from usage.services import clock
-from usage.services.partitions import make_partitions
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
 
 pytestmark = pytest.mark.one_server("no record comes late there")
 

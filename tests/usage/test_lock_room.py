@@ -16,11 +16,12 @@ from tests.connections import ask, run_sql, second_session
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
 from tests.usage.importing import imported, write_records
+from usage.database import lock_room
 from usage.errors import RefreshFailedError
 from usage.models import RAW_TABLES, RefreshRun, SealedDailyUsage
-from usage.services import lock_room, refresh
-from usage.services.partitions import make_partitions, most_partitions, partition_days
-from usage.services.status import read_status
+from usage.services.raw.partitions import make_partitions, most_partitions, partition_days
+from usage.services.totals import refresh
+from usage.services.totals.status import read_status
 from usage.sql import queries
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")

@@ -15,8 +15,8 @@ from tests.connections import ask, in_thread, run_sql, second_session, wait_for_
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_totals
 from usage.models import RefreshRun, UsageState
-from usage.services import locks
-from usage.services.refresh import refresh
+from usage.services.raw import locks
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from usage.services.notation import amount_text, moment_text
+from usage.notation import amount_text, moment_text
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from tests.replaced_queries import replace_query
 from tests.usage.api.api_requests import get, get_page, only_error
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, VoiceUsageRecord
-from usage.services import overflow
-from usage.services.refresh import refresh
+from usage.services.totals import overflow
+from usage.services.totals.refresh import refresh
 
 pytestmark = [
     pytest.mark.usefixtures("state"),

@@ -17,17 +17,17 @@ from tests.given import expect, given
 from usage import sql
 from usage.errors import RefreshRunningError
 from usage.models import RAW_TABLES
-from usage.services import clock, locks, partitions
-from usage.services.locks import retry_locked
-from usage.services.partitions import (
+from usage.services.raw import clock, locks
+from usage.services.raw.locks import retry_locked
+from usage.services.raw.partitions import (
     Leaf,
     day_partitions,
     maintain_partitions,
     make_partitions,
     partition_days,
 )
-from usage.services.retention import prune
-from usage.services.status import read_status
+from usage.services.totals.retention import prune
+from usage.services.totals.status import read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 
@@ -173,7 +173,7 @@ def test_busy_default_partition_is_left_for_the_next_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A writer never waits longer than the lock timeout."""
-    monkeypatch.setattr(partitions, "TRIES", 2)
+    monkeypatch.setattr(locks, "TRIES", 2)
     with second_session() as writer:
         ask(
             writer,
@@ -209,7 +209,7 @@ def test_day_that_a_zone_skipped_gets_no_partition() -> None:
     "how",
     [
         lambda: make_partitions([DAY]),
-        lambda: retry_locked(lock_a_table, tries=1, milliseconds=200),
+        lambda: retry_locked(lock_a_table),
     ],
 )
 def test_a_frozen_worker_loses_its_lock(

@@ -26,10 +26,10 @@ from usage.models import (
     UsageState,
     VoiceUsageRecord,
 )
-from usage.services import periods as keeping
-from usage.services.audit import rebuild, verify
-from usage.services.changes import Changes
-from usage.services.refresh import refresh
+from usage.services.audit.verification import rebuild, verify
+from usage.services.totals import periods as keeping
+from usage.services.totals.changes import Changes
+from usage.services.totals.refresh import refresh
 from worker.tasks import audit
 
 pytestmark = pytest.mark.usefixtures("state")

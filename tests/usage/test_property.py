@@ -28,7 +28,7 @@ from tests.histories import (
     histories,
 )
 from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
-from usage.services.partitions import make_partitions
+from usage.services.raw.partitions import make_partitions
 
 MODELS = {DATA: DataUsageRecord, VOICE: VoiceUsageRecord}
 # Citus cannot move a record to another subscription, and has one SQLSTATE for all errors of a COPY.

@@ -33,14 +33,14 @@ READS = re.compile(
 # Modules whose statements aggregate, but no totals.
 OTHER_AGGREGATES = {
     "usage/monitoring/health.py": "counts faults of triggers in the catalogue",
-    "usage/services/distribution.py": "counts the servers of a cluster",
-    "usage/services/future_days.py": "counts raw records of partitions that the catalogue names",
-    "usage/services/indexes.py": "estimates sizes of indexes from the catalogue",
-    "usage/services/lock_room.py": "counts partitions and indexes in the catalogue",
-    "usage/services/restores.py": "reads the highest key of any table, to compare its sequence",
-    "usage/services/retention.py": "counts raw records of partitions that the catalogue names",
-    "usage/services/sequences.py": "reads the names of constraints in the catalogue",
-    "usage/services/status.py": "adds up sizes of partitions in the catalogue",
+    "usage/services/capture/citus.py": "counts the servers of a cluster",
+    "usage/services/raw/future_days.py": "counts raw records of partitions in the catalogue",
+    "usage/services/totals/indexes.py": "estimates sizes of indexes from the catalogue",
+    "usage/database/lock_room.py": "counts partitions and indexes in the catalogue",
+    "usage/services/audit/restores.py": "reads the highest key of a table, to compare its sequence",
+    "usage/services/totals/dropping.py": "counts raw records of partitions in the catalogue",
+    "usage/services/capture/sequences.py": "reads the names of constraints in the catalogue",
+    "usage/services/totals/status.py": "adds up sizes of partitions in the catalogue",
 }
 
 # Names of tables and columns that the callers pass, and values where NULL is ambiguous.

@@ -6,7 +6,8 @@ from django.db import connection
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from usage.errors import RefreshFailedError
 from usage.models import DailyUsage, RefreshRun, UsageState
-from usage.services.refresh import pause, refresh, resume
+from usage.services.totals.pause import pause, resume
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
 

@@ -2,9 +2,10 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -14,12 +15,13 @@ from django.test import override_settings
 from tests.connections import ask, in_thread, run_sql, second_session, wait_for_lock, wait_until
 from tests.factories import refresh_totals
 from tests.given import expect, given, stored_totals
+from tests.refresh_steps import after
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, UsageState
-from usage.services import locks, tallies
-from usage.services import refresh as refreshing
-from usage.services.open_view import OpenRows
-from usage.services.refresh import refresh
+from usage.services.raw import locks
+from usage.services.steps import Step
+from usage.services.totals import tallies
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -27,19 +29,22 @@ SCHEDULE = RefreshRun.Trigger.SCHEDULE
 
 
 class Pause:
-    """A pause of a refresh after it refreshed its view and before its commit, until let_go."""
+    """A pause of the first refresh after it refreshed its view and before its commit."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.reached, self.let_go = threading.Event(), threading.Event()
-        original = refreshing._refresh_open_view
 
-        def refresh_then_wait(*arguments: Any) -> OpenRows:
-            rows = original(*arguments)
-            self.reached.set()
-            assert self.let_go.wait(10)
-            return rows
+    def wait(self) -> None:
+        self.reached.set()
+        assert self.let_go.wait(10)
 
-        monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_then_wait)
+
+@contextmanager
+def paused() -> Iterator[Pause]:
+    """Yield the pause of the next refresh."""
+    made = Pause()
+    with after(Step.VIEW_REFRESHED, made.wait, once=True):
+        yield made
 
 
 def test_refresh_is_skipped_at_once_while_another_session_holds_the_lock() -> None:
@@ -60,9 +65,8 @@ def test_a_frozen_refresh_loses_its_lock(monkeypatch: pytest.MonkeyPatch) -> Non
     """Fails when a worker that freezes in a refresh keeps its lock until somebody ends it, and when
     its run is counted twice: when it is marked lost, and when the worker continues."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, paused() as pause:
         patch.setattr(locks, "IDLE_REFRESH_SECONDS", 2)
-        pause = Pause(patch)
         with in_thread(lambda: refresh(trigger=SCHEDULE)) as frozen:
             assert pause.reached.wait(10)
             patch.undo()
@@ -96,12 +100,9 @@ def hold_the_lock() -> None:
         run_sql("SELECT 1")
 
 
-def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_two_refreshes_at_once_one_succeeds_and_one_is_skipped() -> None:
     """Property 4. Fails when the refresh lock is not taken: the second refresh then waits."""
-    pause = Pause(monkeypatch)
-    with in_thread(lambda: refresh(trigger=SCHEDULE).status) as first:
+    with paused() as pause, in_thread(lambda: refresh(trigger=SCHEDULE).status) as first:
         assert pause.reached.wait(10)
         began = time.monotonic()
         second = refresh(trigger=SCHEDULE)
@@ -127,7 +128,7 @@ def test_refreshes_that_race_never_fail() -> None:
     assert all("success" in pair and set(pair) <= {"success", "skipped"} for pair in pairs)
 
 
-def test_readers_keep_the_old_totals_until_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_keep_the_old_totals_until_the_commit() -> None:
     """Property 2. Fails when the refresh is not concurrent (then the reader waits), and when as_of
     is set in a transaction of its own."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
@@ -136,8 +137,7 @@ def test_readers_keep_the_old_totals_until_the_commit(monkeypatch: pytest.Monkey
     what_readers_see = (
         "SELECT as_of, total_price, total_usage, record_count FROM usage_state, usage_daily"
     )
-    pause = Pause(monkeypatch)
-    with second_session(autocommit=True) as reader:
+    with second_session(autocommit=True) as reader, paused() as pause:
         ask(reader, "SET lock_timeout = '1s'")
         before = ask(reader, what_readers_see)
         with in_thread(refresh_totals) as refreshed:
@@ -247,26 +247,22 @@ def test_reload_by_truncate_is_never_seen_half() -> None:
     assert run_sql("SELECT total_price FROM usage_daily") == [(7,)]
 
 
-def test_refresh_whose_backend_is_terminated_leaves_the_totals(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_refresh_whose_backend_is_terminated_leaves_the_totals() -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     totals, as_of = stored_totals(), UsageState.objects.get().as_of
     given("data  A  2026-11-01T11:00:00Z  2  20")
-    original = refreshing._refresh_open_view
 
-    def refresh_and_die(*arguments: Any) -> OpenRows:
-        rows = original(*arguments)
+    def die() -> None:
         with second_session(autocommit=True) as session, connection.cursor() as cursor:
             cursor.execute("SELECT pg_backend_pid()")
             ask(session, "SELECT pg_terminate_backend(%s)", [cursor.fetchone()[0]])
-        return rows
 
-    with monkeypatch.context() as patch:
-        patch.setattr(refreshing, "_refresh_open_view", refresh_and_die)
-        with pytest.raises(RefreshFailedError, match=r"terminat|closed"):
-            refresh(trigger=SCHEDULE)
+    with (
+        after(Step.VIEW_REFRESHED, die),
+        pytest.raises(RefreshFailedError, match=r"terminat|closed"),
+    ):
+        refresh(trigger=SCHEDULE)
     run = RefreshRun.objects.latest("id")
     assert (run.status, run.as_of, run.open_rows) == ("failed", None, None)
     assert run.error != ""
@@ -277,11 +273,13 @@ def test_refresh_whose_backend_is_terminated_leaves_the_totals(
 
 
 @override_settings(USAGE_REFRESH_TIMEOUT_SECONDS=0.3)
-def test_refresh_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_that_takes_too_long_is_ended() -> None:
     given("data  A  2026-11-01T10:00:00Z  1  10")
-    monkeypatch.setattr(refreshing, "_refresh_open_view", lambda *_: run_sql("SELECT pg_sleep(20)"))
     began = time.monotonic()
-    with pytest.raises(RefreshFailedError, match=r"USAGE_REFRESH_TIMEOUT_SECONDS=0\.3"):
+    with (
+        after(Step.STATE_WRITTEN, lambda: run_sql("SELECT pg_sleep(20)")),
+        pytest.raises(RefreshFailedError, match=r"USAGE_REFRESH_TIMEOUT_SECONDS=0\.3"),
+    ):
         refresh(trigger=SCHEDULE)
     assert time.monotonic() - began < 5
     assert RefreshRun.objects.latest("id").status == "failed"
@@ -289,9 +287,8 @@ def test_refresh_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -
     assert run_sql("SHOW statement_timeout") == [("0",)]
 
 
-def test_writers_go_on_while_a_refresh_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    pause = Pause(monkeypatch)
-    with in_thread(refresh_totals) as refreshed:
+def test_writers_go_on_while_a_refresh_runs() -> None:
+    with paused() as pause, in_thread(refresh_totals) as refreshed:
         assert pause.reached.wait(10)
         run_sql("SET lock_timeout = '1s'")
         given("data  A  2026-11-01T10:00:00Z  1  10")

@@ -1,6 +1,7 @@
 """Faults before a refresh begins, and after its totals are committed."""
 
 from collections.abc import Callable
+from datetime import date
 from io import StringIO
 from typing import Any
 
@@ -11,11 +12,15 @@ from django.db import connection
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.exact import assert_exact
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from tests.refresh_steps import after
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, RefreshRun, Subscription, UsageState
-from usage.services import clock, runs, sealing
-from usage.services import refresh as refreshing
-from usage.services.refresh import refresh
+from usage.services.raw import clock
+from usage.services.raw.partitions import make_partitions
+from usage.services.steps import Step
+from usage.services.totals import refresh as refreshing
+from usage.services.totals import runs, sealing
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -85,29 +90,26 @@ def test_a_run_whose_row_the_database_refuses_is_explained() -> None:
         run_sql("ALTER TABLE usage_refreshrun RENAME COLUMN of_another_release TO remark")
 
 
-def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(
-    with_records: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refresh_by_hand_that_wrote_the_same_key_is_named(with_records: None) -> None:
     """The refresh by hand commits after the snapshot of our refresh and before its REFRESH."""
     DataUsageRecord.objects.filter(price=1).delete()
     run_sql("REFRESH MATERIALIZED VIEW usage_daily_open")
     make_subscription(id=2)
-    original = refreshing._refresh_open_view
 
-    def refresh_after_another(*arguments: Any) -> Any:
+    def refresh_by_hand() -> None:
         with second_session(autocommit=True) as session:
             ask(
                 session,
                 "INSERT INTO usage_datausagerecord SELECT gen_random_uuid(), 2, now(), 1, 1",
             )
             ask(session, "REFRESH MATERIALIZED VIEW CONCURRENTLY usage_daily_open")
-        return original(*arguments)
 
     data_record(Subscription.objects.get(id=2), f"{clock.now():%Y-%m-%dT%H:%M:%SZ}", price="1")
-    monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_after_another)
-    with pytest.raises(RefreshFailedError, match="refreshed usage_daily_open by hand"):
+    with (
+        after(Step.STATE_WRITTEN, refresh_by_hand),
+        pytest.raises(RefreshFailedError, match="refreshed usage_daily_open by hand"),
+    ):
         refresh(trigger=RefreshRun.Trigger.SCHEDULE)
-    monkeypatch.undo()
     refresh_totals()
     assert_exact()
 
@@ -117,47 +119,37 @@ def two_days_to_seal(set_today: Callable[[str], None], monkeypatch: pytest.Monke
     """Prepare two days to seal, each in a transaction of its own."""
     monkeypatch.setattr(sealing, "SEAL_SECONDS", -1)
     set_today("2026-11-02")
+    make_partitions([date(2026, 11, day) for day in (1, 2, 3, 4)])
     subscription = make_subscription(id=1)
     for day in (1, 2, 3, 4):
         data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1")
     refresh_and_seal()
     set_today("2026-11-05")
-    sealing.prepare()
+    sealing.announce_days()
 
 
-def test_a_run_that_fails_after_its_first_commit_has_published(
-    two_days_to_seal: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_after_its_first_commit_has_published(two_days_to_seal: None) -> None:
     """Fails when the run reports that the earlier totals stay."""
-    original = refreshing._refresh
-    calls: list[bool] = []
+    commits: list[int] = []
 
-    def refresh_once(*arguments: Any) -> bool:
-        if calls:
+    def fail_in_the_second() -> None:
+        if commits:
             run_sql("SELECT 1 / 0")
-        calls.append(original(*arguments))
-        return True
 
-    monkeypatch.setattr(refreshing, "_refresh", refresh_once)
-    run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+    with (
+        after(Step.STATE_READ, fail_in_the_second),
+        after(Step.COMMITTED, lambda: commits.append(1)),
+    ):
+        run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
     assert run.status == "success"
     assert "The totals are published. Then the run failed: division by zero" in run.remark
     assert RefreshRun.objects.latest("pk").remark == run.remark
     assert_exact()
 
 
-def test_a_run_that_loses_the_response_to_its_commit_has_published(
-    with_records: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = refreshing._refresh
-
-    def refresh_and_lose(*arguments: Any) -> bool:
-        original(*arguments)
-        cancelled("pg_terminate_backend")
-        return False
-
-    monkeypatch.setattr(refreshing, "_refresh", refresh_and_lose)
-    run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
+def test_a_run_that_loses_the_response_to_its_commit_has_published(with_records: None) -> None:
+    with after(Step.COMMITTED, lambda: cancelled("pg_terminate_backend")):
+        run = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
     assert (run.status, run.error) == ("success", "")
     assert "The totals are published" in run.remark
     assert_exact()

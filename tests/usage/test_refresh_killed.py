@@ -15,8 +15,9 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, vo
 from tests.refresh_steps import BEFORE_COMMIT, after
 from usage.errors import RefreshFailedError
 from usage.models import DataUsageRecord, LateKey, RefreshRun, Subscription, UsageState
-from usage.services.refresh import refresh
-from usage.services.retention import prune
+from usage.services.steps import Step
+from usage.services.totals.refresh import refresh
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -80,7 +81,7 @@ def test_refresh_killed_after_any_step_leaves_the_old_totals_and_the_log(step: s
     then = None
     with ExitStack() as stack:
         if step in BEFORE_COMMIT:
-            stack.enter_context(after(step, lambda _: kill_own_backend()))
+            stack.enter_context(after(step, kill_own_backend))
         else:
 
             def then(_state: UsageState, _run: RefreshRun) -> None:
@@ -134,7 +135,7 @@ def test_prune_killed_while_it_refreshes_continues_later(
     data_record(make_subscription_once(3), "2026-11-03T13:00:00Z", price="8")
     before, expected = stored_state(), plain_totals()
     with (
-        after("late keys repaired", lambda _: kill_own_backend()),
+        after(Step.KEYS_REPAIRED, kill_own_backend),
         pytest.raises(RefreshFailedError),
     ):
         prune()

@@ -13,9 +13,9 @@ from psycopg2.sql import Composable
 from tests.connections import ask, in_thread, run_sql, second_session
 from tests.factories import refresh_totals
 from tests.given import expect, given
+from tests.refresh_steps import after
 from usage.models import RefreshRun, UsageState
-from usage.services import refresh as refreshing
-from usage.services.open_view import OpenRows
+from usage.services.steps import Step
 
 pytestmark = pytest.mark.usefixtures("state")
 
@@ -180,24 +180,21 @@ def test_only_rows_whose_totals_changed_are_written() -> None:
     ]
 
 
-def test_changed_rows_carry_the_id_of_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_rows_carry_the_id_of_the_transaction() -> None:
     """Period totals are updated from these rows only. Fails when the view is refreshed inside a
     savepoint."""
     given("data  A  2026-11-01T10:00:00Z  1  10")
     refresh_totals()
     given("data  B  2026-11-01T10:00:00Z  2  20")
     changed: list[Any] = []
-    original = refreshing._refresh_open_view
 
-    def refresh_and_look(*arguments: Any) -> OpenRows:
-        rows = original(*arguments)
-        with connection.cursor() as cursor:
-            cursor.execute(
+    def look() -> None:
+        changed.extend(
+            run_sql(
                 "SELECT total_price FROM usage_daily_open WHERE xmin = pg_current_xact_id()::xid"
             )
-            changed.extend(cursor.fetchall())
-        return rows
+        )
 
-    monkeypatch.setattr(refreshing, "_refresh_open_view", refresh_and_look)
-    refresh_totals()
+    with after(Step.VIEW_REFRESHED, look):
+        refresh_totals()
     assert changed == [(2,)]

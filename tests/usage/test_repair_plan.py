@@ -6,7 +6,7 @@ import pytest
 from django.db import transaction
 
 from tests.connections import run_sql
-from usage.services.changes import Changes
+from usage.services.totals.changes import Changes
 from usage.sql import queries
 
 

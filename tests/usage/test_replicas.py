@@ -29,10 +29,11 @@ from tests.usage.api.api_requests import LISTS, get, get_page, only_error
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.api import error_responses
 from usage.api.statements import Statement
+from usage.database import membership, routing
 from usage.models import AccessToken, Subscription, UsageState
 from usage.monitoring import health
-from usage.services import clock, membership, servers
-from usage.services.tokens import revoke_token
+from usage.services.accounts.tokens import revoke_token
+from usage.services.raw import clock
 
 REPLICA1, REPLICA2 = NAMES
 TOTALS = {path: LISTS[path] for path in ("usage/over-limit", "usage/totals", "usage/daily")}
@@ -55,14 +56,14 @@ def cluster(
     settings.USAGE_RAW_RETENTION_DAYS = 35
     settings.USAGE_METRICS_TOKEN = TOKEN
     monkeypatch.setattr(clock, "today", lambda: DAY)
-    monkeypatch.setattr(servers, "_left_out", {})
+    monkeypatch.setattr(routing, "_left_out", {})
     monkeypatch.setattr(membership, "_compared_at", {})
     monkeypatch.setattr(membership, "_primary", None)
     monkeypatch.setattr(health, "SECONDS_BETWEEN_LOOKS", 0)
     refresh()
     whole_cluster.catch_up()
     yield whole_cluster
-    for name in [servers.PRIMARY, *NAMES]:
+    for name in [routing.PRIMARY, *NAMES]:
         connections[name].close()
 
 
@@ -81,7 +82,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def leave(name: str) -> None:
         for_now = time.monotonic() + 1000
         others = [other for other in NAMES if other != name]
-        monkeypatch.setattr(servers, "_left_out", dict.fromkeys(others, for_now))
+        monkeypatch.setattr(routing, "_left_out", dict.fromkeys(others, for_now))
 
     return leave
 
@@ -116,7 +117,7 @@ def test_every_server_returns_the_same(
         assert any("usage_daily" in sql or "usage_period" in sql for sql in sent[1:])
         bodies.add(body)
     only("none")
-    sent, body = statements_of(servers.PRIMARY, client, path, query + form)
+    sent, body = statements_of(routing.PRIMARY, client, path, query + form)
     assert {body} == bodies
     assert "sign_in" in sent[0]
 
@@ -128,7 +129,7 @@ def test_the_primary_only_signs_in_when_replicas_are_available(
     only(REPLICA1)
     price_of_anna(client)
     for path, query in TOTALS.items():
-        [sign_in], _ = statements_of(servers.PRIMARY, client, path, query)
+        [sign_in], _ = statements_of(routing.PRIMARY, client, path, query)
         assert sign_in.startswith("EXECUTE sign_in")
 
 
@@ -248,7 +249,7 @@ def test_pages_are_read_from_a_replica_and_people_sign_in_at_the_primary(
         only(REPLICA1)
         # The replica has neither the session nor the new totals yet.
         for path, query in {"/": days, "/over-limit/": {"price_limit": "0"}}.items():
-            with CaptureQueriesContext(connections[servers.PRIMARY]) as sent:
+            with CaptureQueriesContext(connections[routing.PRIMARY]) as sent:
                 lagging = browser.get(path, query)
             assert lagging.status_code == 200
             assert not [
@@ -276,8 +277,8 @@ def test_a_query_that_a_replica_cannot_run_yet_goes_to_the_primary(
         run_sql("CREATE TABLE from_a_migration AS SELECT 7 AS number")
         try:
             statement = Statement("SELECT number FROM from_a_migration", ())
-            assert servers.read(lambda: statement.fetch({}))[1] == [(7,)]
-            assert REPLICA1 not in servers._left_out
+            assert routing.read(lambda: statement.fetch({}))[1] == [(7,)]
+            assert REPLICA1 not in routing._left_out
         finally:
             run_sql("DROP TABLE from_a_migration")
 
@@ -309,21 +310,21 @@ def test_no_read_fails_when_a_replica_is_killed_and_it_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fails when a read is not repeated on another server, or a replica is left out forever."""
-    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
+    monkeypatch.setattr(routing, "LEFT_OUT_SECONDS", 0.5)
     done = Event()
     with ThreadPoolExecutor(4) as pool:
         loads = [pool.submit(load, done) for _ in range(4)]
         try:
             time.sleep(0.5)
             kill(cluster.replicas[REPLICA1])
-            wait_until(lambda: REPLICA1 in servers._left_out, what="the replica to be left out")
+            wait_until(lambda: REPLICA1 in routing._left_out, what="the replica to be left out")
             away = Client().get("/health/ready")
             assert away.status_code == 503
             assert "cannot be reached; others answer for it" in away.content.decode()
             assert value(scrape(), "usage_replicas_away") == 1
             time.sleep(1)
             cluster.replicas[REPLICA1].start()
-            wait_until(lambda: not servers._left_out, what="the replica to be tried again")
+            wait_until(lambda: not routing._left_out, what="the replica to be tried again")
         finally:
             done.set()
         assert [each.result() for each in loads] == [[], [], [], []]
@@ -334,7 +335,7 @@ def test_reads_go_on_while_the_primary_is_unavailable(
     cluster: Cluster, client: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when signing in needs the primary, or when a read that needs the primary succeeds."""
-    monkeypatch.setattr(servers, "LEFT_OUT_SECONDS", 0.5)
+    monkeypatch.setattr(routing, "LEFT_OUT_SECONDS", 0.5)
     browser = Client()
     browser.force_login(User.objects.create_user("otto", is_staff=True))
     revoked = client_of(User.objects.create_user("revoked"))
@@ -374,14 +375,14 @@ def test_a_replica_that_is_tried_again_signs_nobody_in(
     tries it before the primary, or when later reads never try it."""
     revoked = client_of(User.objects.create_user("revoked long ago"))
     cluster.catch_up()
-    monkeypatch.setattr(servers, "_left_out", dict.fromkeys(NAMES, time.monotonic() - 1))
+    monkeypatch.setattr(routing, "_left_out", dict.fromkeys(NAMES, time.monotonic() - 1))
     with cluster.paused(*NAMES):
         revoke_token(AccessToken.objects.get(user__username="revoked long ago").pk)
         assert get(revoked, "usage/totals").status_code == 401
-        assert len(servers._left_out) == 2
+        assert len(routing._left_out) == 2
         for left in (1, 0):
             price_of_anna(client)
-            assert len(servers._left_out) == left
+            assert len(routing._left_out) == left
     cluster.catch_up()
 
 
@@ -394,7 +395,7 @@ def test_a_long_read_stops_no_seal_and_is_not_ended(
         seen = ask(reader, "SELECT * FROM usage_daily ORDER BY subscription_id, day, usage_type")
         wait_until(
             lambda: cluster.ask(
-                servers.PRIMARY, "SELECT count(backend_xmin) = 2 FROM pg_stat_replication"
+                routing.PRIMARY, "SELECT count(backend_xmin) = 2 FROM pg_stat_replication"
             ),
             what="the primary to get the feedback",
         )
@@ -421,9 +422,9 @@ def test_a_read_that_replay_cancels_is_repeated_on_another_server(
     quick = Statement("SELECT count(*) FROM usage_daily_open", ())
 
     def look() -> list[tuple[Any, ...]]:
-        tried.append(servers.current())
+        tried.append(routing.current())
         try:
-            return (slow if servers.current() == REPLICA1 else quick).fetch({})[1]
+            return (slow if routing.current() == REPLICA1 else quick).fetch({})[1]
         except OperationalError as error:
             ended.append(error)
             raise
@@ -442,7 +443,7 @@ def test_a_read_that_replay_cancels_is_repeated_on_another_server(
     cluster.catch_up(REPLICA1)
     set_on_replica("off", "0")
     try:
-        with in_thread(lambda: servers.read(look)) as reading:
+        with in_thread(lambda: routing.read(look)) as reading:
             wait_until(
                 lambda: cluster.ask(
                     REPLICA1,
@@ -463,8 +464,8 @@ def test_a_read_that_replay_cancels_is_repeated_on_another_server(
     finally:
         set_on_replica("on", "30s")
     assert count == run_sql("SELECT count(*) FROM usage_daily_open")[0][0]
-    assert tried == [REPLICA1, servers.PRIMARY]
-    assert REPLICA1 not in servers._left_out
+    assert tried == [REPLICA1, routing.PRIMARY]
+    assert REPLICA1 not in routing._left_out
     # If no other server is available, the response says when to retry.
     response: Any = error_responses.handle(ended[0], {})
     assert (response.status_code, response["Retry-After"]) == (503, "5")
@@ -474,8 +475,8 @@ def test_a_read_that_replay_cancels_is_repeated_on_another_server(
 def test_an_export_can_read_from_a_replica(cluster: Cluster, tmp_path: Any) -> None:
     """`DATABASE_URL` may name a replica for a command that only reads."""
     written = []
-    for name in (servers.PRIMARY, REPLICA2):
-        server = cluster.primary if name == servers.PRIMARY else cluster.replicas[name]
+    for name in (routing.PRIMARY, REPLICA2):
+        server = cluster.primary if name == routing.PRIMARY else cluster.replicas[name]
         file = tmp_path / f"{name}.csv"
         done = run(
             "manage.py", "export_usage", str(file), "--what=daily", DATABASE_URL=server.url()

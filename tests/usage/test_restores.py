@@ -22,6 +22,7 @@ from tests.factories import (
     voice_record,
 )
 from tests.processes import database_url, scratch_database
+from tests.refresh_steps import after
 from tests.restoring import connected_to, dump, restored, run_program
 from usage.errors import (
     LateKeysChangedError,
@@ -31,14 +32,15 @@ from usage.errors import (
 )
 from usage.management.commands import usage_status
 from usage.models import LateKeysMode, RefreshRun, Subscription, UsageState
-from usage.services import placement, repair, sealing
-from usage.services.audit import rebuild, verify
-from usage.services.changes import Changes
-from usage.services.late_keys import switch
-from usage.services.refresh import pause, refresh, resume
-from usage.services.removals import Removals, removals
-from usage.services.restores import check_restore
-from usage.services.retention import prune
+from usage.services.audit.restores import check_restore
+from usage.services.audit.verification import rebuild, verify
+from usage.services.steps import Step
+from usage.services.totals import placement, sealing
+from usage.services.totals.late_keys_switch import switch
+from usage.services.totals.pause import pause, resume
+from usage.services.totals.refresh import refresh
+from usage.services.totals.removals import Removals, removals
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("only_default_partitions"),
@@ -205,7 +207,7 @@ def test_pending_fence_without_its_sequence_is_drawn_anew(
     lived("2026-11-05")
     with second_session() as old_writer:
         ask(old_writer, f"{INSERT} VALUES (1, '2026-11-05Z', 1, 1)")
-        sealing.prepare()
+        sealing.announce_days()
         state = UsageState.objects.get()
         assert (state.fence_day, state.sealed_before) == (date(2026, 11, 4), date(2026, 11, 3))
         dump(path)
@@ -227,24 +229,22 @@ def test_pending_fence_without_its_sequence_is_drawn_anew(
 
 
 def test_refresh_interrupted_between_sequence_and_fence_leaves_no_fence(
-    lived: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    lived: Callable[[str], None],
 ) -> None:
     """Fails when sequences move before the earlier fence is removed."""
     lived("2026-11-05")
     with second_session() as holder:
         ask(holder, "SELECT pg_current_xact_id()")
-        sealing.prepare()
+        sealing.announce_days()
     run_sql("ALTER SEQUENCE usage_logging_before RESTART")
 
-    def cut_off(*_: object) -> None:
+    def cut_off() -> None:
         raise KeyboardInterrupt
 
     with second_session() as writer:
         ask(writer, f"{INSERT} VALUES (2, '2026-11-03 18:00Z', 7, 7)")
-        with monkeypatch.context() as patch:
-            patch.setattr(sealing, "_announce", cut_off)
-            with pytest.raises(KeyboardInterrupt):
-                refresh_totals()
+        with after(Step.SEQUENCES_MOVED, cut_off), pytest.raises(KeyboardInterrupt):
+            refresh_totals()
         RefreshRun.objects.all().delete()
         refresh_totals()
         assert UsageState.objects.get().sealed_before == date(2026, 11, 3)
@@ -523,14 +523,8 @@ def test_a_transaction_timeout_of_the_role_does_not_end_a_refresh(
     if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:
         pytest.skip("transaction_timeout came with PostgreSQL 17")
     run_sql("SET transaction_timeout = '1s'")
-    original = repair.repair_late_keys
-
-    def slowly(state: UsageState, changes: Changes) -> int:
-        run_sql("SELECT pg_sleep(1.5)")
-        return original(state, changes)
-
-    monkeypatch.setattr(repair, "repair_late_keys", slowly)
-    refresh_totals()
+    with after(Step.STATE_READ, lambda: run_sql("SELECT pg_sleep(1.5)")):
+        refresh_totals()
 
 
 def test_a_command_names_the_transaction_timeout_that_ended_it(

@@ -5,6 +5,7 @@ Today is 2026-11-08 and records are kept for five days, so a prune closes the da
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import date
 from functools import partial
 from typing import Any
@@ -15,13 +16,17 @@ from psycopg2 import errors
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.exact import Rows, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
+from tests.refresh_steps import after
 from tests.stepped_seal import READ_COMMITTED, REPEATABLE_READ, begin
 from usage.errors import RefreshRunningError, TimeZoneChangedError
 from usage.models import Subscription, UsageState
-from usage.services import retention
-from usage.services.audit import rebuild, verify
-from usage.services.partitions import make_partitions
-from usage.services.retention import prune
+from usage.services.audit.verification import rebuild, verify
+from usage.services.capture.sequences import is_closing
+from usage.services.raw import locks
+from usage.services.raw.partitions import make_partitions
+from usage.services.steps import Step
+from usage.services.totals import closing, dropping
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("only_default_partitions", "closable_days"),
@@ -37,9 +42,9 @@ INSERT = "INSERT INTO usage_datausagerecord (subscription_id, usage_date, kiloby
 def closable_days(
     only_default_partitions: None, set_today: SetToday, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "FENCE_SECONDS", 0.1)
-    monkeypatch.setattr(retention, "TRIES", 2)
-    monkeypatch.setattr(retention, "LOCK_MILLISECONDS", 20)
+    monkeypatch.setattr(closing, "FENCE_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "TRIES", 2)
+    monkeypatch.setattr(locks, "LOCK_MILLISECONDS", 20)
     make_partitions([date(2026, 11, 1)])
     for pk in (1, 2):
         subscription = make_subscription(id=pk)
@@ -47,17 +52,6 @@ def closable_days(
             data_record(subscription, f"2026-11-0{day}T12:00:00Z", price="1.5", kilobytes=day)
     set_today("2026-11-08")
     refresh_and_seal()
-
-
-def do_first(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
-    """Call `act` just before a function of the prune."""
-    original = getattr(retention, name)
-
-    def act_then_work(*arguments: Any, **options: Any) -> Any:
-        act()
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(retention, name, act_then_work)
 
 
 def prune_when_passed() -> None:
@@ -91,32 +85,29 @@ def test_closed_days_keep_their_totals() -> None:
 
 
 @pytest.mark.parametrize("level", [READ_COMMITTED, REPEATABLE_READ])
-@pytest.mark.parametrize("writes_before", ["_close", "move_forward"])
-@pytest.mark.parametrize("commits_before", ["_empty", None])
+@pytest.mark.parametrize("writes_before", [None, Step.PRUNE_DAY_CHOSEN])
+@pytest.mark.parametrize("commits_after", [Step.PRUNE_FENCED, None])
 def test_writer_from_before_the_closing_is_waited_for_and_repaired(
-    level: str,
-    writes_before: str,
-    commits_before: str | None,
-    monkeypatch: pytest.MonkeyPatch,
+    level: str, writes_before: Step | None, commits_after: Step | None
 ) -> None:
     """Fails when a prune does not wait for its fence, when it draws the fence before setval, and
     when it repairs nothing between the fence and the drop."""
-    with second_session(autocommit=True) as session, monkeypatch.context() as patch:
+    with second_session(autocommit=True) as session, ExitStack() as stack:
         begin(session, level)
         write = f"{INSERT} VALUES (3, '2026-11-01Z', 7); DELETE FROM usage_datausagerecord"
         write += " WHERE subscription_id = 2 AND usage_date < '2026-11-02Z'"
-        do_first(patch, writes_before, partial(ask, session, write))
-        if commits_before is None:
+        if writes_before is None:
+            ask(session, write)
+        else:
+            stack.enter_context(after(writes_before, partial(ask, session, write), once=True))
+        if commits_after is None:
             report = prune()
             assert session.info.backend_pid in [blocker.pid for blocker in report.waits_for]
             assert (UsageState.objects.get().raw_kept_from, report.partitions_dropped) == (None, [])
-            patch.undo()
-        else:
-            do_first(patch, "_wait_for_fence", partial(ask, session, "COMMIT"))
-            prune()
-            patch.undo()
-        if commits_before is None:
             ask(session, "COMMIT")
+        else:
+            with after(commits_after, partial(ask, session, "COMMIT")):
+                prune()
     prune_when_passed()
     totals = totals_of("usage_daily")
     assert [row[0] for row in totals if row[1] == date(2026, 11, 1)] == [1, 3]
@@ -124,10 +115,10 @@ def test_writer_from_before_the_closing_is_waited_for_and_repaired(
 
 
 @pytest.mark.parametrize("level", [READ_COMMITTED, REPEATABLE_READ])
-@pytest.mark.parametrize("moment", ["draw_fence", "_wait_for_fence", "refresh_now", "_empty"])
-def test_writer_after_the_closing_is_refused(
-    level: str, moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "moment", [Step.PRUNE_CLOSED, Step.PRUNE_FENCED, Step.PRUNE_WAITED, Step.PRUNE_BEGAN]
+)
+def test_writer_after_the_closing_is_refused(level: str, moment: Step) -> None:
     """Fails when triggers read raw_kept_from from a table: an old snapshot has an old value."""
     refused: list[str] = []
     with second_session(autocommit=True) as session:
@@ -147,8 +138,7 @@ def test_writer_after_the_closing_is_refused(
                 ask(session, "ROLLBACK")
 
         totals = totals_of("usage_daily")
-        with monkeypatch.context() as patch:
-            do_first(patch, moment, write)
+        with after(moment, write, once=True):
             prune()
     assert len(refused) == 4
     assert all("kept from 2026-11-04" in message for message in refused)
@@ -160,28 +150,17 @@ class CutOffError(Exception):
     """The simulated end of a process in the middle of its work."""
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(
-    "part",
-    ["move_forward", "draw_fence", "_wait_for_fence", "refresh_now", "_empty", "_drop"],
-)
-def test_the_next_prune_continues_one_that_was_interrupted_at_any_step(
-    part: str, after: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("step", [step for step in Step if step.name.startswith("PRUNE_")])
+def test_the_next_prune_continues_one_that_was_interrupted_at_any_step(step: Step) -> None:
     """Fails when raw_kept_from is set before the days are repaired and empty."""
     run_sql(f"{INSERT} VALUES (3, '2026-11-01Z', 7)")
     expected = plain_totals()
-    original = getattr(retention, part)
 
-    def end(*arguments: Any) -> None:
-        if after:
-            original(*arguments)
+    def end() -> None:
         raise CutOffError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(retention, part, end)
-        with pytest.raises(CutOffError):
-            prune()
+    with after(step, end), pytest.raises(CutOffError):
+        prune()
     assert totals_of("usage_daily_live") == expected
     refresh_totals()
     assert totals_of("usage_daily") == expected
@@ -190,14 +169,13 @@ def test_the_next_prune_continues_one_that_was_interrupted_at_any_step(
     assert run_sql("SELECT to_regclass('usage_datausagerecord_p20261101')") == [(None,)]
 
 
-def test_truncate_between_the_repair_and_the_drop_is_a_correction(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_truncate_between_the_repair_and_the_drop_is_a_correction() -> None:
     """Fails when the drop does not search for late keys again."""
-    with monkeypatch.context() as patch:
-        do_first(patch, "_retry_locked", partial(run_sql, "TRUNCATE usage_datausagerecord"))
-        with pytest.raises(RefreshRunningError, match="Run prune_usage again"):
-            prune()
+    with (
+        after(Step.COMMITTED, partial(run_sql, "TRUNCATE usage_datausagerecord")),
+        pytest.raises(RefreshRunningError, match="Run prune_usage again"),
+    ):
+        prune()
     prune_when_passed()
     assert_closed([])
 
@@ -207,14 +185,10 @@ def test_running_truncate_delays_the_drop(monkeypatch: pytest.MonkeyPatch) -> No
     would then stay, although the records were deleted before the drop."""
     run_sql("DROP TABLE usage_datausagerecord_p20261101, usage_voiceusagerecord_p20261101")
     waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname ="
-    with (
-        second_session() as session,
-        second_session(autocommit=True) as observer,
-        monkeypatch.context() as patch,
-    ):
-        patch.setattr(retention, "LOCK_MILLISECONDS", 10_000)
-        do_first(patch, "_empty", partial(ask, session, "TRUNCATE usage_datausagerecord"))
-        with in_thread(prune) as pruned:
+    monkeypatch.setattr(locks, "LOCK_MILLISECONDS", 10_000)
+    with second_session() as session, second_session(autocommit=True) as observer:
+        truncate = partial(ask, session, "TRUNCATE usage_datausagerecord")
+        with after(Step.PRUNE_BEGAN, truncate, once=True), in_thread(prune) as pruned:
             wait_until(
                 lambda: ask(observer, f"{waits} current_database()"), what="the prune to wait"
             )
@@ -225,11 +199,11 @@ def test_running_truncate_delays_the_drop(monkeypatch: pytest.MonkeyPatch) -> No
     assert_closed([])
 
 
-def test_reader_delays_the_drop_and_never_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_delays_the_drop_and_never_fails() -> None:
     """This holds for the TRUNCATE and for the DROP; the next prune does what is left."""
     totals = totals_of("usage_daily")
     leaf = "usage_datausagerecord_p20261101"
-    with second_session(autocommit=True) as session, monkeypatch.context() as patch:
+    with second_session(autocommit=True) as session:
         begin(session, REPEATABLE_READ)
         report = prune()
         assert leaf in report.partitions_left
@@ -237,8 +211,8 @@ def test_reader_delays_the_drop_and_never_fails(monkeypatch: pytest.MonkeyPatch)
         assert plain_totals(partial(ask, session)) == totals
         ask(session, "COMMIT")
         lock = f"BEGIN; LOCK TABLE {leaf} IN ACCESS SHARE MODE"
-        do_first(patch, "_drop_closed_partitions", partial(ask, session, lock))
-        report = prune()
+        with after(Step.PRUNE_COMMITTED, partial(ask, session, lock)):
+            report = prune()
         assert report.partitions_left == [leaf]
         assert UsageState.objects.get().raw_kept_from == KEPT_FROM
         ask(session, "COMMIT")
@@ -246,21 +220,17 @@ def test_reader_delays_the_drop_and_never_fails(monkeypatch: pytest.MonkeyPatch)
     assert_closed(totals)
 
 
-def test_prune_leaves_alone_what_another_one_finished(
-    monkeypatch: pytest.MonkeyPatch, set_today: SetToday
-) -> None:
+def test_prune_leaves_alone_what_another_one_finished(set_today: SetToday) -> None:
     """Fails when a prune that another prune has overtaken removes the fence of the next closing."""
 
     def overtake() -> None:
-        patch.undo()
         prune_when_passed()
         set_today("2026-11-09")
         refresh_and_seal()
-        retention._close(date(2026, 11, 5))
+        closing.close(date(2026, 11, 5))
 
     totals = totals_of("usage_daily")
-    with monkeypatch.context() as patch:
-        do_first(patch, "_retry_locked", overtake)
+    with after(Step.COMMITTED, overtake, once=True):
         prune()
     state = UsageState.objects.get()
     assert (state.raw_kept_from, state.raw_fence is None) == (KEPT_FROM, False)
@@ -296,7 +266,7 @@ def test_a_prune_with_the_settings_of_another_database_closes_no_day(settings: A
     settings.USAGE_TIME_ZONE = "Europe/London"
     with pytest.raises(TimeZoneChangedError, match="Set USAGE_TIME_ZONE=UTC"):
         prune()
-    assert not retention.is_closing(UsageState.objects.get())
+    assert not is_closing(UsageState.objects.get())
     run_sql(f"{INSERT} VALUES (1, '2026-11-01T13:00:00Z', 1)")
 
 
@@ -305,26 +275,28 @@ def test_many_partitions_are_emptied_in_several_transactions(
 ) -> None:
     """Fails when one transaction locks all partitions, or when a prune that is interrupted between
     two transactions loses a partition."""
-    monkeypatch.setattr(retention, "DAYS_EMPTIED_AT_ONCE", 2)
+    monkeypatch.setattr(dropping, "DAYS_EMPTIED_AT_ONCE", 2)
     days = [date(2026, 10, day) for day in range(1, 6)]
     make_partitions(days)
     for day in days:
         data_record(Subscription.objects.get(id=1), f"{day}T12:00:00Z", price="1")
     refresh_totals()
     before = plain_totals()
-    empty = retention._empty
     emptied: list[date] = []
 
-    def empty_once(first_kept: date, report: Any) -> None:
+    def end_in_the_second() -> None:
         if emptied:
             raise KeyboardInterrupt
-        emptied.append(first_kept)
-        empty(first_kept, report)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(retention, "_empty", empty_once)
-        with pytest.raises(KeyboardInterrupt):
-            prune()
+    def note() -> None:
+        emptied.append(UsageState.objects.get().raw_kept_from or date.max)
+
+    with (
+        after(Step.PRUNE_BEGAN, end_in_the_second),
+        after(Step.PRUNE_EMPTIED, note),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        prune()
     state = UsageState.objects.get()
     assert emptied == [state.raw_kept_from] == [date(2026, 10, 3)]
     assert state.raw_fence is not None

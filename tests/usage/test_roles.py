@@ -8,7 +8,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 
 from tests.connections import ON_CITUS, ask, run_sql, second_session
 from tests.logins import login_in
-from usage.services.roles import PRIVILEGES
+from usage.database.roles import PRIVILEGES
 
 # Letters of PostgreSQL: r SELECT, a INSERT, w UPDATE, d DELETE. The owner has all of them.
 DECIDED = """
@@ -128,7 +128,7 @@ def decided(relation: str, role: str, *, is_partition: bool) -> str:
         return "-"
     if relation.startswith("usage_"):
         assert relation in DECISIONS, (
-            f"List the privileges of each role on {relation} in usage/services/roles.py and here."
+            f"List the privileges of each role on {relation} in usage/database/roles.py and here."
         )
         return DECISIONS[relation][role]
     return "arwd" if role == "usage_web" and not relation.endswith("_id_seq") else "-"

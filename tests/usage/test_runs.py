@@ -9,8 +9,8 @@ from tests.connections import ask, second_session
 from tests.factories import refresh_totals
 from tests.given import given
 from usage.models import RefreshRun, UsageState
-from usage.services import runs
-from usage.services.refresh import refresh
+from usage.services.totals import runs
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("state")
 

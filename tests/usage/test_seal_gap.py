@@ -19,9 +19,9 @@ from tests.stepped_seal import (
     is_sealed,
     write,
 )
+from usage.database.blockers import blockers
 from usage.models import LateKey, UsageState
-from usage.services import sealing
-from usage.services.fences import blockers
+from usage.services.totals import sealing
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -38,8 +38,8 @@ def usage_of_a_day_that_is_over(state: None, set_today: SetToday) -> None:
 
 
 @pytest.fixture
-def seal(monkeypatch: pytest.MonkeyPatch) -> SteppedSeal:
-    return SteppedSeal(monkeypatch)
+def seal() -> SteppedSeal:
+    return SteppedSeal()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_reader_never_delays_a_seal_and_sees_no_change(level: str) -> None:
 
 def test_fence_of_a_restored_dump_is_drawn_anew() -> None:
     """Fails when a fence of another server is kept: it is in the future and may never pass."""
-    sealing.prepare()
+    sealing.announce_days()
     UsageState.objects.update(fence=2**60)
     refresh_and_seal()
     assert is_sealed()

@@ -25,10 +25,10 @@ from tests.stepped_seal import (
 )
 from usage.errors import RefreshFailedError, RefreshRunningError
 from usage.models import RefreshRun
-from usage.services import locks
-from usage.services.partitions import make_partitions
-from usage.services.refresh import refresh
-from usage.services.retention import prune
+from usage.services.raw import locks
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals.refresh import refresh
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -45,8 +45,8 @@ def usage_of_a_day_that_is_over(state: None, set_today: SetToday) -> None:
 
 
 @pytest.fixture
-def seal(monkeypatch: pytest.MonkeyPatch) -> SteppedSeal:
-    return SteppedSeal(monkeypatch)
+def seal() -> SteppedSeal:
+    return SteppedSeal()
 
 
 class SlowFile:

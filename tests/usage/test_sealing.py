@@ -24,9 +24,11 @@ from usage.models import (
     SealedDailyUsage,
     UsageState,
 )
-from usage.services import audit, partitions, repair
-from usage.services.audit import rebuild, verify
-from usage.services.retention import prune
+from usage.services.audit import verification
+from usage.services.audit.verification import rebuild, verify
+from usage.services.raw import partitions
+from usage.services.totals import repair
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("state"),
@@ -209,7 +211,7 @@ def test_repair_mends_more_keys_than_a_report_names(
     set_today: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when only the differences that the report names are marked late."""
-    monkeypatch.setattr(audit, "MOST_DIFFERENCES", 2)
+    monkeypatch.setattr(verification, "MOST_DIFFERENCES", 2)
     for _ in range(5):
         data_record(make_subscription(), "2026-11-01T12:00:00Z", price="1")
     set_today("2026-11-04")
@@ -222,7 +224,7 @@ def test_repair_mends_more_keys_than_a_report_names(
 
 
 def test_sequences_that_a_restore_left_behind_catch_up(set_today: Callable[[str], None]) -> None:
-    """Fails when prepare() does not move the sequences forward to the state."""
+    """Fails when announce_days() does not move the sequences forward to the state."""
     subscription = make_subscription()
     data_record(subscription, "2026-11-01T12:00:00Z", price="1")
     set_today("2026-11-04")

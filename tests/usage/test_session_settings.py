@@ -10,9 +10,9 @@ from tests.connections import run_sql
 from tests.exact import plain_totals, totals_of
 from tests.factories import data_record, make_subscription, refresh_and_seal, refresh_totals
 from usage.errors import UsageError
-from usage.services.audit import rebuild, verify
-from usage.services.partitions import make_partitions, partition_days
-from usage.services.retention import prune
+from usage.services.audit.verification import rebuild, verify
+from usage.services.raw.partitions import make_partitions, partition_days
+from usage.services.totals.retention import prune
 
 pytestmark = [
     pytest.mark.usefixtures("only_default_partitions"),

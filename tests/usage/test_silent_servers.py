@@ -27,8 +27,8 @@ from tests.factories import make_key, refresh_totals
 from tests.faults.killing import family, send
 from tests.given import anna_and_bob
 from tests.web import Server, serving
-from usage.services import membership, servers, silence
-from usage.services.silence import SilentServerError, give_up_silent_servers
+from usage.database import membership, read_timeout, routing
+from usage.database.read_timeout import SilentServerError, give_up_silent_servers
 
 REPLICA1, REPLICA2 = NAMES
 TOTALS = "/api/v1/usage/totals/?subscription_id=1"
@@ -175,12 +175,12 @@ def limits(
     """Set read timeouts here too: 1 s, to connect 2 s, in the transaction of a CSV 30 s."""
     settings.WEB_STATEMENT_TIMEOUT_SECONDS = 1
     settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS = 30
-    monkeypatch.setattr(silence, "GRACE_SECONDS", 0)
-    monkeypatch.setattr(servers, "_left_out", {})
+    monkeypatch.setattr(read_timeout, "GRACE_SECONDS", 0)
+    monkeypatch.setattr(routing, "_left_out", {})
     give_up_silent_servers()
     yield
     set_wait_callback(None)
-    for name in [servers.PRIMARY, *NAMES]:
+    for name in [routing.PRIMARY, *NAMES]:
         connections[name].close()
 
 
@@ -191,15 +191,15 @@ def test_a_silent_server_is_tried_once(cluster: Cluster, monkeypatch: pytest.Mon
     tried = []
 
     def read_here() -> int:
-        tried.append(servers.current())
-        with connections[servers.current()].cursor() as cursor:
+        tried.append(routing.current())
+        with connections[routing.current()].cursor() as cursor:
             cursor.execute("SELECT 7")
             (number,) = cursor.fetchone()
         return int(number)
 
-    servers.read(read_here, first=REPLICA1)
+    routing.read(read_here, first=REPLICA1)
     with frozen(cluster.replicas[REPLICA1]):
-        assert servers.read(read_here, first=REPLICA1) == 7
+        assert routing.read(read_here, first=REPLICA1) == 7
     assert tried[1:3] == [REPLICA1, tried[2]]
     assert tried[2] != REPLICA1
 
@@ -209,10 +209,10 @@ def test_a_left_out_server_is_tried_on_a_new_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fails when a thread tries its old connection, whose timeout is that of a statement."""
-    monkeypatch.setattr(servers, "_left_out", {REPLICA1: time.monotonic() - 1})
+    monkeypatch.setattr(routing, "_left_out", {REPLICA1: time.monotonic() - 1})
     connections[REPLICA1].ensure_connection()
     kept = connections[REPLICA1].connection
-    assert servers.read(servers.current, first=REPLICA1) == REPLICA1
+    assert routing.read(routing.current, first=REPLICA1) == REPLICA1
     assert kept.closed
 
 

@@ -15,10 +15,12 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, re
 from usage.errors import CaptureOffError, RefreshRunningError
 from usage.models import DataUsageRecord, LateKeysMode, UsageState
 from usage.monitoring.health import look
-from usage.services import triggers
-from usage.services.audit import verify
-from usage.services.partitions import make_partitions
-from usage.services.retention import closed_until, prune
+from usage.services.audit.verification import verify
+from usage.services.capture import triggers
+from usage.services.capture.sequences import closed_until
+from usage.services.raw import locks
+from usage.services.raw.partitions import make_partitions
+from usage.services.totals.retention import prune
 from usage.sql import capture
 
 pytestmark = pytest.mark.one_server("raw tables have no triggers there")
@@ -260,7 +262,7 @@ def test_enabling_beside_a_writer_fails_with_the_reason(
     sealed_days: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alter("DISABLE TRIGGER", "usage_log_late_keys_insert")
-    monkeypatch.setattr(triggers, "TRIES", 2)
+    monkeypatch.setattr(locks, "TRIES", 2)
     with second_session() as writer:
         ask(writer, "UPDATE usage_voiceusagerecord SET price = 1")
         with pytest.raises(

@@ -10,8 +10,8 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - a class
 from tests.connections import ask, in_thread, run_sql, second_session, wait_until
 from tests.usage.importing import imported, write_records
 from usage.errors import ImportFileError
-from usage.services import indexes
 from usage.services.imports import turns
+from usage.services.totals import indexes
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 

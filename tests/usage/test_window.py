@@ -16,17 +16,20 @@ from psycopg2 import errors
 from tests.connections import ON_CITUS, ask, in_thread, run_sql, second_session
 from tests.exact import assert_exact, periods_of, plain_totals, stored_periods, totals_of
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
+from tests.refresh_steps import after
+from usage.database.startup import refuse_other_settings
 from usage.errors import LateKeysChangedError
 from usage.models import RAW_TABLES, DataUsageRecord, LateKeysMode, RefreshRun, UsageState
-from usage.services import sealing, sequences
-from usage.services.audit import rebuild, verify
-from usage.services.late_keys import switch
-from usage.services.partitions import make_partitions, partition_days
-from usage.services.refresh import refresh
-from usage.services.restores import check_restore
-from usage.services.retention import prune
-from usage.services.startup import refuse_other_settings
-from usage.services.status import Status, read_status
+from usage.services.audit.restores import check_restore
+from usage.services.audit.verification import rebuild, verify
+from usage.services.capture import sequences
+from usage.services.raw import locks
+from usage.services.raw.partitions import make_partitions, partition_days
+from usage.services.steps import Step
+from usage.services.totals.late_keys_switch import switch
+from usage.services.totals.refresh import refresh
+from usage.services.totals.retention import prune
+from usage.services.totals.status import Status, read_status
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions", "window")
 
@@ -44,8 +47,8 @@ def window(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.USAGE_OPEN_DAYS = settings.USAGE_RAW_RETENTION_DAYS = 3
-    monkeypatch.setattr(sealing, "TRIES", 2)
-    monkeypatch.setattr(sealing, "LOCK_MILLISECONDS", 20)
+    monkeypatch.setattr(locks, "TRIES", 2)
+    monkeypatch.setattr(locks, "LOCK_MILLISECONDS", 20)
     make_partitions([date(2026, 11, 1)])
     switch_to(LateKeysMode.WINDOW)
     for pk in (1, 2):
@@ -184,19 +187,17 @@ def test_old_snapshot_that_writes_after_the_closing_is_refused() -> None:
     assert totals_of("usage_daily") == before
 
 
-def test_interrupted_closing_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_closing_is_continued() -> None:
     """Fails when the closed day is forgotten, or when a day is sealed that is not closed."""
 
     class CutOffError(Exception):
         pass
 
-    def end(*_arguments: Any) -> None:
+    def end() -> None:
         raise CutOffError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(sealing, "seal", end)
-        with pytest.raises(CutOffError):
-            refresh_totals()
+    with after(Step.TOTALS_LOCKED, end), pytest.raises(CutOffError):
+        refresh_totals()
     assert sealed_before() is None
     with pytest.raises(IntegrityError), transaction.atomic():
         run_sql(f"{INSERT} VALUES (3, '2026-11-01Z', 7)")

@@ -11,7 +11,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from tests.given import expect, given, stored_totals
 from usage.models import DataUsageRecord, Subscription, VoiceUsageRecord
-from usage.services.partitions import make_partitions
+from usage.services.raw.partitions import make_partitions
 
 FIXED_ID = "00000000-0000-0000-0000-000000000001"
 

@@ -17,9 +17,11 @@ from tests.faults.zone_days import Clock
 from tests.processes import database_url, run, scratch_database
 from tests.usage.importing import imported, stored, write, write_records
 from usage import checks
+from usage.database import zones
+from usage.database.zones import server_zone, zone_differences
 from usage.errors import ImportFileError
-from usage.services import clock, zones
-from usage.services.zones import server_zone, zone_differences
+from usage.services.raw import clock, zone_data
+from usage.services.raw.zone_data import differences_in_kept_days
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
@@ -213,10 +215,10 @@ def test_the_earliest_partition_begins_the_kept_days(directory: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "today", lambda: date(2026, 11, 30))
-        patch.setattr(zones, "zone_differences", remember)
-        zones.differences_in_kept_days()
+        patch.setattr(zone_data, "zone_differences", remember)
+        differences_in_kept_days()
         imported(path)
-        zones.differences_in_kept_days()
+        differences_in_kept_days()
     assert spans == [
         (date(2026, 11, 30), date(2027, 12, 1)),
         (date(2026, 2, 3), date(2027, 12, 1)),

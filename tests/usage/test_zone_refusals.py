@@ -7,8 +7,8 @@ from django.conf import LazySettings
 
 from tests.connections import ask, second_session
 from tests.processes import database_url, run, scratch_database
+from usage.database.startup import refuse_misread_time_zone
 from usage.errors import TimeZoneMisreadError
-from usage.services.startup import refuse_misread_time_zone
 
 pytestmark = pytest.mark.django_db
 

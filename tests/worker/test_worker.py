@@ -17,11 +17,12 @@ from tests.connections import ask, second_session, wait_until
 from tests.factories import data_record, make_subscription
 from tests.processes import broker_url, database_url, scratch_database, started
 from tests.restoring import connected_to
+from usage.database import identity
+from usage.database.identity import queue_name
 from usage.models import RAW_TABLES, RefreshRun, UsageState
-from usage.services import identity, refresh_requests
-from usage.services.identity import queue_name
-from usage.services.partitions import partition_days
-from usage.services.refresh_requests import request_refresh
+from usage.services.raw.partitions import partition_days
+from usage.services.totals import refresh_requests
+from usage.services.totals.refresh_requests import request_refresh
 from worker.app import app
 from worker.schedule import beat_schedule
 

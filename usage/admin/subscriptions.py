@@ -20,8 +20,8 @@ from django.utils.html import format_html, format_html_join
 
 from usage.errors import RecordsDroppedError
 from usage.models import RECORD_MODELS, PeriodTotal, Subscription, UsageState, UsageType
+from usage.notation import amount_text
 from usage.selectors import day_records, refuse_dropped_day
-from usage.services.notation import amount_text
 
 MOST_RECORDS = 1_000
 MONTHS_SHOWN = 24

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from usage.errors import TokenError
 from usage.models import AccessToken, Scope
-from usage.services.tokens import make_token, refuse_scopes_that_contradict, revoke_token
+from usage.services.accounts.tokens import make_token, refuse_scopes_that_contradict, revoke_token
 
 
 class NewToken(forms.ModelForm):

@@ -16,12 +16,12 @@ from rest_framework.request import Request
 
 from usage.api.statements import RequestValue, Statement
 from usage.authorization import credentials
+from usage.database import routing
 from usage.errors import TotalsNotFilledError
 from usage.models.tokens import digest_of
 from usage.selectors import VERSION, TotalsState
-from usage.services import servers
-from usage.services.access import Access
-from usage.services.tokens import note_use
+from usage.services.accounts.access import Access
+from usage.services.accounts.tokens import note_use
 
 LONGEST_KEY = 100
 SCHEMES = {"bearer", "token"}
@@ -112,9 +112,9 @@ class KeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed("Invalid token.")
 
         def sign_in() -> tuple[str, tuple[Any, ...] | None]:
-            return servers.current(), _first_row(SIGN_IN, {"digest": digest_of(key)})
+            return routing.current(), _first_row(SIGN_IN, {"digest": digest_of(key)})
 
-        server, found = servers.read(sign_in, first=servers.PRIMARY)
+        server, found = routing.read(sign_in, first=routing.PRIMARY)
         if found is None:
             raise AuthenticationFailed("Invalid token.")
         token_id, scopes, is_revoked, has_expired, is_use_to_note, user_id, is_active, *seen = found
@@ -124,7 +124,7 @@ class KeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The token has expired.")
         if not is_active:
             raise AuthenticationFailed("User inactive or deleted.")
-        if is_use_to_note and server == servers.PRIMARY:
+        if is_use_to_note and server == routing.PRIMARY:
             note_use(token_id)
         user = User.from_db("default", ["id", "is_active"], [user_id, is_active])
         return user, SignedIn(Access(user_id, frozenset(scopes)), TotalsState(*seen), server)
@@ -142,10 +142,10 @@ class PersonAuthentication(SessionAuthentication):
         if found is None:
             return None
         user = cast(User, found[0])
-        seen = servers.with_reconnect(state_here)
+        seen = routing.with_reconnect(state_here)
         access = Access.of_person(user)
         assert access is not None  # noqa: S101 - the person has signed in and is active
-        return user, SignedIn(access, seen, servers.current())
+        return user, SignedIn(access, seen, routing.current())
 
 
 def _refuse_incomplete(scheme: str, words: list[str]) -> None:

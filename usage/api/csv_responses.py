@@ -12,10 +12,10 @@ from rest_framework.request import Request
 
 from usage.api.error_responses import Unavailable
 from usage.api.tables import flat_batches
+from usage.notation import moment_text
 from usage.selectors import Source, TotalsState
 from usage.services.exports import Limits
 from usage.services.exports.csv_text import csv_chunks
-from usage.services.notation import moment_text
 
 if TYPE_CHECKING:
     from usage.api.lists import ListEndpoint

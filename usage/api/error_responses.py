@@ -17,6 +17,14 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.response import Response
 
 from usage.api import responses
+from usage.database.errors import (
+    LOCK_NOT_AVAILABLE,
+    NOT_POPULATED,
+    QUERY_CANCELED,
+    is_server_error,
+    sqlstate,
+)
+from usage.database.routing import REPLAY_CONFLICTS
 from usage.errors import (
     BrokerAwayError,
     RecordsDroppedError,
@@ -25,14 +33,6 @@ from usage.errors import (
     SumTooLargeError,
     TotalsNotFilledError,
 )
-from usage.services.locks import (
-    LOCK_NOT_AVAILABLE,
-    NOT_POPULATED,
-    QUERY_CANCELED,
-    is_server_error,
-    sqlstate,
-)
-from usage.services.servers import REPLAY_CONFLICTS
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,12 @@ from usage.api.negotiation import format_accepted
 from usage.api.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, next_url, paged
 from usage.api.permissions import MayReadUsage
 from usage.api.statements import RequestValue, Statement
+from usage.database import routing
 from usage.errors import StaleTotalsError
 from usage.models import Subscription
+from usage.notation import moment_text
 from usage.selectors import Rows, Source, TotalsState
-from usage.services import overflow, servers
-from usage.services.notation import moment_text
+from usage.services.totals import overflow
 
 # The timeout of each statement that searches for the records whose sum is too large.
 SEARCH_SECONDS = 5
@@ -76,7 +77,7 @@ class ListEndpoint(Endpoint):
         state = caller.state
         source = self.source(parameters, state)
         if source is Source.LIVE:
-            with servers.at(servers.PRIMARY), _explained_overflow(parameters):
+            with routing.at(routing.PRIMARY), _explained_overflow(parameters):
                 return self.respond(request, parameters, pager, state, source)
         # If the client's ETag matches the state read at sign-in, the response is a 304 without a
         # read from a replica, which may lag.
@@ -85,7 +86,7 @@ class ListEndpoint(Endpoint):
             return responses.not_modified(tag)
 
         def respond_here() -> HttpResponseBase:
-            if servers.current() == caller.server:
+            if routing.current() == caller.server:
                 return self.respond(request, parameters, pager, state, source, tag)
             server_state, server_source = self.state_and_source(parameters)
             server_tag = self.tag(request, parameters, pager, server_state)
@@ -93,8 +94,8 @@ class ListEndpoint(Endpoint):
                 return responses.not_modified(server_tag)
             return self.respond(request, parameters, pager, server_state, server_source, server_tag)
 
-        is_at_replica = caller.server != servers.PRIMARY
-        return servers.read(respond_here, first=caller.server if is_at_replica else None)
+        is_at_replica = caller.server != routing.PRIMARY
+        return routing.read(respond_here, first=caller.server if is_at_replica else None)
 
     @property
     def query_class(self) -> type[filters.ListFilter]:
@@ -112,13 +113,13 @@ class ListEndpoint(Endpoint):
         """
         state = state_here()
         if state is None or state.as_of is None:
-            raise servers.NotHereError
+            raise routing.NotHereError
         try:
             source = self.source(parameters, state)
         except StaleTotalsError as error:
-            raise servers.NotHereError from error
+            raise routing.NotHereError from error
         if source is Source.LIVE:
-            raise servers.NotHereError
+            raise routing.NotHereError
         return state, source
 
     def tag(

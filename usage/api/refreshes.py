@@ -17,7 +17,7 @@ from usage.api.permissions import MayReadOrRunRefreshes
 from usage.api.query import PageFilter, refuse_parameters
 from usage.models import RefreshRun
 from usage.selectors import RUN_COLUMNS
-from usage.services.refresh_requests import request_refresh
+from usage.services.totals.refresh_requests import request_refresh
 
 NEWEST_FIRST = CursorKey("id", descending=True)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from usage import selectors
 from usage.api import shapes
 from usage.models import UsageType
-from usage.services.notation import amount_text, moment_text
+from usage.notation import amount_text, moment_text
 
 # After a rollback the database may have totals of a type that this release does not know.
 UNITS = {usage_type.value: usage_type.unit for usage_type in UsageType}

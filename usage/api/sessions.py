@@ -8,7 +8,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from usage.services import servers
+from usage.database import routing
 
 
 class PeoplesSessions(SessionMiddleware):
@@ -21,24 +21,24 @@ class PeoplesSessions(SessionMiddleware):
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return super().__call__(request)
-        with servers.at(_reachable_server()):
+        with routing.at(_reachable_server()):
             return super().__call__(request)
 
 
 def _reachable_server() -> str:
     try:
-        return servers.read(_probe, first=servers.PRIMARY)
+        return routing.read(_probe, first=routing.PRIMARY)
     except (DatabaseError, InterfaceError):
-        return servers.PRIMARY
+        return routing.PRIMARY
 
 
 def _probe() -> str:
-    server = servers.current()
+    server = routing.current()
     connection = connections[server]
     is_kept = connection.connection is not None and not connection.in_atomic_block
     if is_kept and not connection.is_usable():
         connection.close()
     # Without a replica, the first read of the request reports that the primary is unreachable.
-    if servers.replicas():
+    if routing.replicas():
         connection.ensure_connection()
     return server

@@ -16,9 +16,9 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, ForeignKey, Lookup
 from django.db.models.sql.compiler import SQLCompiler
 
+from usage.database import routing
+from usage.database.errors import sqlstate
 from usage.selectors import Rows
-from usage.services import servers
-from usage.services.locks import sqlstate
 
 ROW_LIMIT = "row_limit"
 
@@ -95,7 +95,7 @@ class Statement:
 
     def fetch(self, values: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the names of the columns, and the rows, from the current server."""
-        connection = connections[servers.current()]
+        connection = connections[routing.current()]
         try:
             return self._fetch(connection, values)
         except DatabaseError as error:

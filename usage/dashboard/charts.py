@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from django.conf import settings
 
 from usage.models import RefreshRun, UsageType
-from usage.services.notation import amount_text
+from usage.notation import amount_text
 
 Chart: TypeAlias = dict[str, Any]
 

@@ -15,10 +15,10 @@ from usage.dashboard.rendering import error_page, freshness, from_replicas, rend
 from usage.dashboard.sums import sums_by_type
 from usage.errors import BrokerAwayError, RefreshInProgressError
 from usage.models import RefreshRun, Scope, Subscription
-from usage.services import clock
-from usage.services.access import Access
-from usage.services.refresh_requests import request_refresh
-from usage.services.status import read_status
+from usage.services.accounts.access import Access
+from usage.services.raw import clock
+from usage.services.totals.refresh_requests import request_refresh
+from usage.services.totals.status import read_status
 
 DEFAULT_DAYS = 31
 RANGES = [7, 31, 92]

@@ -15,11 +15,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 
 from usage import selectors
+from usage.database import routing
+from usage.database.errors import NOT_POPULATED, QUERY_CANCELED, is_server_error, sqlstate
 from usage.errors import TotalsNotFilledError
 from usage.models import Scope
-from usage.services import servers
-from usage.services.access import Access
-from usage.services.locks import NOT_POPULATED, QUERY_CANCELED, is_server_error, sqlstate
+from usage.services.accounts.access import Access
 
 # The arguments that the URL pattern of a page captures.
 PathArguments = ParamSpec("PathArguments")
@@ -94,7 +94,7 @@ def from_replicas(page: Page[PathArguments]) -> Page[PathArguments]:
         *args: PathArguments.args,
         **kwargs: PathArguments.kwargs,
     ) -> HttpResponse:
-        return servers.read(lambda: page(request, access, *args, **kwargs))
+        return routing.read(lambda: page(request, access, *args, **kwargs))
 
     return wrapper
 

@@ -9,11 +9,11 @@ from typing import Any, TextIO
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError, ProgrammingError
 
+from usage.database import explanations
+from usage.database.errors import is_server_error
 from usage.errors import UsageError
 from usage.management.terminal import SafeOutput
 from usage.models import UsageState
-from usage.services import database_errors
-from usage.services.locks import is_server_error
 
 # A monitor must distinguish totals that are too old (1) from an unknown age (2).
 DATABASE_AWAY = 2
@@ -67,7 +67,7 @@ class UsageCommand(BaseCommand):
         except UsageError as error:
             raise CommandError(str(error)) from error
         except (DatabaseError, InterfaceError) as error:
-            if (cause := database_errors.explain(error)) is not None:
+            if (cause := explanations.explain(error)) is not None:
                 raise CommandError(cause) from error
             if isinstance(error, ProgrammingError) and "does not exist" in str(error):
                 raise CommandError(

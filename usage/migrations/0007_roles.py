@@ -1,6 +1,6 @@
 """Roles for the web server and for writers, and views of months and freshness for analysts.
 
-usage/services/roles.py grants privileges to the roles after every migrate.
+usage/database/roles.py grants privileges to the roles after every migrate.
 """
 
 from django.db import migrations

@@ -25,7 +25,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "name",
-                    models.TextField(db_comment="The counted event, see usage.services.tallies."),
+                    models.TextField(
+                        db_comment="The counted event, see usage.services.totals.tallies."
+                    ),
                 ),
                 (
                     "label",

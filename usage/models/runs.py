@@ -201,6 +201,11 @@ class RefreshRun(models.Model):
         """Return the duration of the run, or None while it runs."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
 
+    def add_remark(self, text: str) -> None:
+        """Add a sentence to the remark, unless it is empty or already there."""
+        if text and text not in self.remark:
+            self.remark = f"{self.remark} {text.rstrip('.')}.".lstrip()
+
     def __str__(self) -> str:
         return f"{self.status} refresh of {self.started_at:%Y-%m-%d %H:%M:%S}"
 
@@ -212,7 +217,7 @@ class RefreshTally(models.Model):
     """
 
     pk = models.CompositePrimaryKey("name", "label")
-    name = models.TextField(db_comment="The counted event, see usage.services.tallies.")
+    name = models.TextField(db_comment="The counted event, see usage.services.totals.tallies.")
     label = models.TextField(
         db_comment="Which part: a status, a phase, the bound of a bucket; empty if there is one."
     )

@@ -11,8 +11,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from usage.services import servers
-from usage.services.silence import SilentServerError, wait_until
+from usage.database import routing
+from usage.database.read_timeout import SilentServerError, wait_until
 
 # Short enough that the database and the broker, one after the other, stay below the usual
 # timeout of a probe.
@@ -24,7 +24,7 @@ class NoAnswerError(Exception):
 
 
 def ask_database(
-    query: str, server: str = servers.PRIMARY, parameters: Mapping[str, Any] | None = None
+    query: str, server: str = routing.PRIMARY, parameters: Mapping[str, Any] | None = None
 ) -> tuple[Any, ...]:
     """Run the query in a new session of the server and return its first row.
 

@@ -18,7 +18,7 @@ from django.views.decorators.http import require_safe
 from usage import __version__
 from usage.monitoring.bounded import NoAnswerError, ask_broker, ask_database
 from usage.monitoring.replicas import Replica, look_at_replicas
-from usage.services import sequences, triggers
+from usage.services.capture import sequences, triggers
 
 # The checks open a database session, so a process runs them at most once in this time.
 SECONDS_BETWEEN_LOOKS = 1.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from usage.database import identity, routing
+from usage.database.identity import Identity, fault_of_replica
 from usage.monitoring.bounded import NoAnswerError, ask_database
-from usage.services import identity, servers
-from usage.services.identity import Identity, fault_of_replica
 
 # The age by the clock of the replica, from the as_of that it has replayed.
 AGE = f"""
@@ -41,7 +41,7 @@ class Replica:
 
 def look_at_replicas() -> list[Replica]:
     """Return every replica, in the order of DATABASE_REPLICA_URL."""
-    names = servers.replicas()
+    names = routing.replicas()
     if not names:
         return []
     with ThreadPoolExecutor(max_workers=len(names) + 1) as pool:

@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from usage.models import RefreshRun
 from usage.monitoring.bounded import NoAnswerError, ask_database
 from usage.monitoring.replicas import Replica, look_at_replicas
-from usage.services import tallies
-from usage.services.status import Status, read_status
+from usage.services.totals import tallies
+from usage.services.totals.status import Status, read_status
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 -- The role of the web server: it reads totals and records and writes Django's own tables.
 -- NOLOGIN: the web server has an own login, made with IN ROLE usage_web.
--- usage/services/roles.py lists its privileges and grants them after every migrate.
+-- usage/database/roles.py lists its privileges and grants them after every migrate.
 -- If the migrating user may not create roles, a warning says so; `manage.py check` repeats it.
 
 DO $do$

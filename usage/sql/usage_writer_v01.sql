@@ -1,6 +1,6 @@
 -- The role of applications and importers that deliver usage: it writes through the raw tables only.
 -- NOLOGIN: each application or importer has an own login, made with IN ROLE usage_writer.
--- usage/services/roles.py lists its privileges and grants them after every migrate.
+-- usage/database/roles.py lists its privileges and grants them after every migrate.
 -- If the migrating user may not create roles, a warning says so; `manage.py check` repeats it.
 
 DO $do$

@@ -10,8 +10,8 @@ from rest_framework.test import APIClient
 
 from tests.connections import run_sql
 from usage.models import UsageState
-from usage.services import open_view, periods
-from usage.services.changes import Changes
+from usage.services.totals import open_view, periods
+from usage.services.totals.changes import Changes
 
 AS_OF = "2026-11-24T12:00:00.000000Z"
 LISTS = {

@@ -9,9 +9,9 @@ from django.conf import LazySettings
 
 from tests.connections import ON_CITUS
 from tests.factories import data_record, make_subscription, refresh_and_seal, voice_record
+from usage.database.identity import queue_name
 from usage.models import LateKey
-from usage.services import clock
-from usage.services.identity import queue_name
+from usage.services.raw import clock
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.usage.api.clients.conftest import SCHEME
 from tests.usage.api.clients.node import run_program
 from tests.usage.api.clients.typescript import prepare, run_compiled, type_check
 from usage.models import RefreshRun, Scope, Subscription
-from usage.services.refresh_requests import run_requested
+from usage.services.totals.refresh_requests import run_requested
 
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\n(\$ .*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -23,8 +23,8 @@ from tests.usage.api.api_requests import (
 from usage.api import responses
 from usage.errors import RefreshRunningError
 from usage.models import AccessToken, Subscription, UsageState
-from usage.services import audit
-from usage.services.refresh import pause
+from usage.services.audit import verification
+from usage.services.totals.pause import pause
 
 TAGGED = {
     "usage/over-limit": "price_limit=0&month=2026-11",
@@ -262,7 +262,7 @@ def test_a_rebuild_without_a_refresh_changes_the_tag(
     sealed_usage: None, client_with_token: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails when the tag depends on as_of alone, which a rebuild does not change."""
-    monkeypatch.setattr(audit, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(verification, "PATIENCE_SECONDS", 0)
     run_sql(
         "INSERT INTO usage_datausagerecord_default (subscription_id, usage_date, kilobytes_used)"
         " VALUES (1, '2026-11-01 15:00Z', 7)"
@@ -272,6 +272,6 @@ def test_a_rebuild_without_a_refresh_changes_the_tag(
     known = tag(client_with_token, query=query)
     as_of = UsageState.objects.get().as_of
     with pytest.raises(RefreshRunningError):
-        audit.rebuild(from_date=date(2026, 11, 1), to_date=date(2026, 11, 1))
+        verification.rebuild(from_date=date(2026, 11, 1), to_date=date(2026, 11, 1))
     assert UsageState.objects.get().as_of == as_of
     assert status_again(client_with_token, known, query=query) == 200

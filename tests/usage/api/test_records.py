@@ -12,7 +12,7 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, vo
 from tests.usage.api.api_requests import fill_totals, get, get_page, only_error, results, statements
 from usage import sql
 from usage.models import DataUsageRecord
-from usage.services.retention import prune
+from usage.services.totals.retention import prune
 
 
 @pytest.fixture

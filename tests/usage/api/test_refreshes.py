@@ -12,9 +12,9 @@ from rest_framework.test import APIClient
 from tests.connections import ask, run_sql, second_session
 from tests.factories import client_of
 from tests.usage.api.api_requests import fill_totals, get, only_error, pages
+from usage.database.identity import queue_name
 from usage.models import RefreshRun, Scope
-from usage.services.identity import queue_name
-from usage.services.refresh_requests import TASK, run_requested
+from usage.services.totals.refresh_requests import TASK, run_requested
 from worker.app import app, know_the_database
 
 PATH = "/api/v1/refreshes/"

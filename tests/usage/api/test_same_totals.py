@@ -25,7 +25,7 @@ from tests.factories import (
 )
 from tests.usage.api.api_requests import get, pages, results
 from tests.usage.api.test_csv import download
-from usage.services.notation import amount_text
+from usage.notation import amount_text
 
 pytestmark = pytest.mark.one_server("no record comes late there")
 

@@ -12,7 +12,7 @@ from tests.factories import client_of, make_key
 from tests.usage.api.api_requests import fill_totals, get, only_error
 from usage.errors import TokenError
 from usage.models import AccessToken, Scope
-from usage.services.tokens import make_token, revoke_token
+from usage.services.accounts.tokens import make_token, revoke_token
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.connections import ask, run_sql, second_session
 from tests.factories import make_subscription
 from tests.logins import django_as, login_in
 from tests.processes import database_url, run, scratch_database
-from usage.services import locks
+from usage.services.raw import locks
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 

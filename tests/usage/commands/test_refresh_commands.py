@@ -25,9 +25,9 @@ from tests.processes import ROOT
 from usage.errors import RefreshFailedError
 from usage.management import commands
 from usage.models import RefreshRun, UsageState
-from usage.services import locks
-from usage.services import refresh as refreshing
-from usage.services.refresh import refresh
+from usage.services.raw import locks
+from usage.services.totals import refresh as refreshing
+from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
 

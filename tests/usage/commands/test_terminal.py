@@ -20,7 +20,7 @@ from usage.management import commands
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
 from usage.models import AccessToken, RefreshRun, Scope
-from usage.services.tokens import make_token
+from usage.services.accounts.tokens import make_token
 
 # Codes that clear the screen, forge a line, return to its beginning, and reverse letters.
 HOSTILE = "a\x1b[2Jb\nc\rd\x9b1m\u202ee"

@@ -10,7 +10,7 @@ from django.test import Client
 from tests.factories import make_subscription
 from tests.given import given
 from tests.usage.api.api_requests import fill_totals
-from usage.services import clock
+from usage.services.raw import clock
 
 
 @pytest.fixture

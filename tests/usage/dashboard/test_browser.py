@@ -24,8 +24,8 @@ from tests.connections import wait_until
 from tests.factories import data_record, make_subscription, refresh_totals, voice_record
 from tests.processes import started
 from usage.models import RAW_TABLES, Subscription
-from usage.services import clock
-from usage.services.partitions import partition_days
+from usage.services.raw import clock
+from usage.services.raw.partitions import partition_days
 
 PASSWORD = "only-for-tests"
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}

@@ -10,7 +10,7 @@ from tests.connections import run_sql
 from tests.factories import refresh_totals
 from tests.usage.dashboard import pages
 from usage.models import RefreshRun, UsageState
-from usage.services.partitions import maintain_partitions
+from usage.services.raw.partitions import maintain_partitions
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from tests.silent import closed_port
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun, UsageState
-from usage.services.refresh import pause, refresh
+from usage.services.totals.pause import pause
+from usage.services.totals.refresh import refresh
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from django import template
 
 from usage.dashboard.charts import colour_of
 from usage.models import UsageType
-from usage.services.notation import amount_text
+from usage.notation import amount_text
 
 register = template.Library()
 

@@ -3,7 +3,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from usage.management.usage_command import UsageCommand
-from usage.services.restores import check_restore
+from usage.services.audit.restores import check_restore
 
 
 class Command(UsageCommand):

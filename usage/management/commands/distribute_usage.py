@@ -2,7 +2,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services.distribution import distribute
+from usage.services.capture.citus import distribute
 
 
 class Command(UsageCommand):

@@ -2,7 +2,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services import triggers
+from usage.services.capture import triggers
 
 
 class Command(UsageCommand):

@@ -17,12 +17,12 @@ from usage.api.lists import ListEndpoint
 from usage.api.tables import flat_batches
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
+from usage.notation import moment_text
 from usage.selectors import Source
 from usage.services.exports import Batch
 from usage.services.exports.csv_text import csv_chunks
 from usage.services.exports.files import STANDARD_OUTPUT, whole_file
 from usage.services.exports.parquet import ROWS_PER_GROUP, write_parquet
-from usage.services.notation import moment_text
 
 PARQUET = "parquet"
 ROWS_AT_ONCE = {CSV: ROWS_PER_CHUNK, PARQUET: ROWS_PER_GROUP}

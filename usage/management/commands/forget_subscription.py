@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from usage.management.usage_command import UsageCommand
-from usage.services.forget import find, forget_subscription
+from usage.services.accounts.erasure import find, forget_subscription
 
 ELSEWHERE = """This command does not reach other places that may hold the old external_id:
 - backups and the archive of the write-ahead log, until they expire;

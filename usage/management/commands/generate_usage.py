@@ -5,7 +5,7 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from usage.management.usage_command import UsageCommand, day
-from usage.services.generate import GenerateArgumentError, generate_usage
+from usage.services.samples.generator import GenerateArgumentError, generate_usage
 
 
 class Command(UsageCommand):

@@ -1,7 +1,7 @@
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services.partitions import DAYS_AHEAD, maintain_partitions
+from usage.services.raw.partitions import DAYS_AHEAD, maintain_partitions
 
 
 class Command(UsageCommand):

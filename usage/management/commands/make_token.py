@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
 from usage.models import Scope
-from usage.services.tokens import make_token
+from usage.services.accounts.tokens import make_token
 
 
 class Command(UsageCommand):

@@ -1,7 +1,7 @@
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services.refresh import pause
+from usage.services.totals.pause import pause
 
 
 class Command(UsageCommand):

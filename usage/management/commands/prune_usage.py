@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from usage.management.usage_command import UsageCommand
-from usage.services.retention import prune
+from usage.services.totals.retention import prune
 
 
 class Command(UsageCommand):

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from usage.errors import UsageError
 from usage.management.usage_command import UsageCommand, day
-from usage.services.audit import rebuild
+from usage.services.audit.verification import rebuild
 
 
 class Command(UsageCommand):

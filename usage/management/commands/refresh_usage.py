@@ -4,7 +4,7 @@ from django.core.management.base import CommandError
 
 from usage.management.usage_command import UsageCommand
 from usage.models import RefreshRun
-from usage.services.refresh import refresh
+from usage.services.totals.refresh import refresh
 
 
 class Command(UsageCommand):

@@ -1,7 +1,7 @@
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services.reopen import reopen
+from usage.services.totals.reopen import reopen
 
 
 class Command(UsageCommand):

@@ -1,7 +1,7 @@
 from typing import Any
 
 from usage.management.usage_command import UsageCommand
-from usage.services.refresh import resume
+from usage.services.totals.pause import resume
 
 
 class Command(UsageCommand):

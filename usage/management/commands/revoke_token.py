@@ -3,7 +3,7 @@ from typing import Any
 
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
-from usage.services.tokens import revoke_token
+from usage.services.accounts.tokens import revoke_token
 
 
 class Command(UsageCommand):

@@ -4,7 +4,7 @@ from typing import Any
 from django.conf import settings
 
 from usage.management.usage_command import UsageCommand
-from usage.services.late_keys import switch
+from usage.services.totals.late_keys_switch import switch
 
 
 class Command(UsageCommand):

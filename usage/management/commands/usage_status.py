@@ -11,8 +11,8 @@ from django.template.defaultfilters import filesizeformat
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
 from usage.monitoring.replicas import Replica, look_at_replicas
-from usage.services.status import Status, read_status
-from usage.services.zones import differences_in_kept_days
+from usage.services.raw.zone_data import differences_in_kept_days
+from usage.services.totals.status import Status, read_status
 
 
 class Command(UsageCommand):

@@ -7,8 +7,8 @@ from tqdm import tqdm
 
 from usage.management.usage_command import UsageCommand, day
 from usage.models import PeriodTotal
-from usage.services.audit import AuditReport, Difference, verify
-from usage.services.removals import Removals
+from usage.services.audit.verification import AuditReport, Difference, verify
+from usage.services.totals.removals import Removals
 
 
 class Command(UsageCommand):

@@ -8,8 +8,8 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from usage.database import routing
 from usage.errors import ExportError
-from usage.services import servers
 
 Batch = list[tuple[Any, ...]]
 
@@ -35,7 +35,7 @@ def read_batches(
     long, the database ends the transaction.
     """
     began = time.monotonic()
-    server = servers.current()
+    server = routing.current()
     connection = connections[server]
     with transaction.atomic(using=server):
         _prepare(connection, limits)

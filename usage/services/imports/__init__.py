@@ -10,8 +10,8 @@ from pathlib import Path
 
 from django.db import DatabaseError, reset_queries
 
+from usage.database.zones import refuse_misread_zone, server_zone
 from usage.errors import ImportFileError, TimeZoneMisreadError
-from usage.services import clock
 from usage.services.imports.batches import read_ahead, read_batches
 from usage.services.imports.fields import one_spelling
 from usage.services.imports.formats import FORMATS, RECORDS, LineFormat
@@ -22,7 +22,7 @@ from usage.services.imports.report import ImportReport, ImportStoppedError
 from usage.services.imports.staging import Written
 from usage.services.imports.values import EARLIEST, LATEST, Moments
 from usage.services.imports.writer import BatchWriter
-from usage.services.zones import refuse_misread_zone, server_zone
+from usage.services.raw import clock
 
 __all__ = ["ImportOptions", "ImportReport", "ImportStoppedError", "Importer", "import_file"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
+from usage.database.blockers import SESSION, Blocker
+from usage.database.errors import LOCK_NOT_AVAILABLE, sqlstate
 from usage.errors import ImportFileError
-from usage.services.fences import SESSION, Blocker
-from usage.services.locks import LOCK_NOT_AVAILABLE, sqlstate
 
 SLOTS = 1024
 WAIT_SECONDS = 60

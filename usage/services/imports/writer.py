@@ -7,13 +7,13 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from usage.database.errors import DEADLOCK, SERIALIZATION_FAILURE, sqlstate
 from usage.errors import ImportFileError
 from usage.services.imports import turns
 from usage.services.imports.batches import QUARTER_SECONDS, Batch
 from usage.services.imports.staging import Part, Written
 from usage.services.imports.ways import ABOUT_A_ROW, WAYS, Way
-from usage.services.locks import DEADLOCK, SERIALIZATION_FAILURE, sqlstate
-from usage.services.partitions import try_to_make_partitions
+from usage.services.raw.partitions import try_to_make_partitions
 
 RETRIES = 4
 # Citus reports every fault in a COPY with this code. The next way finds the real fault.
