@@ -18,7 +18,7 @@ SECONDS = 120
 SERVICE_SECONDS = 10
 COMMAND = [
     *(sys.executable, "-m", "pip_audit"),
-    # This lock file also has every package of requirements.lock.
+    # This lock file also has every package of the others.
     *("--requirement", str(ROOT / "requirements-dev.lock")),
     # The lock file has versions and hashes, so pip-audit downloads and installs nothing.
     *("--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"),

@@ -1,5 +1,5 @@
 """bin/test: lint, types, an audit of the packages and all tests on throw-away servers; with
-arguments, pytest alone.
+arguments, pytest alone (.venv/bin/python -m pytest --help lists them).
 
 bin/test --faults runs every test of a fault in docs/reliability.md as often as the table says, and
 writes the results there; bin/test --faults 7 12 runs rows 7 and 12 alone.

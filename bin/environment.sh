@@ -1,11 +1,17 @@
-# bin/serve and bin/test source this file. It changes to the top of the tree, makes .venv with
-# Python 3.11 or newer (with venv and pip), and sets $venv_python.
-# shellcheck shell=sh
+# bin/serve and bin/test source this file. It changes to the top of the tree, installs the packages of
+# $lock into .venv with Python 3.11 or newer (with venv and pip), and sets $venv_python. For --help it
+# prints the docstring of $module instead, and installs nothing.
+# shellcheck shell=sh disable=SC2154
 
 cd "$(dirname -- "$0")/.." || exit 1
 
 # The caller's settings of Python must not change ours.
 unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
+
+wants_help=
+for argument in "$@"; do
+    case $argument in -h | --help) wants_help=yes ;; esac
+done
 
 find_python() {
     too_old=
@@ -22,7 +28,7 @@ print(sys.executable if sys.version_info >= (3, 11) else "old " + sys.version.sp
                 continue
                 ;;
         esac
-        if "$found" -c 'import ensurepip, venv' 2>/dev/null; then
+        if [ -n "$wants_help" ] || "$found" -c 'import ensurepip, venv' 2>/dev/null; then
             printf '%s\n' "$found"
             return 0
         fi
@@ -40,6 +46,12 @@ print(sys.executable if sys.version_info >= (3, 11) else "old " + sys.version.sp
 }
 
 python=$(find_python) || exit 1
-"$python" -m bin.install || exit 1
+if [ -n "$wants_help" ]; then
+    exec "$python" -c '
+import ast, sys
+print(ast.get_docstring(ast.parse(open(sys.argv[1], encoding="utf-8").read())))
+' "bin/$module.py"
+fi
+"$python" -m bin.install "$lock" || exit 1
 # shellcheck disable=SC2034 # read by the scripts that source this file
 venv_python=$PWD/.venv/bin/python

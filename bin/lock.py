@@ -1,4 +1,4 @@
-"""Write the lock files: python -m bin.lock, after a change of requirements.txt or -dev.txt.
+"""Write the lock files: python -m bin.lock, after a change of a requirements file.
 
 A lock file names every package with the hashes of all its files, for each Python from 3.11 on and
 each kind of machine. pip then refuses every other file that an index serves.
@@ -11,7 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST_PYTHON = "3.11"
-LOCKS = {"requirements.txt": "requirements.lock", "requirements-dev.txt": "requirements-dev.lock"}
+# For the image, bin/serve and bin/test. Each file includes the one before.
+LOCKS = {
+    "requirements.txt": "requirements.lock",
+    "requirements-serve.txt": "requirements-serve.lock",
+    "requirements-dev.txt": "requirements-dev.lock",
+}
 HEADER = "# Written by: python -m bin.lock\n"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
@@ -27,12 +32,13 @@ def pins(path: Path) -> dict[str, str]:
 
 def unlocked(root: Path) -> list[str]:
     """Return the packages of the requirements whose version is not in the lock file."""
-    return [
+    missing = [
         f"{name}=={version}"
         for requirements, lock in LOCKS.items()
         for name, version in pins(root / requirements).items()
         if pins(root / lock).get(name) != version
     ]
+    return list(dict.fromkeys(missing))
 
 
 def write(requirements: str, lock: str) -> None:

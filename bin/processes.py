@@ -6,11 +6,11 @@ docker-compose.yml repeats them, and a test compares the two.
 from collections.abc import Sequence
 
 
-def web(address: str, name: str = "usage") -> list[str]:
+def web(address: str) -> list[str]:
     """Return the command of Gunicorn with config/gunicorn.py."""
     return [
         *("gunicorn", "config.wsgi", "--config", "python:config.gunicorn"),
-        *("--name", name, "--bind", address),
+        *("--name", "usage", "--bind", address),
     ]
 
 

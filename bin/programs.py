@@ -18,7 +18,7 @@ def package_directory(name: str) -> Path:
     found = importlib.util.find_spec(name)
     if found is None or found.origin is None:
         raise LauncherError(
-            f"The package {name} is not installed. Install requirements-dev.lock: bin/serve does."
+            f"The package {name} is not installed. Install requirements-serve.lock: bin/serve does."
         )
     return Path(found.origin).parent
 

@@ -1,7 +1,18 @@
 """bin/serve: PostgreSQL, Valkey, the web server, the worker and beat on this machine.
 
-Data stays in .local/ between runs. DATABASE_URL and REDIS_URL name servers to use in place of the
-embedded ones. Ctrl-C stops everything.
+usage: bin/serve [OPTION ...]
+
+  --port N             the first port to try (8000)
+  --local DIRECTORY    where data, secrets and logs stay (.local)
+  --subscriptions N    subscriptions of the sample, which the first run loads (200)
+  --days N             days of the sample (30)
+  --records N          records of the sample (100000)
+
+The data stays between runs. DATABASE_URL and REDIS_URL name servers to use in place of the embedded
+ones. Ctrl-C stops everything. When a process ends by itself, bin/serve shows the end of its log and
+stops the others.
+
+Example: bin/serve --port 8080
 """
 
 import argparse
@@ -11,7 +22,6 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from bin import place, processes, programs, readiness, spawn
@@ -24,6 +34,14 @@ from bin.supervisor import Process, Supervisor
 from bin.welcome import welcome
 
 ROOT = Path(__file__).resolve().parent.parent
+# The text at the top explains each.
+DEFAULTS = {
+    "port": 8000,
+    "local": ROOT / ".local",
+    "subscriptions": 200,
+    "days": 30,
+    "records": 100_000,
+}
 ANALYST = "demo_analyst"
 # At SIGTERM a worker finishes its tasks. At SIGQUIT it drops them, and PostgreSQL rolls back.
 WORKER_STOPS = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 10.0))
@@ -36,11 +54,11 @@ class Serve:
         self.options = options
         self.local = local
         self.instance = instance
-        # After a kill, the next run finds the remaining processes by these names.
-        self.name = "usage-" + hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
-        self.worker_name = f"{self.name}@localhost"
+        # A broker that REDIS_URL names may have workers of other trees too.
+        tree = hashlib.sha256(os.fsencode(local)).hexdigest()[:12]
+        self.worker_name = f"usage-{tree}@localhost"
         self.logs = local / "log"
-        self.supervisor = Supervisor(local / "processes.json")
+        self.supervisor = Supervisor()
         self.database: PostgreSQL | None = None
         self.environment = {
             # manage.py check --deploy requires 50 characters; earlier versions made 43.
@@ -55,7 +73,6 @@ class Serve:
     def run(self) -> None:
         """Start everything, print how to use it, and watch. Raises LauncherError or Interrupted."""
         self.logs.mkdir(exist_ok=True)
-        self.supervisor.end_leftovers()
         self._start_servers()
         self._keep_environment()
         self._prepare()
@@ -113,33 +130,27 @@ class Serve:
 
     def _start_processes(self, port: int) -> None:
         print("Starting the web server, the worker and beat ...", flush=True)
-        worker = processes.worker(self.worker_name)
-        self._start("web", processes.web(f"{ADDRESS}:{port}", self.name))
+        worker = self._process("worker", processes.worker(self.worker_name))
+        worker.stop_steps = WORKER_STOPS
         # If bin/serve is killed, the broker ends at once. A worker that gets SIGTERM then waits
         # forever to report its end to the broker. Its child processes end with it.
-        self._start("worker", worker, stop=WORKER_STOPS, on_parent_death=signal.SIGKILL)
+        worker.on_parent_death = signal.SIGKILL
         # The umask decides who can read beat's files, so their directory is private.
         schedule = place.give(self.local / "schedule", None)
-        self._start("beat", processes.beat(str(schedule / "beat")))
+        for process in (
+            self._process("web", processes.web(f"{ADDRESS}:{port}")),
+            worker,
+            self._process("beat", processes.beat(str(schedule / "beat"))),
+        ):
+            self.supervisor.start(process)
 
-    def _start(
-        self,
-        name: str,
-        command: list[str],
-        *,
-        stop: Sequence[tuple[signal.Signals, float]] = ((signal.SIGTERM, 25.0),),
-        on_parent_death: signal.Signals = signal.SIGTERM,
-    ) -> None:
-        self.supervisor.start(
-            Process(
-                name,
-                processes.under(sys.executable, command),
-                directory=ROOT,
-                log=self.logs / f"{name}.log",
-                environment=self.environment,
-                stop_steps=stop,
-                on_parent_death=on_parent_death,
-            )
+    def _process(self, name: str, command: list[str]) -> Process:
+        return Process(
+            name=name,
+            command=processes.under(sys.executable, command),
+            directory=ROOT,
+            log=self.logs / f"{name}.log",
+            environment=self.environment,
         )
 
     def _wait_until_ready(self, port: int) -> None:
@@ -176,16 +187,12 @@ class Serve:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the options of bin/serve."""
     parser = argparse.ArgumentParser(
-        prog="bin/serve", description=__doc__, epilog="Example: bin/serve --port 8080"
+        usage="bin/serve [OPTION ...]",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=8000, help="first port to try (8000)")
-    parser.add_argument(
-        "--local", type=Path, default=ROOT / ".local", help="where data, secrets and logs stay"
-    )
-    sample = parser.add_argument_group("sample usage, loaded the first time")
-    sample.add_argument("--subscriptions", type=int, default=200, metavar="N")
-    sample.add_argument("--days", type=int, default=30, metavar="N")
-    sample.add_argument("--records", type=int, default=100_000, metavar="N")
+    for name, value in DEFAULTS.items():
+        parser.add_argument(f"--{name}", type=type(value), default=value, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if not 1 <= options.port <= 65_535:
         parser.error(f"--port {options.port}: a port is a number from 1 to 65535")

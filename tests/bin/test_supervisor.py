@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -9,22 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from bin import spawn, supervisor
+from bin import spawn
 from bin.spawn import LauncherError
 from bin.supervisor import Process, Supervisor
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-def process(tmp_path: Path, command: list[str]) -> Process:
+def process(tmp_path: Path, command: list[str], name: str = "thing") -> Process:
     return Process(
-        "thing",
-        command,
+        name=name,
+        command=command,
         directory=tmp_path,
-        log=tmp_path / "log" / "thing.log",
+        log=tmp_path / f"{name}.log",
         environment=os.environ,
         stop_steps=((signal.SIGTERM, 5.0),),
-        on_parent_death=signal.SIGTERM,
     )
 
 
@@ -35,43 +33,51 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
-def test_dead_process_is_started_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    watched = Supervisor(tmp_path / "processes.json")
-    thing = process(tmp_path, SLEEP)
+def test_process_that_ended_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
+    watched = Supervisor()
+    watched.start(process(tmp_path, SLEEP, "other"))
+    thing = process(tmp_path, [sys.executable, "-c", "print('out of luck'); exit(3)"])
     watched.start(thing)
     try:
         assert thing.process is not None
-        first = thing.process.pid
-        os.kill(first, signal.SIGKILL)
-
-        def restarted() -> bool:
+        thing.process.wait(10)
+        with pytest.raises(LauncherError, match=r"(?s)^thing ended with code 3, .*luck$"):
             watched.check()
-            return thing.process is not None and thing.process.pid != first and thing.alive()
-
-        wait_until(restarted)
-        assert "thing ended with code -9; starting it again" in capsys.readouterr().out
-        (recorded,) = json.loads(watched.record.read_text())
-        assert recorded["pid"] == thing.process.pid
     finally:
         watched.stop()
-    assert not watched.record.exists()
 
 
-def test_process_that_dies_again_and_again_stops_everything_and_shows_its_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.0)
-    watched = Supervisor(tmp_path / "processes.json")
-    watched.start(process(tmp_path, [sys.executable, "-c", "print('out of luck'); exit(3)"]))
+def test_each_start_begins_a_log_and_keeps_that_of_the_last_run(tmp_path: Path) -> None:
+    for text in ("first", "second", "third"):
+        watched = Supervisor()
+        thing = process(tmp_path, [sys.executable, "-c", f"print('{text}')"])
+        watched.start(thing)
+        assert thing.process is not None
+        thing.process.wait(10)
+        watched.stop()
+    assert (tmp_path / "thing.log").read_text() == "third\n"
+    assert (tmp_path / "thing.log.1").read_text() == "second\n"
 
-    def check_for_long() -> None:
-        for _ in range(400):
-            watched.check()
-            time.sleep(0.05)
 
-    with pytest.raises(LauncherError, match=r"(?s)thing ended with code 3, the 6th time.*luck"):
-        check_for_long()
+def test_services_stop_in_reverse_order(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    watched = Supervisor()
+    for name in ("first", "second"):
+        program = (
+            "import signal, sys, time\n"
+            "def end(*_):\n"
+            f"    open({str(order)!r}, 'a').write('{name} ')\n"
+            "    sys.exit()\n"
+            "signal.signal(signal.SIGTERM, end)\n"
+            "print('ready', flush=True)\n"
+            "time.sleep(600)"
+        )
+        started = process(tmp_path, [sys.executable, "-c", program], name)
+        watched.start(started)
+        wait_until(lambda log=started.log: "ready" in log.read_text())  # type: ignore[misc]
+    watched.check()
     watched.stop()
+    assert order.read_text() == "second first "
 
 
 def test_stop_ends_also_the_children_of_a_process(tmp_path: Path) -> None:
@@ -82,33 +88,12 @@ def test_stop_ends_also_the_children_of_a_process(tmp_path: Path) -> None:
         f"pathlib.Path({str(pid_file)!r}).write_text(str(child.pid) + '.')\n"
         "time.sleep(600)"
     )
-    watched = Supervisor(tmp_path / "processes.json")
+    watched = Supervisor()
     watched.start(process(tmp_path, [sys.executable, "-c", parent]))
     wait_until(lambda: pid_file.exists() and pid_file.read_text().endswith("."))
     child = int(pid_file.read_text().rstrip("."))
     watched.stop()
     wait_until(lambda: not spawn.command_of(child))
-
-
-def test_leftovers_of_a_killed_run_are_ended_and_nothing_else(tmp_path: Path) -> None:
-    recorded = [*SLEEP, str(tmp_path)]
-    orphan = subprocess.Popen(recorded)
-    stranger = subprocess.Popen([*SLEEP, "a stranger"])
-    try:
-        record = tmp_path / "processes.json"
-        # The stranger has the process id of a recorded process that ended long ago.
-        entries = [
-            {"pid": orphan.pid, "command": recorded},
-            {"pid": stranger.pid, "command": [*SLEEP, str(tmp_path), "another"]},
-        ]
-        record.write_text(json.dumps(entries))
-        Supervisor(record).end_leftovers()
-        assert orphan.wait(1) == -signal.SIGTERM
-        assert stranger.poll() is None
-    finally:
-        for left in (orphan, stranger):
-            left.kill()
-            left.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child then")
@@ -129,14 +114,3 @@ def test_process_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     wait_until(lambda: not spawn.command_of(child))
-
-
-def test_large_log_begins_anew_and_keeps_one_earlier_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "LARGEST_LOG_BYTES", 10)
-    log = tmp_path / "thing.log"
-    log.write_text("longer than ten bytes")
-    supervisor.bound(log)
-    assert log.read_text() == ""
-    assert (tmp_path / "thing.log.1").read_text() == "longer than ten bytes"
