@@ -1,13 +1,18 @@
-"""bin/test: lint, types, an audit of the packages and all tests on throw-away servers; with
-arguments, pytest alone (.venv/bin/python -m pytest --help lists them).
+"""bin/test: lint, types, an audit of the packages and all tests on throw-away servers. About 10
+minutes on two idle cores; several processes run the tests, each with a PostgreSQL of its own.
 
-bin/test --faults runs every test of a fault in docs/reliability.md as often as the table says, and
-writes the results there; bin/test --faults 7 12 runs rows 7 and 12 alone.
+bin/test --quick     lint, types, and the tests marked unit or database: about two minutes
+bin/test --tests     every test, without the checks
+bin/test --slowest   also print the twenty slowest tests
+bin/test --faults    run every test of a fault in docs/reliability.md as often as the table says,
+                     and write the results there; --faults 7 12 runs rows 7 and 12 alone
+bin/test PATHS ...   pytest alone, in one process (.venv/bin/python -m pytest --help)
 
-DATABASE_URL and REDIS_URL name servers to use in place of throw-away ones; CITUS_DATABASE_URL
-names an empty database of a Citus cluster (docs/scaling.md).
+DATABASE_URL and REDIS_URL name servers to use in place of throw-away ones, by one process;
+CITUS_DATABASE_URL names an empty database of a Citus cluster (docs/scaling.md).
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -16,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
@@ -41,27 +47,57 @@ CHECKS = {
     "check": [PYTHON, "manage.py", "check"],
     "pip-audit": [PYTHON, "-m", "bin.audit"],
 }
+# They ask the network, or take long for what they find.
+SLOW_CHECKS = {"pip-audit", "sqlfluff"}
+# Arguments of pytest-xdist: tests/costs.py groups the tests, and puts the dearest first.
+PARALLEL = ["--dist", "loadgroup", "--no-loadscope-reorder"]
+MOST_PROCESSES = 8
+# The variable with the servers of each process, as JSON.
+WORKER_SERVERS = "USAGE_TEST_SERVERS"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The arguments of pytest, the checks before it, and the processes that run the tests."""
+
+    pytest: list[str]
+    checks: list[str] = field(default_factory=list)
+    processes: int = 1
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def throw_away_servers() -> Iterator[dict[str, str]]:
-    """Start the servers that the environment does not name; yield the variables that name them."""
-    variables: dict[str, str] = {}
+def throw_away_servers(processes: int) -> Iterator[dict[str, str]]:
+    """Start the servers that the environment does not name; yield the variables that name them.
+
+    Each process of the tests gets servers of its own, since a fence waits for transactions in every
+    database of a server, and roles belong to all of them. WORKER_SERVERS names these servers.
+    """
     with ExitStack() as stack:
-        if not {"DATABASE_URL", "REDIS_URL"} <= os.environ.keys():
-            here = place.passing_place(place.server_account())
-            stack.callback(shutil.rmtree, here, ignore_errors=True)
-        if "DATABASE_URL" not in os.environ:
-            database = PostgreSQL(here, here / "postgresql.log", thrown_away=True)
-            stack.callback(database.stop)
-            database.start()
-            variables |= database.variables()
-        if "REDIS_URL" not in os.environ:
-            broker = Valkey(here, here / "valkey.log", secrets.token_urlsafe(24))
-            stack.callback(broker.stop)
-            broker.start()
-            variables["REDIS_URL"] = broker.url
+        started = [start_servers(stack) for _ in range(processes)]
+        variables = dict(started[0])
+        if processes > 1:
+            variables[WORKER_SERVERS] = json.dumps(started)
         yield variables
+
+
+def start_servers(stack: ExitStack) -> dict[str, str]:
+    """Start a PostgreSQL and a Valkey, unless the environment names one; the stack ends them."""
+    variables: dict[str, str] = {}
+    if not {"DATABASE_URL", "REDIS_URL"} <= os.environ.keys():
+        here = place.passing_place(place.server_account())
+        stack.callback(shutil.rmtree, here, ignore_errors=True)
+    if "DATABASE_URL" not in os.environ:
+        database = PostgreSQL(here, here / "postgresql.log", thrown_away=True)
+        stack.callback(database.stop)
+        database.start()
+        variables |= database.variables()
+    if "REDIS_URL" not in os.environ:
+        broker = Valkey(here, here / "valkey.log", secrets.token_urlsafe(24))
+        stack.callback(broker.stop)
+        broker.start()
+        variables["REDIS_URL"] = broker.url
+    return variables
 
 
 def on_citus() -> dict[str, str]:
@@ -90,13 +126,13 @@ def run(command: list[str], environment: Mapping[str, str]) -> int:
     )
 
 
-def run_checks(environment: Mapping[str, str]) -> list[str]:
-    """Run every check, also after one failed; return the names of those that failed."""
+def run_checks(names: list[str], environment: Mapping[str, str]) -> list[str]:
+    """Run these checks, also after one failed; return the names of those that failed."""
     failed = []
-    for name, command in CHECKS.items():
+    for name in names:
         print(f"== {name}", flush=True)
         began = time.monotonic()
-        if run(command, environment) != 0:
+        if run(CHECKS[name], environment) != 0:
             failed.append(name)
             print(f"== {name} FAILED after {time.monotonic() - began:.0f} s", flush=True)
     return failed
@@ -114,15 +150,39 @@ def fault_tests(rows: list[str]) -> list[str]:
     return [modules[row] for row in rows or modules]
 
 
+def processes_for_tests() -> int:
+    """Return how many processes run the whole suite: two for each core, since tests mostly wait."""
+    if {"DATABASE_URL", "CITUS_DATABASE_URL"} & os.environ.keys():
+        return 1
+    return min(2 * len(os.sched_getaffinity(0)), MOST_PROCESSES)
+
+
+def plan(arguments: list[str]) -> Plan:
+    """Return what the arguments of bin/test ask for. Raises LauncherError for an unknown row."""
+    if arguments[:1] == ["--faults"]:
+        full = {"USAGE_FAULT_TRIALS": "full"}
+        return Plan([*fault_tests(arguments[1:]), "-s"], variables=full)
+    flags = {"--quick", "--tests", "--slowest"}
+    if not set(arguments) <= flags:
+        return Plan(arguments)
+    pytest = ["--durations=20"] if "--slowest" in arguments else []
+    if "--quick" in arguments:
+        print("bin/test --quick takes about two minutes on two idle cores.", flush=True)
+        pytest += ["-m", "unit or database"]
+    else:
+        print("bin/test takes about ten minutes on two idle cores.", flush=True)
+    checks = [] if "--tests" in arguments else list(CHECKS)
+    if "--quick" in arguments:
+        checks = [name for name in checks if name not in SLOW_CHECKS]
+    return Plan([*PARALLEL, *pytest], checks=checks, processes=processes_for_tests())
+
+
 def main(arguments: list[str]) -> int:
     """Run the checks and the tests; return 0 only if all passed."""
     raise_interrupted()
-    trials = {}
     try:
-        if arguments[:1] == ["--faults"]:
-            trials = {"USAGE_FAULT_TRIALS": "full"}
-            arguments = [*fault_tests(arguments[1:]), "-s"]
-        with throw_away_servers() as servers:
+        work = plan(arguments)
+        with throw_away_servers(work.processes) as servers:
             environment = {
                 "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
                 "DJANGO_PLAIN_HTTP": "1",
@@ -131,13 +191,16 @@ def main(arguments: list[str]) -> int:
                 "DJANGO_SETTINGS_MODULE": "config.settings",
                 **os.environ,
                 **servers,
-                **trials,
+                **work.variables,
                 **on_citus(),
             }
             version = server_version(environment["DATABASE_URL"])
-            failed = [] if arguments else run_checks(environment)
+            failed = run_checks(work.checks, environment)
             print(f"== pytest on PostgreSQL {version}", flush=True)
-            code = run([PYTHON, "-m", "pytest", *arguments], environment)
+            pytest = (
+                [*work.pytest, "-n", str(work.processes)] if work.processes > 1 else work.pytest
+            )
+            code = run([PYTHON, "-m", "pytest", *pytest], environment)
             ignore_interrupts()
     except Interrupted as interrupted:
         print(f"Stopped by {interrupted}.", file=sys.stderr)

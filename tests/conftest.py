@@ -1,8 +1,9 @@
 """Fixtures for every test. The name of a fixture says what it yields."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from psycopg2.sql import SQL
 from rest_framework.test import APIClient
 
 from bin import place as places
+from bin.checks import WORKER_SERVERS
+from tests import costs
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
 from usage.models import RAW_TABLES
@@ -24,13 +27,27 @@ from usage.services.capture.citus import distribute
 from usage.services.raw.partitions import leaf_partitions
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests that can't pass on a cluster, or that need one."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a process of pytest-xdist its own servers, before it reads the settings."""
+    if servers := json.loads(os.environ.get(WORKER_SERVERS, "[]")):
+        number = int(node.workerinput["workerid"].removeprefix("gw"))
+        channel = node.gateway.remote_exec("import os; os.environ.update(channel.receive())")
+        channel.send(servers[number])
+        channel.waitclose()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Mark each test by its cost; skip those that can't pass on a cluster, or that need one."""
+    costs.mark(items)
     for item in items:
         if ON_CITUS and (mark := item.get_closest_marker("one_server")):
             item.add_marker(pytest.mark.skip(f"not on Citus: {mark.args[0]}"))
         if not ON_CITUS and item.get_closest_marker("citus"):
             item.add_marker(pytest.mark.skip(f"{CITUS} names no coordinator of a Citus cluster"))
+    yield
+    costs.sort(items)
 
 
 if ON_CITUS:

@@ -27,7 +27,7 @@ def configuration(web: str, port: int, place: Path, staff: str | None) -> str:
         (r"\$\{USAGE_HOST:-localhost\}", f"localhost:{port}"),
         (r"\$\{USAGE_STAFF_NETWORKS:-(\S+)\}", staff or r"\1"),
         (r"\bweb:8000\b", web.removeprefix("http://")),
-        (r"\bhttp_port \d+", f"http_port {free_port(port + 1)}"),
+        (r"\bhttp_port \d+", f"http_port {free_port()}"),
         (r"\bhttps_port \d+", f"https_port {port}"),
         (
             r"\badmin off",
@@ -47,7 +47,7 @@ class Proxy:
             pytest.skip(f"there is no {PROGRAM}: pip install -r requirements-dev.txt")
         files = place / "proxy"
         files.mkdir()
-        self.port = free_port(8900)
+        self.port = free_port()
         (files / "Caddyfile").write_text(configuration(web, self.port, files, staff))
         self._log = place / "proxy.log"
         with self._log.open("ab") as output:

@@ -113,7 +113,7 @@ class Installation:
 
     def start_web(self, **environment: str) -> tuple[subprocess.Popen[bytes], str]:
         """Start gunicorn at a free port and return its address; it may need seconds to respond."""
-        address = f"{ADDRESS}:{free_port(8800)}"
+        address = f"{ADDRESS}:{free_port()}"
         return self.start(processes.web(address), "web.log", **environment), f"http://{address}"
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:

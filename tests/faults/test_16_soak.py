@@ -225,7 +225,7 @@ def test_sizes_level_off_and_nothing_leaks(
     when a thread of the web server keeps a connection for each request."""
     user = get_user_model().objects.create_user("reader")
     _, key = make_token(user=user, name="soak", scopes=[Scope.READ])
-    port = free_port(8900)
+    port = free_port()
     with started(processes.web(f"{ADDRESS}:{port}"), broker, tmp_path / "web.log") as web:
         wait_until(lambda: responds(port), seconds=60, what="the web server to respond")
         soak.run(

@@ -148,6 +148,7 @@ def test_retention_drops_records_and_keeps_totals(set_today: Callable[[str], Non
     assert totals() == before
 
 
+@pytest.mark.usefixtures("only_default_partitions")
 def test_audit_finds_and_repairs_changes_that_no_trigger_saw(
     set_today: Callable[[str], None],
 ) -> None:

@@ -26,7 +26,7 @@ from usage.errors import RefreshFailedError
 from usage.management import commands
 from usage.models import RefreshRun, UsageState
 from usage.services.raw import locks
-from usage.services.totals import refresh as refreshing
+from usage.services.totals import pause
 from usage.services.totals.refresh import refresh
 
 pytestmark = pytest.mark.usefixtures("only_default_partitions")
@@ -178,7 +178,7 @@ def test_paused_refreshes_are_skipped_until_resumed() -> None:
 def test_command_fails_while_a_refresh_is_running(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refreshing, "PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr(pause, "PAUSE_SECONDS", 0.3)
     with second_session() as session:
         ask(session, "LOCK TABLE usage_refresh_lock IN SHARE UPDATE EXCLUSIVE MODE")
         with pytest.raises(CommandError, match="is running"):

@@ -1,0 +1,97 @@
+"""The cost of each test, as one of five marks, and how processes share the tests.
+
+unit < database < process < browser < fault. bin/test --quick runs the first two.
+"""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+# Modules, or folders of them, whose tests start servers or commands, or take several seconds each.
+PROCESS = (
+    "bin",
+    "worker",
+    "test_compose.py",
+    "test_compose_roles.py",
+    "test_layers.py",
+    "test_proxy.py",
+    "test_hooks.py",
+    "config/test_gunicorn.py",
+    "config/test_secrets_in_logs.py",
+    "config/test_security.py",
+    "config/test_web.py",
+    "usage/api/clients",
+    "usage/api/test_api_doc.py",
+    "usage/api/test_conformance.py",
+    "usage/api/test_csv_stream.py",
+    "usage/api/test_plans.py",
+    "usage/api/test_schema.py",
+    "usage/test_addresses.py",
+    "usage/test_analysts_doc.py",
+    "usage/test_copies_pages.py",
+    "usage/test_every_write.py",
+    "usage/test_failover.py",
+    "usage/test_history.py",
+    "usage/test_import_interruptions.py",
+    "usage/test_load.py",
+    "usage/test_pool.py",
+    "usage/test_property.py",
+    "usage/test_refresh_snapshot.py",
+    "usage/test_replicas.py",
+    "usage/test_restores_page.py",
+    "usage/test_silent_servers.py",
+    "usage/test_sql_files.py",
+    "usage/test_third_type.py",
+    "usage/test_upgrade_0012.py",
+    "usage/test_version.py",
+    "usage/test_view_upgrade.py",
+)
+BROWSER = {"chromium"}
+DATABASE = {"db", "transactional_db", "django_db_setup"}
+# Modules whose tests are long and share nothing: each may run in another process.
+SPLIT = {
+    "test_failover.py",
+    "test_history.py",
+    "test_restores_page.py",
+    "test_silent_servers.py",
+    "test_third_type.py",
+    "test_worker.py",
+}
+DEAREST_FIRST = ["fault", "process", "browser", "database", "unit"]
+
+
+def cost_of(item: pytest.Item) -> str:
+    """Return the name of the mark of this test."""
+    path = item.path.relative_to(TESTS).as_posix()
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if path.startswith("faults/"):
+        return "fault"
+    if fixtures & BROWSER:
+        return "browser"
+    if path.startswith(PROCESS):
+        return "process"
+    return "database" if fixtures & DATABASE or item.get_closest_marker("django_db") else "unit"
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """Return the name of the tests that run in one process with this one; None: it runs alone."""
+    path = item.path.relative_to(TESTS)
+    if path.parts[0] == "faults" or path.name in SPLIT:
+        return None
+    # The launcher takes the first free port from a fixed one on, so two would take the same.
+    return "bin" if path.parts[0] == "bin" else path.as_posix()
+
+
+def mark(items: list[pytest.Item]) -> None:
+    """Mark each test by its cost and its group."""
+    for item in items:
+        item.add_marker(cost_of(item))
+        if (group := group_of(item)) is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """Begin with the dearest, so that the processes end at about the same time."""
+    items.sort(key=lambda item: DEAREST_FIRST.index(cost_of(item)))
