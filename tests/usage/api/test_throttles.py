@@ -143,6 +143,19 @@ def test_a_server_that_has_forgotten_the_script_learns_it(
     assert statuses(client, 4) == [200, 200, 200, 429]
 
 
+def test_after_a_restart_of_valkey_the_next_request_is_counted(
+    client: APIClient, broker: redis.Redis
+) -> None:
+    """Fails when an ended connection begins a pause in which nothing is counted."""
+    assert statuses(client, 1) == [200]
+    number = str(broker.get_connection_kwargs()["db"])
+    sessions: Any = broker.client_list()
+    ours = [each["id"] for each in sessions if each["db"] == number]
+    for session in ours:
+        broker.client_kill_filter(_id=session, skipme=True)
+    assert statuses(client, 3) == [200, 200, 429]
+
+
 def test_beyond_the_limit_of_the_address_no_token_is_counted(
     client: APIClient, counted: LazySettings, broker: redis.Redis
 ) -> None:
