@@ -3,13 +3,16 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import redis
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from rest_framework.test import APIClient
+from rest_framework.exceptions import Throttled
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
 
 from tests.factories import client_of, make_key
 from tests.usage.api.api_requests import fill_totals, get, only_error
@@ -138,6 +141,45 @@ def test_a_server_that_has_forgotten_the_script_learns_it(
 ) -> None:
     broker.script_flush()
     assert statuses(client, 4) == [200, 200, 200, 429]
+
+
+def test_after_a_restart_of_valkey_the_next_request_is_counted(
+    client: APIClient, broker: redis.Redis
+) -> None:
+    """Fails when an ended connection begins a pause in which nothing is counted."""
+    assert statuses(client, 1) == [200]
+    number = str(broker.get_connection_kwargs()["db"])
+    sessions: Any = broker.client_list()
+    ours = [each["id"] for each in sessions if each["db"] == number]
+    for session in ours:
+        broker.client_kill_filter(_id=session, skipme=True)
+    assert statuses(client, 3) == [200, 200, 429]
+
+
+def test_beyond_the_limit_of_the_address_no_token_is_counted(
+    client: APIClient, counted: LazySettings, broker: redis.Redis
+) -> None:
+    """Fails when an address that guesses keys fills Valkey with a count for each."""
+    counted.USAGE_ADDRESS_REQUESTS_PER_MINUTE = 0
+    assert statuses(client, 1) == [429]
+    [key] = broker.scan_iter("usage:requests:*")
+    assert b":address:" in key
+
+
+def test_no_request_of_many_at_once_is_lost(counted: LazySettings) -> None:
+    """Fails when a count is read, changed and written back: DRF's throttles admit nearly all."""
+    counted.USAGE_ADDRESS_REQUESTS_PER_MINUTE = 100
+    factory = APIRequestFactory()
+
+    def is_admitted(number: int) -> bool:
+        try:
+            throttles.count_request(Request(factory.get("/")))
+        except Throttled:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(is_admitted, range(200))) == 100
 
 
 @pytest.fixture
