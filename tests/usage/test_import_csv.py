@@ -74,6 +74,26 @@ def test_a_rejected_record_keeps_its_line_breaks(directory: Path) -> None:
     assert report.rejects.read_text().endswith(f",{bad}\n")
 
 
+def test_line_ends_of_windows_are_no_part_of_values_or_of_rejected_lines(directory: Path) -> None:
+    """Fails when a line keeps its carriage return, or loses one inside quotes."""
+    bad = '"a\r\nb",data,a,never,1,1,k1'
+    path = directory / "usage.csv"
+    path.write_bytes(f'{WITH_NOTE}\r\nx,{GOOD}\r\n"y",{HIDDEN}\r\n{bad}\r\n'.encode())
+    report = imported(path)
+    assert counts(report) == (3, 2, 0, 1)
+    assert [(line, text) for line, _, text in report.first_rejections] == [(4, bad)]
+    assert report.rejects is not None
+    assert report.rejects.read_bytes().endswith(f",{bad}\n".encode())
+
+
+def test_a_carriage_return_inside_a_value_is_no_csv(directory: Path) -> None:
+    path = directory / "usage.csv"
+    path.write_bytes(f'{WITH_NOTE}\nx\ry,{HIDDEN}\n"x\ry",{GOOD}\n'.encode())
+    report = imported(path)
+    assert counts(report) == (2, 1, 0, 1)
+    assert report.first_rejections[0].reason.startswith("not a line of CSV: new-line character")
+
+
 @pytest.mark.parametrize("small_batches", [False, True])
 def test_a_quote_that_never_closes_rejects_everything_from_its_line_on(
     directory: Path, small_batches: bool, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +152,9 @@ def test_a_record_with_an_open_quote_has_a_limit_of_length(
         (f"{HEADER}\n{GOOD}\n{HIDDEN}", {}),
         (f"{HEADER}\n{GOOD}\n{HIDDEN}\r", {}),
         (f'{WITH_NOTE}\nx,{GOOD}\n"a\nnote",{HIDDEN}', {}),
+        (f'{WITH_NOTE}\nx,{GOOD}\n"a note', {}),
+        (f'{WITH_NOTE}\nx,{GOOD}\n"a"note,{HIDDEN}', {}),
+        (f"{WITH_NOTE}\nx,{GOOD}\na\rnote,{HIDDEN}", {}),
         (
             f"{call('15/11/2026 21:00:00', '15/11/2026 21:00:00', '300')}\n"
             f"{call('15/11/2026 21:00:00', '15/11/2026 21:00:00', '31')}",

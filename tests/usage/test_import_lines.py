@@ -80,6 +80,9 @@ MOMENT = "is not a moment such as 2026-11-15T21:00:00+00:00"
         ("data,a,2026-11-15T21:00:00Z,1,4294967297,k", f"quantity '4294967297' {QUANTITY}"),
         ("data,a,2026-11-15T21:00:00Z,1", "4 columns instead of 6"),
         ("data,a,2026-11-15T21:00:00Z,1,1,k,", "7 columns instead of 6"),
+        # The first fault in the order of the file is the reason.
+        ("sms,a,never,1,1,k", "usage_type 'sms' is not data or voice"),
+        ("sms,\u200b,never,1,1,k", "usage_type 'sms' is not data or voice"),
         (
             'data,"a"b,2026-11-15T21:00:00Z,1,1,k',
             "not a line of CSV: ',' expected after '\"'",

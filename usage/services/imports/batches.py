@@ -39,37 +39,28 @@ class Batch:
     rejected: list[Rejection] = field(default_factory=list)
     position: int = 0
 
-    def reject(self, number: int, reason: str, text: str) -> None:
-        self.rejected.append(Rejection(number, reason, text.rstrip("\r")))
-
     def good(self) -> int:
         return sum(map(len, self.records.values()))
 
 
 def read_batches(lines: Lines, line_format: LineFormat, size: int) -> Iterator[Batch]:
-    """Yield the remaining lines in batches. Raises ImportFileError if a line is not text."""
+    """Yield the remaining rows in batches. Raises ImportFileError if a line is not text."""
     parse = line_format.parse
     batch = Batch()
-    for number, text in lines:
+    for number, text, values, fault in lines:
         try:
-            usage_type, external_id, stored, stamp = parse(text)
+            if fault:
+                raise LineRejectedError(fault)
+            usage_type, external_id, stored, stamp = parse(values)
         except LineRejectedError as error:
             if not text.strip():
                 continue
-            batch.reject(number, str(error), text)
+            batch.rejected.append(Rejection(number, str(error), text))
         else:
             batch.records[usage_type].append((number, text, external_id, stored))
             batch.external_ids.add(external_id)
             batch.quarters.add(stamp // QUARTER_SECONDS)
         batch.read += 1
-        if batch.read == size:
-            batch.position = lines.position()
-            yield batch
-            batch = Batch()
-    for number, reason, text in lines.unreadable():
-        if text.strip():
-            batch.reject(number, reason, text)
-            batch.read += 1
         if batch.read == size:
             batch.position = lines.position()
             yield batch

@@ -1,10 +1,11 @@
 """The columns of a line: the patterns of their values, and the reasons to reject a line."""
 
-import csv
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import itemgetter
 
 # Control, format, blank, private-use and unassigned characters.
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
@@ -12,6 +13,9 @@ HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+
+
+SEPARATOR = "\x1f"  # no column accepts it, so lists of values differ if their joined texts do
 
 
 class LineRejectedError(ValueError):
@@ -22,15 +26,17 @@ class LineRejectedError(ValueError):
 class Column:
     """A column: the pattern of its values, and `meaning`, its description in messages.
 
-    `unquoted` is the pattern in a line without quotes, where a comma ends the value. Text is
-    stored in its NFC form (see `one_spelling`).
+    Text is stored in its NFC form (see `one_spelling`).
     """
 
     name: str
     pattern: str
     meaning: str
-    unquoted: str = ""
     is_text: bool = False
+
+    @cached_property
+    def _fit(self) -> Callable[[str], re.Match[str] | None]:
+        return re.compile(self.pattern, re.ASCII).fullmatch
 
     def read(self, value: str) -> str:
         """Return the value to store. Raises LineRejectedError if it does not match the pattern."""
@@ -42,66 +48,47 @@ class Column:
                     f"{self.name} {shown!r} has the invisible character {hidden}:"
                     " remove or replace it"
                 )
-        if not re.fullmatch(self.pattern, value, re.ASCII):
+        if not self._fit(value):
             raise LineRejectedError(
                 f"{self.name} {shown!r} is not {self.meaning}" if value else f"{self.name} is empty"
             )
         return value
 
 
-IGNORED = Column("", ".*", "", unquoted='[^",\r]*')
-
-
 def text_column(name: str, most: int) -> Column:
     """Return a column for text up to a length, without control characters or outer blanks."""
-
-    def pattern(apart_from: str) -> str:
-        inner, outer = rf"[^\x00-\x1f\x7f{apart_from}]", rf"[^\x00-\x20\x7f{apart_from}]"
-        return rf"{outer}(?:{inner}{{0,{most - 2}}}{outer})?"
-
+    inner, outer = r"[^\x00-\x1f\x7f]", r"[^\x00-\x20\x7f]"
     meaning = f"text of at most {most} characters without control characters or blanks around it"
-    return Column(name, pattern(""), meaning, unquoted=pattern('",'), is_text=True)
+    return Column(name, rf"{outer}(?:{inner}{{0,{most - 2}}}{outer})?", meaning, is_text=True)
 
 
-class LinePattern:
-    """A reader of records, which returns the values of the wanted columns in their wanted order.
+class ValueReader:
+    """A reader of the values of a row: it returns those of the wanted columns in their order.
 
-    `match` is a fast pattern for the usual record. If the record is ASCII, the groups `in_match`
-    of its match are the values. `read` reads all other records column by column: those with
-    quotes, faults, or characters beyond ASCII.
+    One pattern checks the values of most rows together. Rows with a fault or with characters beyond
+    ASCII are read column by column.
     """
 
     def __init__(self, names: Sequence[str], wanted: Sequence[Column]) -> None:
-        self._wanted = wanted
         by_name = {column.name: column for column in wanted}
-        self._columns = [by_name.get(name, IGNORED) for name in names]
-        groups = [
-            column.unquoted if column is IGNORED else f"({column.unquoted or column.pattern})"
-            for column in self._columns
-        ]
-        self.match = re.compile(",".join(groups) + "\r?", re.ASCII).fullmatch
-        kept = [column.name for column in self._columns if column is not IGNORED]
-        self._order = [kept.index(column.name) for column in wanted]
-        self.in_match = tuple(position + 1 for position in self._order)
+        self._count = len(names)
+        self._columns = [(at, by_name[name]) for at, name in enumerate(names) if name in by_name]
+        self._pick = itemgetter(*(names.index(column.name) for column in wanted))
+        every = SEPARATOR.join(f"(?:{column.pattern})" for column in wanted)
+        self._fit = re.compile(every, re.ASCII).fullmatch
 
-    def read(self, text: str, found: re.Match[str] | None) -> tuple[str, ...]:
-        """Return the wanted values of a record; `found` is its match. Raises LineRejectedError
-        with the first fault."""
-        if found:
-            values = found.group(*self.in_match)
-            return tuple(
-                value if value.isascii() else column.read(value)
-                for column, value in zip(self._wanted, values, strict=True)
-            )
-        cells = split_record(text)
-        if len(cells) != len(self._columns):
-            raise LineRejectedError(f"{len(cells)} columns instead of {len(self._columns)}")
-        kept = [
-            column.read(cell)
-            for column, cell in zip(self._columns, cells, strict=True)
-            if column is not IGNORED
-        ]
-        return tuple(kept[position] for position in self._order)
+    def read(self, values: list[str]) -> Sequence[str]:
+        """Return the values to store. Raises LineRejectedError with the first fault."""
+        if len(values) != self._count:
+            raise LineRejectedError(f"{len(values)} columns instead of {self._count}")
+        wanted: Sequence[str] = self._pick(values)
+        together = SEPARATOR.join(wanted)
+        if together.isascii() and self._fit(together):
+            return wanted
+        read = values.copy()
+        for at, column in self._columns:
+            read[at] = column.read(values[at])
+        return self._pick(read)
 
 
 def unusable(names: Sequence[str], wanted: Sequence[Column]) -> str | None:
@@ -126,11 +113,3 @@ def hidden_character(text: str) -> str | None:
             name = unicodedata.name(character, "without a name")
             return f"U+{ord(character):04X} ({name})"
     return None
-
-
-def split_record(text: str) -> list[str]:
-    """Return the values of one record. Raises LineRejectedError if it is not CSV."""
-    try:
-        return next(csv.reader([text.rstrip("\r")], strict=True), [])
-    except csv.Error as error:
-        raise LineRejectedError(f"not a line of CSV: {error}") from error

@@ -1,4 +1,4 @@
-"""The file formats of imports: they parse a line into a record."""
+"""The file formats of imports: they parse a row into a record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 from usage.errors import ImportFileError
 from usage.models import UsageType
 from usage.services.imports.fields import (
+    SEPARATOR,
     Column,
-    LinePattern,
     LineRejectedError,
-    split_record,
+    ValueReader,
     text_column,
     unusable,
 )
@@ -20,7 +20,6 @@ from usage.services.imports.lines import Lines
 from usage.services.imports.values import (
     EARLIEST,
     MOST_QUANTITY,
-    SEPARATOR,
     Moments,
     local_moment,
     pence_to_units,
@@ -72,30 +71,27 @@ CALL_COLUMNS = [
 
 @dataclass(frozen=True)
 class LineFormat:
-    """The header with the column names, and the function that parses a line into a record or raises
-    LineRejectedError with the reason."""
+    """The header with the column names, and the function that parses the values of a row into a
+    record or raises LineRejectedError with the reason."""
 
     header: str
-    parse: Callable[[str], Parsed]
+    parse: Callable[[list[str]], Parsed]
 
 
 def records_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
     """Return the format of our own CSV: a header, and the RECORD_COLUMNS in any order. Other
     columns are ignored."""
-    header = lines.peek().rstrip("\r")
+    _, header, values, _ = lines.peek()
     lines.skip()
-    names = column_names(header)
+    names = [value.strip() for value in values]
     if why := unusable(names, RECORD_COLUMNS):
         wanted = ", ".join(column.name for column in RECORD_COLUMNS)
         raise ImportFileError(f"{lines.name}: line 1 must name each column once: {wanted}. {why}.")
-    pattern = LinePattern(names, RECORD_COLUMNS)
     zone, latest = moments.zone, moments.latest
-    match, in_match, record_id = pattern.match, pattern.in_match, record_id_maker(source)
+    read, record_id = ValueReader(names, RECORD_COLUMNS).read, record_id_maker(source)
 
-    def parse(text: str) -> Parsed:
-        found = match(text)
-        values = found.group(*in_match) if found and text.isascii() else pattern.read(text, found)
-        usage_type, external_id, usage_date, price, quantity, record_key = values
+    def parse(values: list[str]) -> Parsed:
+        usage_type, external_id, usage_date, price, quantity, record_key = read(values)
         if int(quantity) > MOST_QUANTITY:
             raise LineRejectedError(f"quantity {quantity!r} is not {QUANTITY.meaning}")
         try:
@@ -129,29 +125,25 @@ def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
         raise ImportFileError("Call records have local times: name their time zone with --zone.")
     names = [column.name for column in CALL_COLUMNS]
     header = ",".join(names)
-    first = lines.peek()
-    in_file = column_names(first)
+    _, first, values, _ = lines.peek()
+    in_file = [value.strip() for value in values]
     if not unusable(in_file, CALL_COLUMNS):
         lines.skip()
-        header, names = first.rstrip("\r"), in_file
-    elif in_file and len(in_file) != len(CALL_COLUMNS):
+        header, names = first, in_file
+    elif first and in_file and len(in_file) != len(CALL_COLUMNS):
         raise ImportFileError(
             f"{lines.name}: line 1 must have {len(CALL_COLUMNS)} columns: {header}."
         )
-    pattern, record_id = LinePattern(names, CALL_COLUMNS), record_id_maker(source)
+    read, record_id = ValueReader(names, CALL_COLUMNS).read, record_id_maker(source)
 
     @lru_cache(maxsize=65_536)
     def moment_of(day: str, time: str) -> tuple[datetime, str, float]:
         moment = call_moment(day, time, zone, moments)
         return moment, moment.isoformat(), moment.timestamp()
 
-    def parse(text: str) -> Parsed:
-        found = pattern.match(text)
-        if found and text.isascii():
-            values = found.group(*pattern.in_match)
-        else:
-            values = pattern.read(text, found)
-        call_id, number, line, destination, start_day, end_day, start_time, end_time = values[:8]
+    def parse(values: list[str]) -> Parsed:
+        call_id, number, line, destination, *times, _, cost = read(values)
+        start_day, end_day, start_time, end_time = times
         _, usage_date, start = moment_of(start_day, start_time)
         end_moment, _, end = moment_of(end_day, end_time)
         if end < start:  # clocks went back during the call, which ended in the repeated hour
@@ -162,7 +154,7 @@ def calls_format(lines: Lines, source: str, moments: Moments) -> LineFormat:
                 f" {start_day} {start_time}"
             )
         key = SEPARATOR.join((call_id, number, line, destination, start_day, start_time))
-        price = pence_to_units(values[9])
+        price = pence_to_units(cost)
         stored = f"\t{usage_date}\t{end - start:.0f}\t{price}\t{record_id(key)}"
         return UsageType.VOICE.value, number, stored, start
 
@@ -174,14 +166,6 @@ FORMATS: dict[str, Callable[[Lines, str, Moments], LineFormat]] = {
     RECORDS: records_format,
     CALLS: calls_format,
 }
-
-
-def column_names(header: str) -> list[str]:
-    """Return the names in the first line of a file, or [] if it is not CSV."""
-    try:
-        return [name.strip() for name in split_record(header)]
-    except LineRejectedError:
-        return []
 
 
 def call_moment(day: str, time: str, zone: ZoneInfo, moments: Moments) -> datetime:

@@ -20,9 +20,6 @@ LONGEST_LINE_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 # Without a limit, the rest of the file after an unclosed quote would be held in memory.
 LONGEST_RECORD_CHARACTERS = 1 << 16
-# Matches a line that is a whole record by RFC 4180. The csv module reads all other lines.
-VALUE = r'(?:"(?:[^"]++|"")*+"|[^",]*+)'
-WHOLE_RECORD = re.compile(rf"{VALUE}(?:,{VALUE})*+\r?")
 BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 REJECTS_SUFFIX = ".rejects"
@@ -32,15 +29,17 @@ NO_LINE_END = (
 )
 
 Numbered = tuple[int, str]
-Unreadable = tuple[int, str, str]
+# The number of its first line, its text without a line end, its values, and the reason if it cannot
+# be a record.
+Row = tuple[int, str, list[str], str | None]
 
 
 class Lines:
-    """An iterator over (line number, text) of each record; the first line is 1.
+    """An iterator over the rows of a file; the first line is 1.
 
-    A record is a line, or several lines if a quoted value has line breaks (RFC 4180). The iteration
-    ends before lines that cannot be read as records; `unreadable` returns them. Raises
-    ImportFileError, which names the line, if the file is not text.
+    A row is a line, or several lines if a quoted value has line breaks (RFC 4180). After a quote
+    without a valid end, each line is a row that cannot be a record. Raises ImportFileError, which
+    names the line, if the file is not text.
     """
 
     def __init__(self, name: str, raw: BufferedReader, compressed: bool, complete: bool) -> None:
@@ -49,83 +48,68 @@ class Lines:
         self._raw = raw
         self._stream = gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw
         self._complete = complete
-        self._ended = chain.from_iterable(self._blocks())
         self._cut: Numbered | None = None
-        self._unended = self._last_line()
-        self._unreadable: Iterator[Unreadable] = iter(())
-        self._records = self._join()
+        self._lines = chain.from_iterable(self._blocks())
+        self._rows = self._read()
 
-    def __iter__(self) -> Iterator[Numbered]:
-        return self._records
+    def __iter__(self) -> Iterator[Row]:
+        return self._rows
 
-    def peek(self) -> str:
-        """Return the next record without reading past it, or "" at the end."""
-        if first := next(self._records, None):
-            self._records = chain([first], self._records)
-            return first[1]
-        if unreadable := next(self._unreadable, None):
-            self._unreadable = chain([unreadable], self._unreadable)
-            return unreadable[2]
-        return ""
+    def peek(self) -> Row:
+        """Return the next row without reading past it, or an empty row at the end."""
+        if row := next(self._rows, None):
+            self._rows = chain([row], self._rows)
+        return row or (1, "", [], None)
 
     def skip(self) -> None:
-        """Read past the record that `peek` returned."""
-        if not next(self._records, None):
-            next(self._unreadable, None)
-
-    def unreadable(self) -> Iterator[Unreadable]:
-        """Return the lines after the last record: (number, why it is no record, text)."""
-        return self._unreadable
+        """Read past the row that `peek` returned."""
+        next(self._rows, None)
 
     def position(self) -> int:
         """Return the bytes read so far: compressed bytes for a file, decompressed for a pipe."""
         return self._raw.tell() if self._raw.seekable() else self._bytes
 
-    def _join(self) -> Iterator[Numbered]:
-        for number, text in self._ended:
-            if '"' in text and not WHOLE_RECORD.fullmatch(text):
-                record = self._whole_record(number, text)
-                if record is None:
-                    return
-                yield number, record
+    def _read(self) -> Iterator[Row]:
+        for line in self._lines:
+            text = line[1].rstrip("\r")
+            if '"' in text or "\r" in text:
+                yield from self._read_by_csv(line)
             else:
-                yield number, text
-        self._unreadable = ((number, NO_LINE_END, text) for number, text in self._unended)
+                yield line[0], text, text.split(","), NO_LINE_END if line is self._cut else None
 
-    def _whole_record(self, number: int, text: str) -> str | None:
-        """Return the record that begins with a line, or None if the lines from it on are
-        unreadable."""
-        taken = [(number, text)]
-
-        def feed() -> Iterator[str]:
-            characters = len(text)
-            yield text
-            for following in chain(self._ended, self._unended):
-                taken.append(following)
-                characters += len(following[1]) + 1
-                if characters > LONGEST_RECORD_CHARACTERS:
-                    raise csv.Error(f"longer than {LONGEST_RECORD_CHARACTERS} characters")
-                yield following[1]
-
+    def _read_by_csv(self, first: Numbered) -> Iterator[Row]:
+        """Yield the row that begins with this line, or each line from it on if a quote has no
+        valid end."""
+        number, text = first
+        taken: list[Numbered] = []
         try:
-            next(csv.reader(feed(), strict=True))
+            values = next(csv.reader(self._feed(first, taken), strict=True))
         except csv.Error as error:
             # A faulty line whose quotes are in pairs still ends at its line end.
-            if len(taken) > 1 or text.count('"') % 2:
-                why = f"the quote that opens on line {number} has no valid end in CSV ({error})"
-                self._unreadable = (
-                    (line, f"{why}: no line from there on can be read", unread)
-                    for line, unread in chain(taken, self._ended, self._unended)
-                )
-                return None
-        record = "\n".join(text for _, text in taken)
-        if taken[-1] is self._cut:
-            self._unreadable = iter([(number, NO_LINE_END, record)])
-            return None
-        return record
+            if first is self._cut or (len(taken) == 1 and text.count('"') % 2 == 0):
+                why = NO_LINE_END if first is self._cut else f"not a line of CSV: {error}"
+                yield number, text.rstrip("\r"), [], why
+                return
+            why = f"the quote that opens on line {number} has no valid end in CSV ({error})"
+            for number, text in chain(taken, self._lines):
+                yield number, text.rstrip("\r"), [], f"{why}: no line from there on can be read"
+        else:
+            fault = NO_LINE_END if taken[-1] is self._cut else None
+            text = "\n".join(text for _, text in taken).rstrip("\r")
+            yield number, text, values, fault
+
+    def _feed(self, first: Numbered, taken: list[Numbered]) -> Iterator[str]:
+        """Yield this line and the following ones with their ends, and note each as taken."""
+        characters = 0
+        for line in chain([first], self._lines):
+            taken.append(line)
+            characters += len(line[1]) + 1
+            if characters > LONGEST_RECORD_CHARACTERS and len(taken) > 1:
+                raise csv.Error(f"longer than {LONGEST_RECORD_CHARACTERS} characters")
+            yield f"{line[1]}\n"
 
     def _blocks(self) -> Iterator[Iterator[Numbered]]:
-        """Yield the lines that have a line end, one block at a time."""
+        """Yield the lines, one block at a time; note the last one if it may be cut off."""
         number = 1
         rest = b""
         while block := self._read_block(number):
@@ -136,18 +120,10 @@ class Lines:
                 number += len(lines)
             if len(rest) > LONGEST_LINE_BYTES:
                 raise self._not_text(number, f"is longer than {LONGEST_LINE_BYTES} bytes")
-        if not rest:
-            return
         last = number, self._decode(rest, number - 1)
-        if self._complete:
+        if last[1].strip():
+            self._cut = None if self._complete else last
             yield iter([last])
-        elif last[1].strip():
-            self._cut = last
-
-    def _last_line(self) -> Iterator[Numbered]:
-        """Yield the last line if it has no line end; all other lines must be read before."""
-        if self._cut:
-            yield self._cut
 
     def _read_block(self, number: int) -> bytes:
         try:

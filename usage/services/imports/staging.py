@@ -143,7 +143,7 @@ def other_values(price: str, quantity: str, new_price: str, new_quantity: str) -
 def rejections(records: Sequence[Record], reasons: Mapping[int, str]) -> list[Rejection]:
     """Return the lines that have a reason, with their text."""
     return [
-        Rejection(line, reasons[line], text.rstrip("\r"))
+        Rejection(line, reasons[line], text)
         for line, text, _, _ in (records if reasons else ())
         if line in reasons
     ]

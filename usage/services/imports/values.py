@@ -9,11 +9,10 @@ from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from usage.services.imports.fields import LineRejectedError
+from usage.services.imports.fields import SEPARATOR, LineRejectedError
 
 # It must never change: the id of every imported record is derived from it.
 NAMESPACE = uuid.UUID("6f1f6f0e-3c53-5b6e-9a53-0d5b9d0f7c11")
-SEPARATOR = "\x1f"  # never part of a value, so different lists of values have different keys
 MOST_QUANTITY = 2**32  # so that a bigint can hold the sum of two billion records
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
