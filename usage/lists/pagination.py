@@ -7,12 +7,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.core.signing import Signer
 from django.db.models import Q
-from rest_framework.exceptions import ErrorDetail, ValidationError
-from rest_framework.request import Request
 
-from usage.api.statements import ROW_LIMIT, RequestValue
+from usage.lists.statements import ROW_LIMIT, RequestValue
 from usage.selectors import Behind, Rows
 
 DEFAULT_PAGE_SIZE = 100
@@ -68,7 +67,7 @@ class Pager:
                 "The cursor belongs to another query. Repeat the parameters of the previous page, "
                 "or leave the cursor out."
             )
-            raise ValidationError({"cursor": [ErrorDetail(fault, code="other_query")]})
+            raise ValidationError({"cursor": ValidationError(fault, code="other_query")})
 
     @property
     def values(self) -> dict[str, Any]:
@@ -94,7 +93,7 @@ class Pager:
 
 def paged(rows: Rows, keys: Sequence[CursorKey], *, after: bool) -> Rows:
     """Return the rows in the order of the keys; with `after`, those after the position that a
-    request brings."""
+    query brings."""
     if after:
         rows = rows.filter(rows_after([(key, RequestValue(position_name(key))) for key in keys]))
     return rows.order_by(*(f"-{key.column}" if key.descending else key.column for key in keys))
@@ -133,10 +132,3 @@ def written(value: Any) -> Any:
             return str(value)
         case _:
             return value
-
-
-def next_url(request: Request, cursor: Cursor) -> str:
-    """Return the absolute URL of the page that the cursor describes."""
-    parameters = request.query_params.copy()
-    parameters["cursor"] = cursor.sign()
-    return request.build_absolute_uri(f"{request.path}?{parameters.urlencode(safe=',')}")
