@@ -14,7 +14,7 @@ from usage.api import responses
 from usage.api.bodies import refuse_fields
 from usage.api.endpoint import Endpoint, refuse_parameters
 from usage.api.permissions import MayReadOrRunRefreshes
-from usage.lists.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, rows_after
+from usage.lists.pagination import DEFAULT_PAGE_SIZE, CursorKey, Pager, paged
 from usage.lists.query import PageFilter
 from usage.models import RefreshRun
 from usage.selectors import RUN_COLUMNS
@@ -37,10 +37,7 @@ class Refreshes(Endpoint):
             cursor=query.parameters["cursor"],
             size=query.parameters["page_size"] or DEFAULT_PAGE_SIZE,
         )
-        runs = selectors.runs_newest_first()
-        if pager.cursor is not None:
-            [position] = pager.cursor.position
-            runs = runs.filter(rows_after([(NEWEST_FIRST, position)]))
+        runs = paged(selectors.runs_newest_first(), pager.keys, after=pager.position)
         found = list(runs.values_list(*RUN_COLUMNS)[: pager.size + 1])
         rows, cursor = pager.cut(list(RUN_COLUMNS), found)
         return responses.page(

@@ -5,6 +5,7 @@ from typing import Any
 
 from usage import selectors
 from usage.lists.all_lists import OverLimit
+from usage.lists.pagination import paged
 from usage.models import Subscription, UsageType
 from usage.selectors import Rows, TotalsState
 
@@ -21,11 +22,7 @@ def page_of_lines(
 
     A line is a subscription and a type that reached the limit.
     """
-    after = None
-    if query["after_price"] is not None and query["after_subscription"] is not None:
-        after = (-query["after_price"], query["after_subscription"])
-    rows = _rows(query, owner=owner, state=state)
-    found = list(selectors.over_limit_page(rows=rows, after=after, size=LIST_SIZE + 1))
+    found = list(_rows(query, owner=owner, state=state)[: LIST_SIZE + 1])
     shown = found[:LIST_SIZE]
     ids = [row["subscription_id"] for row in shown]
     names = dict(Subscription.objects.filter(id__in=ids).values_list("id", "external_id"))
@@ -53,7 +50,7 @@ def page_of_lines(
 
 
 def _rows(query: Mapping[str, Any], *, owner: int | None, state: TotalsState) -> Rows:
-    """Return the rows of the same list as in the API."""
+    """Return the rows of the same list as in the API, from this page on."""
     first, last = query["from_date"], query["to_date"]
     parameters = dict.fromkeys(LIST.filter_class.base_filters) | {
         "from_date": first,
@@ -63,4 +60,8 @@ def _rows(query: Mapping[str, Any], *, owner: int | None, state: TotalsState) ->
         "price_limit": query["price_limit"],
         "owner": owner,
     }
-    return LIST.rows(parameters, LIST.source(parameters, state))
+    after = None
+    if query["after_price"] is not None and query["after_subscription"] is not None:
+        after = (-query["after_price"], query["after_subscription"])
+    rows = LIST.rows(parameters, LIST.source(parameters, state))
+    return paged(rows, LIST.keys(parameters), after=after)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from usage import selectors
 from usage.lists import filters
-from usage.lists.pagination import CursorKey, paged
+from usage.lists.pagination import CursorKey, paged, position_name
 from usage.lists.statements import ROW_LIMIT, RequestValue, Statement
 from usage.selectors import Rows, Source, TotalsState
 from usage.services.exports import Limits, read_batches
@@ -116,5 +116,7 @@ def _statement(
     is_lookup = source is Source.DAILY and any(
         parameters.get(name) is not None for name in filters.NAMES
     )
-    rows = paged(usage_list.rows(parameters, source), usage_list.keys(parameters), after=after)
+    keys = usage_list.keys(parameters)
+    position = [RequestValue(position_name(key)) for key in keys] if after else None
+    rows = paged(usage_list.rows(parameters, source), keys, after=position)
     return Statement.of(rows, name=list_class.__name__.lower() if is_lookup else "")
