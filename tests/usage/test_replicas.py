@@ -28,8 +28,8 @@ from tests.processes import database_url, run
 from tests.usage.api.api_requests import LISTS, get, get_page, only_error
 from tests.usage.monitoring.scraping import TOKEN, scrape, value
 from usage.api import error_responses
-from usage.api.statements import Statement
 from usage.database import membership, routing
+from usage.lists.statements import Statement
 from usage.models import AccessToken, Subscription, UsageState
 from usage.monitoring import health
 from usage.services.accounts.tokens import revoke_token

@@ -14,10 +14,10 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from usage.api.statements import RequestValue, Statement
 from usage.authorization import credentials
 from usage.database import routing
 from usage.errors import TotalsNotFilledError
+from usage.lists.statements import RequestValue, Statement
 from usage.models.tokens import digest_of
 from usage.selectors import VERSION, TotalsState
 from usage.services.accounts.access import Access

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 from django.http import StreamingHttpResponse
@@ -11,16 +11,11 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from usage.api.error_responses import Unavailable
-from usage.api.tables import flat_batches
+from usage.lists.usage_list import UsageList
 from usage.notation import moment_text
 from usage.selectors import Source, TotalsState
 from usage.services.exports import Limits
-from usage.services.exports.csv_text import csv_chunks
-
-if TYPE_CHECKING:
-    from usage.api.lists import ListEndpoint
-
-ROWS_PER_CHUNK = 5000
+from usage.services.exports.csv_text import ROWS_PER_CHUNK, csv_chunks
 
 _slots = BoundedSemaphore(settings.DOWNLOADS_PER_PROCESS)
 
@@ -52,7 +47,7 @@ class Download:
 
 
 def respond(
-    endpoint: "ListEndpoint",
+    usage_list: UsageList,
     request: Request,
     parameters: Mapping[str, Any],
     state: TotalsState,
@@ -68,7 +63,7 @@ def respond(
     # web server resets the timeout of a connection for the next request.
     if (connection := request.META.get("gunicorn.socket")) is not None:
         connection.settimeout(settings.DOWNLOAD_IDLE_SECONDS)
-    from_date, to_date = endpoint.days(parameters)
+    from_date, to_date = usage_list.days(parameters)
     name = [
         "usage",
         request.path.rstrip("/").rpartition("/")[2].removesuffix(".csv"),
@@ -76,7 +71,7 @@ def respond(
         *([f"to-{to_date}"] if to_date else []),
     ]
     return StreamingHttpResponse(
-        () if request.method == "HEAD" else Download(_chunks(endpoint, parameters, source)),
+        () if request.method == "HEAD" else Download(_chunks(usage_list, parameters, source)),
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="{"-".join(name)}.csv"',
@@ -89,16 +84,16 @@ def respond(
 
 
 def _chunks(
-    endpoint: "ListEndpoint", parameters: Mapping[str, Any], source: Source
+    usage_list: UsageList, parameters: Mapping[str, Any], source: Source
 ) -> Generator[bytes]:
     limits = Limits(
         statement=settings.DOWNLOAD_STATEMENT_TIMEOUT_SECONDS,
         idle=settings.DOWNLOAD_IDLE_SECONDS,
         whole=settings.DOWNLOAD_SECONDS,
     )
-    batches = flat_batches(endpoint, parameters, source, size=ROWS_PER_CHUNK, limits=limits)
+    batches = usage_list.batches(parameters, source, size=ROWS_PER_CHUNK, limits=limits)
     with _slot(), closing(batches):
-        yield from csv_chunks(endpoint.columns, batches)
+        yield from csv_chunks(usage_list.columns, batches)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from rest_framework.views import APIView
 
 from usage.api import responses
 from usage.api.throttles import count_request
+from usage.lists.query import Query
 
 
 class Endpoint(APIView):
@@ -18,3 +19,12 @@ class Endpoint(APIView):
     def perform_authentication(self, request: Request) -> None:
         count_request(request)
         super().perform_authentication(request)
+
+
+class NoParameters(Query):
+    """The query of an endpoint without parameters."""
+
+
+def refuse_parameters(request: Request) -> None:
+    """Raise ValidationError that names every parameter, for an endpoint without parameters."""
+    _ = NoParameters(request.query_params).parameters

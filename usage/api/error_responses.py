@@ -8,12 +8,19 @@ import logging
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import BadRequest, DisallowedHost, SuspiciousOperation
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    SuspiciousOperation,
+    ValidationError,
+)
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, JsonResponse
 from django.urls import get_resolver, reverse
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ValidationError as InvalidRequest
+from rest_framework.fields import get_error_detail
 from rest_framework.response import Response
 
 from usage.api import responses
@@ -79,6 +86,8 @@ class Handler(ExceptionHandler):
 
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         match exc:
+            case ValidationError():
+                return InvalidRequest(get_error_detail(exc))
             case TotalsNotFilledError():
                 return _totals_not_filled(str(exc))
             case StaleTotalsError():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, TypedDict
 
-from usage.api.bounds import Schema
+from usage.lists.bounds import Schema
 
 
 class ErrorType(StrEnum):

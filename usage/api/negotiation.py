@@ -7,7 +7,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from usage.api.filters import CSV, JSON
+from usage.lists.filters import CSV, JSON
 
 MEDIA_TYPES = {"application/json": JSON, "text/csv": CSV}
 

@@ -12,6 +12,8 @@ from django.utils.crypto import salted_hmac
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
+from usage.lists.pagination import Cursor
+
 # Increase it when the response format changes, or clients keep serving cached responses.
 API_RELEASE = 2
 
@@ -53,6 +55,13 @@ def is_known(request: Request, tag: str) -> bool:
     known = parse_etags(header)
     # If-None-Match ignores whether a tag is weak or strong (RFC 9110, 13.1.2).
     return known == ["*"] or tag.removeprefix("W/") in (each.removeprefix("W/") for each in known)
+
+
+def next_url(request: Request, cursor: Cursor) -> str:
+    """Return the absolute URL of the page that the cursor describes."""
+    parameters = request.query_params.copy()
+    parameters["cursor"] = cursor.sign()
+    return request.build_absolute_uri(f"{request.path}?{parameters.urlencode(safe=',')}")
 
 
 def as_json(envelope: Mapping[str, Any]) -> bytes:

@@ -11,8 +11,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from usage.api import responses, shapes
-from usage.api.endpoint import Endpoint
-from usage.api.query import refuse_parameters
+from usage.api.endpoint import Endpoint, refuse_parameters
 
 
 class Root(Endpoint):

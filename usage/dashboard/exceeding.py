@@ -4,26 +4,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from usage import selectors
+from usage.lists.all_lists import OverLimit
+from usage.lists.pagination import paged
 from usage.models import Subscription, UsageType
-from usage.selectors import Rows
+from usage.selectors import Rows, TotalsState
 
+LIST = OverLimit()
 LIST_SIZE = 50
 
 Line = dict[str, Any]
 
 
 def page_of_lines(
-    query: Mapping[str, Any], *, owner: int | None, periods_filled: bool
+    query: Mapping[str, Any], *, owner: int | None, state: TotalsState
 ) -> tuple[list[Line], dict[str, str] | None]:
     """Return the lines of one page, and the query parameters of the next page, or None.
 
     A line is a subscription and a type that reached the limit.
     """
-    after = None
-    if query["after_price"] is not None and query["after_subscription"] is not None:
-        after = (-query["after_price"], query["after_subscription"])
-    rows = _rows(query, owner=owner, periods_filled=periods_filled)
-    found = list(selectors.over_limit_page(rows=rows, after=after, size=LIST_SIZE + 1))
+    found = list(_rows(query, owner=owner, state=state)[: LIST_SIZE + 1])
     shown = found[:LIST_SIZE]
     ids = [row["subscription_id"] for row in shown]
     names = dict(Subscription.objects.filter(id__in=ids).values_list("id", "external_id"))
@@ -50,25 +49,19 @@ def page_of_lines(
     return lines, place
 
 
-def _rows(query: Mapping[str, Any], *, owner: int | None, periods_filled: bool) -> Rows:
-    """Read the totals of a period if the days are a whole period, otherwise the daily totals."""
+def _rows(query: Mapping[str, Any], *, owner: int | None, state: TotalsState) -> Rows:
+    """Return the rows of the same list as in the API, from this page on."""
     first, last = query["from_date"], query["to_date"]
-    period = selectors.whole_period(first, last)
-    if period is not None and periods_filled:
-        return selectors.over_limit_in_period(
-            totals=_narrowed(selectors.period_totals(period=period), query, owner),
-            price_limit=query["price_limit"],
-            is_of_one_type=bool(query["usage_type"]),
-        )
-    daily = selectors.refreshed_daily()
-    if first and last:
-        daily = daily.filter(day__gte=first, day__lte=last)
-    return selectors.over_limit(
-        daily=_narrowed(daily, query, owner), price_limit=query["price_limit"]
-    )
-
-
-def _narrowed(totals: Rows, query: Mapping[str, Any], owner: int | None) -> Rows:
-    if query["usage_type"]:
-        totals = totals.filter(usage_type=query["usage_type"])
-    return totals if owner is None else selectors.owned_by(rows=totals, owner=owner)
+    parameters = dict.fromkeys(LIST.filter_class.base_filters) | {
+        "from_date": first,
+        "to_date": last,
+        "period": selectors.whole_period(first, last),
+        "usage_type": query["usage_type"] or None,
+        "price_limit": query["price_limit"],
+        "owner": owner,
+    }
+    after = None
+    if query["after_price"] is not None and query["after_subscription"] is not None:
+        after = (-query["after_price"], query["after_subscription"])
+    rows = LIST.rows(parameters, LIST.source(parameters, state))
+    return paged(rows, LIST.keys(parameters), after=after)

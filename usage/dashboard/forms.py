@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.core.validators import MaxValueValidator, MinValueValidator
 
+from usage.lists.bounds import IDS, LONGEST_EXTERNAL_ID, PRICE_DECIMALS, PRICE_DIGITS
 from usage.models import UsageType
 from usage.selectors import FIRST_DAY, LAST_DAY, whole_period
 
@@ -64,7 +65,7 @@ class UsageForm(DaysForm):
     subscription = forms.CharField(
         label="Subscription",
         required=False,
-        max_length=100,
+        max_length=LONGEST_EXTERNAL_ID,
         widget=forms.TextInput(attrs={"placeholder": "all, or an external id"}),
     )
     field_order = ["from_date", "to_date", "subscription", "usage_type"]
@@ -91,18 +92,18 @@ class OverLimitForm(DaysForm):
     price_limit = forms.DecimalField(
         label="Price limit",
         min_value=Decimal(0),
-        max_digits=28,
-        decimal_places=8,
+        max_digits=PRICE_DIGITS + PRICE_DECIMALS,
+        decimal_places=PRICE_DECIMALS,
         widget=forms.NumberInput(
             attrs={"step": "any", "min": "0", "placeholder": "for example 150"}
         ),
     )
     # The last row of the page before: its total and subscription. Empty for the first page.
     after_price = forms.DecimalField(
-        required=False, max_digits=60, decimal_places=8, widget=forms.HiddenInput
+        required=False, max_digits=60, decimal_places=PRICE_DECIMALS, widget=forms.HiddenInput
     )
     after_subscription = forms.IntegerField(
-        required=False, min_value=0, max_value=2**63 - 1, widget=forms.HiddenInput
+        required=False, min_value=0, max_value=IDS.most, widget=forms.HiddenInput
     )
     field_order = ["price_limit", "from_date", "to_date", "usage_type"]
 

@@ -81,9 +81,7 @@ def over_limit(request: HttpRequest, access: Access) -> HttpResponse:
         return render_page(request, "over_limit.html", access, context, status=400)
     if form.is_bound and seen:
         query = form.cleaned_data
-        lines, place = exceeding.page_of_lines(
-            query, owner=access.owner, periods_filled=seen.periods_filled
-        )
+        lines, place = exceeding.page_of_lines(query, owner=access.owner, state=seen.state)
         context |= {
             "lines": lines,
             "next": place and _address(request, place),

@@ -19,6 +19,7 @@ from usage.database import routing
 from usage.database.errors import NOT_POPULATED, QUERY_CANCELED, is_server_error, sqlstate
 from usage.errors import TotalsNotFilledError
 from usage.models import Scope
+from usage.selectors import TotalsState
 from usage.services.accounts.access import Access
 
 # The arguments that the URL pattern of a page captures.
@@ -31,13 +32,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Freshness:
-    """The age of the totals in seconds, and the number of late keys that wait for a refresh."""
+    """The state of the totals, and the number of late keys that wait for a refresh."""
 
-    as_of: datetime
-    age_seconds: int
+    state: TotalsState
     max_age_seconds: int
     late_keys: int
-    periods_filled: bool
+
+    @property
+    def as_of(self) -> datetime:
+        return self.state.as_of
+
+    @property
+    def age_seconds(self) -> int:
+        return int(self.state.age.total_seconds())
 
     @property
     def is_fresh(self) -> bool:
@@ -51,11 +58,9 @@ def freshness() -> Freshness | None:
     except TotalsNotFilledError:
         return None
     return Freshness(
-        as_of=state.as_of,
-        age_seconds=int(state.age.total_seconds()),
+        state=state,
         max_age_seconds=settings.USAGE_MAX_AGE_SECONDS,
         late_keys=selectors.late_keys().count(),
-        periods_filled=state.periods_filled,
     )
 
 

@@ -20,11 +20,10 @@ from usage.selectors.daily import (
     refreshed_daily,
     type_totals,
 )
-from usage.selectors.expressions import Behind, Negative, Rows, UsageDay, UsageDayEnd, UsageDayStart
+from usage.selectors.expressions import Negative, Rows, UsageDay, UsageDayEnd, UsageDayStart
 from usage.selectors.periods import (
     month_end,
     over_limit_in_period,
-    over_limit_page,
     period_totals,
     whole_period,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "LAST_DAY",
     "RUN_COLUMNS",
     "VERSION",
-    "Behind",
     "DailySource",
     "Negative",
     "Rows",
@@ -65,7 +63,6 @@ __all__ = [
     "month_end",
     "over_limit",
     "over_limit_in_period",
-    "over_limit_page",
     "owned_by",
     "period_totals",
     "refreshed_daily",

@@ -2,9 +2,7 @@
 
 from typing import Any, TypeAlias
 
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import BooleanField, DateField, DateTimeField, Func, QuerySet
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import DateField, DateTimeField, Func, QuerySet
 
 # Rows as dictionaries, from QuerySet.values().
 Rows: TypeAlias = QuerySet[Any, Any]
@@ -39,21 +37,3 @@ class Negative(Func):
 
     template = "(-%(expressions)s)"
     arity = 1
-
-
-class Behind(Func):
-    """The row comparison (a, b) > (x, y): with an index on these columns, the scan begins there."""
-
-    output_field = BooleanField()
-
-    def as_sql(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
-    ) -> tuple[str, tuple[Any, ...]]:
-        parts: list[str] = []
-        parameters: list[Any] = []
-        for expression in self.get_source_expressions():
-            part, its_parameters = compiler.compile(expression)
-            parts.append(part)
-            parameters += its_parameters
-        half = len(parts) // 2
-        return f"({', '.join(parts[:half])}) > ({', '.join(parts[half:])})", tuple(parameters)

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Case, Expression, OuterRef, QuerySet, Subquery, When
 
 from usage.models import PeriodTotal, UsageType
-from usage.selectors.expressions import Behind, Negative, Rows
+from usage.selectors.expressions import Negative, Rows
 
 
 def whole_period(from_date: date | None, to_date: date | None) -> date | None:
@@ -61,11 +61,3 @@ def over_limit_in_period(
         .filter(rank__lte=Negative(price_limit))
         .values("subscription_id", *by_type, "rank")
     )
-
-
-def over_limit_page(*, rows: Rows, after: tuple[Decimal, int] | None, size: int) -> Rows:
-    """Return the next `size` rows of over_limit or over_limit_in_period, the largest total first,
-    after the row with this rank and subscription."""
-    if after is not None:
-        rows = rows.filter(Behind("rank", "subscription_id", *after))
-    return rows.order_by("rank", "subscription_id")[:size]

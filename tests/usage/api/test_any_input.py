@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from tests.usage.api.api_requests import LISTS, fill_totals, get
-from usage.api import filters
+from usage.lists import filters
 
 NAMES = sorted(
     {

@@ -8,7 +8,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
-from usage.api.bounds import Schema
+from usage.lists.bounds import Schema
 
 BASIC: dict[type, Schema] = {
     bool: {"type": "boolean"},

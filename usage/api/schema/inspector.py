@@ -8,16 +8,16 @@ from typing import Any, get_type_hints
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-from usage.api.bounds import Schema
 from usage.api.endpoint import Endpoint
 from usage.api.error_types import Error
-from usage.api.lists import ListEndpoint
+from usage.api.list_endpoint import ListEndpoint
 from usage.api.permissions import NeedsScope
 from usage.api.schema import security  # noqa: F401 - the import registers it
 from usage.api.schema.hints import enum_of, object_of, schema_of
 from usage.api.schema.operations import Operation, operation_of
 from usage.api.schema.refusals import Refusal
 from usage.api.schema.response_schemas import refused
+from usage.lists.bounds import Schema
 
 
 class EndpointSchema(AutoSchema):

@@ -7,16 +7,16 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
 
 from usage.api import shapes
-from usage.api.bounds import IDS, Schema
 from usage.api.endpoint import Endpoint
-from usage.api.endpoints import Records, Subscriptions, TotalsEndpoint
-from usage.api.lists import ListEndpoint
-from usage.api.query import PageFilter, Parameter, Query
+from usage.api.list_endpoint import ListEndpoint
 from usage.api.refreshes import Refresh, Refreshes
 from usage.api.root import Root
 from usage.api.schema import refusals, response_schemas
 from usage.api.schema.refusals import Refusal
 from usage.api.schema.response_schemas import Named
+from usage.lists.all_lists import Records, Subscriptions, TotalsList
+from usage.lists.bounds import IDS, Schema
+from usage.lists.query import PageFilter, Parameter, Query
 
 IF_NONE_MATCH = OpenApiParameter(
     "If-None-Match",
@@ -93,24 +93,24 @@ def operation_of(view: Endpoint, method: str, named: Named) -> Operation:
 
 
 def _list_operation(view: ListEndpoint, named: Named) -> Operation:
-    has_tag = isinstance(view, TotalsEndpoint)
+    has_tag = isinstance(view.usage_list, TotalsList)
     response = (
-        response_schemas.csv(view.columns, has_tag=has_tag)
+        response_schemas.csv(view.usage_list.columns, has_tag=has_tag)
         if view.is_file
         else response_schemas.one(view.shape, named, has_tag=has_tag)
     )
     return Operation(
-        "Subscriptions" if isinstance(view, Subscriptions) else "Usage",
+        "Subscriptions" if isinstance(view.usage_list, Subscriptions) else "Usage",
         {200: response} | ({304: response_schemas.NOT_MODIFIED} if has_tag else {}),
         (
             refusals.BAD_QUERY,
             # The path of a file accepts every `Accept` header.
             *(each for each in refusals.ANYWHERE if not (view.is_file and each.status == 406)),
             *([refusals.SUM_TOO_LARGE] if has_tag else []),
-            *([refusals.RECORDS_DROPPED] if isinstance(view, Records) else []),
+            *([refusals.RECORDS_DROPPED] if isinstance(view.usage_list, Records) else []),
             refusals.NO_TOTALS_NOW,
         ),
-        query_parameters(view.query_class, named) + ([IF_NONE_MATCH] if has_tag else []),
+        query_parameters(view.filter_class, named) + ([IF_NONE_MATCH] if has_tag else []),
     )
 
 

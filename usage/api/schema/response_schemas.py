@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from usage.api import shapes
-from usage.api.bounds import Schema
 from usage.api.responses import HEADERS
 from usage.api.schema.hints import example_of
 from usage.api.schema.refusals import Refusal
+from usage.lists.bounds import Schema
 
 TAG = 'W/"3ff0ca2b33ac71aadcdcdd42976f4fbd"'
 JSON = "application/json"

@@ -12,8 +12,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
-from usage.api.endpoint import Endpoint
-from usage.api.query import refuse_parameters
+from usage.api.endpoint import Endpoint, refuse_parameters
 
 
 class Description(Endpoint):

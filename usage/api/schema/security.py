@@ -3,7 +3,7 @@
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
-from usage.api.bounds import Schema
+from usage.lists.bounds import Schema
 
 
 class Token(OpenApiAuthenticationExtension):

@@ -4,23 +4,21 @@ from contextlib import closing
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
-from django.http import QueryDict
-from rest_framework.exceptions import ValidationError
+from django.utils.datastructures import MultiValueDict
 from tqdm import tqdm
 
 from usage import selectors
-from usage.api import endpoints
-from usage.api.csv_responses import ROWS_PER_CHUNK
-from usage.api.filters import CSV
-from usage.api.lists import ListEndpoint
-from usage.api.tables import flat_batches
+from usage.lists.all_lists import LISTS
+from usage.lists.filters import CSV
+from usage.lists.usage_list import UsageList
 from usage.management.terminal import one_line
 from usage.management.usage_command import UsageCommand
 from usage.notation import moment_text
 from usage.selectors import Source
 from usage.services.exports import Batch
-from usage.services.exports.csv_text import csv_chunks
+from usage.services.exports.csv_text import ROWS_PER_CHUNK, csv_chunks
 from usage.services.exports.files import STANDARD_OUTPUT, whole_file
 from usage.services.exports.parquet import ROWS_PER_GROUP, write_parquet
 
@@ -28,19 +26,10 @@ PARQUET = "parquet"
 ROWS_AT_ONCE = {CSV: ROWS_PER_CHUNK, PARQUET: ROWS_PER_GROUP}
 INTERRUPTED = 130
 
-LISTS: dict[str, type[ListEndpoint]] = {
-    "over-limit": endpoints.OverLimit,
-    "totals": endpoints.Totals,
-    "daily": endpoints.Daily,
-    "records": endpoints.Records,
-    "subscriptions": endpoints.Subscriptions,
-}
-# The parameters of the API, without those that choose the form of a response.
 PARAMETERS = {
     name: parameter
-    for endpoint in LISTS.values()
-    for name, parameter in endpoint.filterset_class.base_filters.items()
-    if name not in {"page_size", "cursor", "format"}
+    for usage_list in LISTS.values()
+    for name, parameter in usage_list.file_filter_class.base_filters.items()
 }
 
 HELP = """\
@@ -78,17 +67,17 @@ class Command(UsageCommand):
                 )
 
     def handle(self, *_args: Any, file: str, what: str, format: str, **options: Any) -> None:
-        endpoint = LISTS[what]()
-        parameters = checked(endpoint, what, options)
+        usage_list = LISTS[what]
+        parameters = checked(usage_list, what, options)
         state = selectors.totals_state()
-        source = endpoint.source(parameters, state)
+        source = usage_list.source(parameters, state)
         about = {
             "as_of": moment_text(state.moment_of(source)),
             "live": "true" if source is Source.LIVE else "false",
             "time_zone": state.time_zone,
             "currency": settings.USAGE_CURRENCY,
         }
-        batches = flat_batches(endpoint, parameters, source, size=ROWS_AT_ONCE[format])
+        batches = usage_list.batches(parameters, source, size=ROWS_AT_ONCE[format])
         written = 0
         try:
             with (
@@ -105,9 +94,9 @@ class Command(UsageCommand):
                         bar.update(len(batch))
 
                 if format == PARQUET:
-                    write_parquet(output, endpoint.columns, counted(), about)
+                    write_parquet(output, usage_list.columns, counted(), about)
                 else:
-                    output.writelines(csv_chunks(endpoint.columns, counted()))
+                    output.writelines(csv_chunks(usage_list.columns, counted()))
         except KeyboardInterrupt as error:
             raise CommandError(
                 "Interrupted. Nothing was replaced.", returncode=INTERRUPTED
@@ -122,23 +111,23 @@ def option(name: str) -> str:
 
 
 def checked(
-    endpoint: ListEndpoint, what: str, options: Mapping[str, list[str] | None]
+    usage_list: UsageList, what: str, options: Mapping[str, list[str] | None]
 ) -> dict[str, Any]:
     """Return the values of the options, parsed like the parameters of the API.
 
     Raises CommandError with every fault of every option.
     """
-    query = QueryDict(mutable=True)
+    query: MultiValueDict[str, str] = MultiValueDict()
     for name in PARAMETERS:
         if (values := options[name]) is not None:
             query.setlist(name, values)
     try:
-        return endpoint.filterset_class(query, format_accepted=CSV).parameters
+        return usage_list.file_filter_class(query, default_format=CSV).parameters
     except ValidationError as error:
-        faults: Any = error.detail
         lines = [
-            f"{option(name)}: {f'Not for --what {what}.' if fault.code == 'unknown' else fault}"
-            for name in faults
-            for fault in faults[name]
+            f"{option(name)}: "
+            f"{f'Not for --what {what}.' if fault.code == 'unknown' else fault.message}"
+            for name, faults in error.error_dict.items()
+            for fault in faults
         ]
         raise CommandError("\n".join(sorted(lines))) from error

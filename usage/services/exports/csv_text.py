@@ -8,6 +8,8 @@ from typing import Any
 
 from usage.services.exports.column_kinds import KINDS, Kind
 
+ROWS_PER_CHUNK = 5000
+
 # A spreadsheet executes a cell that begins with = + - or @, also as full-width characters. A
 # spreadsheet that separates cells by ; ignores quotes inside a line, so a cell also begins after
 # each ; and each line end. A leading apostrophe gets another one too, so that a reader who removes

@@ -5,11 +5,11 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from django.core.exceptions import ValidationError as FormError
-from django.http import QueryDict
+from django.core.exceptions import ValidationError
+from django.utils.datastructures import MultiValueDict
 
-from usage.api.bounds import MOST_IDS
-from usage.api.parameters import (
+from usage.lists.bounds import MOST_IDS
+from usage.lists.parameters import (
     ChoiceField,
     DayField,
     ExternalIdsField,
@@ -21,7 +21,7 @@ from usage.api.parameters import (
     TrueFalseField,
     UsageTypeField,
 )
-from usage.api.query import PageFilter, Parameter
+from usage.lists.query import PageFilter, Parameter
 from usage.selectors import month_end, whole_period
 
 NAMES = ("subscription_id", "external_id")
@@ -29,7 +29,7 @@ ONLY_THESE = "Only these subscriptions."
 
 
 class Format(StrEnum):
-    """The format of a response."""
+    """The format of a list."""
 
     JSON = "json"
     CSV = "csv"
@@ -58,21 +58,26 @@ class ListFilter(PageFilter):
     format = Parameter(
         ChoiceField,
         values=Format,
-        help_text="A page of JSON, or the CSV of the path that ends with .csv. It overrides "
-        "`Accept`.",
+        help_text="A page as JSON, or every row as CSV.",
     )
 
     def __init__(
-        self, data: QueryDict, *, format_accepted: str = JSON, owner: int | None = None
+        self,
+        data: MultiValueDict[str, str],
+        *,
+        default_format: str = JSON,
+        owner: int | None = None,
     ) -> None:
-        """Read the query string.
+        """Keep the texts of the parameters.
 
-        `format_accepted` is the format if the query has no parameter `format`. `owner` is the user
+        `default_format` is the format if the query has no parameter `format`. `owner` is the user
         whose subscriptions the caller may see; None: every subscription.
         """
-        super().__init__(data, format=format_accepted, owner=owner)
+        super().__init__(data, format=default_format, owner=owner)
 
-    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+    def combination_faults(
+        self, parameters: dict[str, Any]
+    ) -> Iterator[tuple[str, ValidationError]]:
         lists = [parameters.get(name) for name in NAMES]
         if all(isinstance(values, list) for values in lists):
             count = sum(len(values) for values in lists if values)
@@ -82,11 +87,14 @@ class ListFilter(PageFilter):
         if parameters["format"] == CSV:
             for name in PageFilter.base_filters:
                 if name in self.data and name in self.base_filters:
-                    yield name, FormError("A CSV holds every row. Leave it out.", code="invalid")
+                    yield (
+                        name,
+                        ValidationError("A CSV holds every row. Leave it out.", code="invalid"),
+                    )
 
 
 class UsageFilter(ListFilter):
-    """Parameters that choose daily totals. A row must satisfy every parameter of the request, so
+    """Parameters that choose daily totals. A row must satisfy every parameter of the query, so
     subscription_id and external_id together select the subscriptions that are in both."""
 
     subscription_id = Parameter(
@@ -105,7 +113,9 @@ class UsageFilter(ListFilter):
         TrueFalseField, help_text="Add up the raw records as they are at the moment of the request."
     )
 
-    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+    def combination_faults(
+        self, parameters: dict[str, Any]
+    ) -> Iterator[tuple[str, ValidationError]]:
         yield from super().combination_faults(parameters)
         if "month" in self.data and ("from_date" in self.data or "to_date" in self.data):
             yield "month", self.fault("month", "Given with from_date or to_date")
@@ -125,11 +135,13 @@ class TotalsFilter(UsageFilter):
     """Live totals need named subscriptions: without names each of many pages would read all raw
     records of the open days."""
 
-    def combination_faults(self, parameters: dict[str, Any]) -> Iterator[tuple[str, FormError]]:
+    def combination_faults(
+        self, parameters: dict[str, Any]
+    ) -> Iterator[tuple[str, ValidationError]]:
         yield from super().combination_faults(parameters)
         if parameters["live"] and not any(name in self.data for name in NAMES):
             fault = "Name subscriptions (subscription_id, external_id) for a live answer."
-            yield "live", FormError(fault, code="required")
+            yield "live", ValidationError(fault, code="required")
 
 
 class DailyFilter(TotalsFilter):

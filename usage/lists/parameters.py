@@ -11,19 +11,21 @@ from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature
 from django.db.models import TextChoices
 
-from usage.api.bounds import (
+from usage.lists.bounds import (
     DAY_PATTERN,
     IDS,
     LONGEST_EXTERNAL_ID,
     MONTH_PATTERN,
     MOST_IDS,
     PAGE_SIZES,
+    PRICE_DECIMALS,
+    PRICE_DIGITS,
     PRICE_PATTERN,
     STALENESS,
     Schema,
     many,
 )
-from usage.api.pagination import Cursor
+from usage.lists.pagination import Cursor
 from usage.models import UsageType
 from usage.selectors import FIRST_DAY, LAST_DAY
 
@@ -167,8 +169,8 @@ class MonthField(DayField):
 
 class PriceLimitField(ParameterField):
     allowed = (
-        "a plain decimal number from 0, such as 25 or 0.005, with at most 20 digits before and 8 "
-        "after the point"
+        f"a plain decimal number from 0, such as 25 or 0.005, with at most {PRICE_DIGITS} digits "
+        f"before and {PRICE_DECIMALS} after the point"
     )
     schema = {"type": "string", "format": "decimal", "pattern": f"^{PRICE_PATTERN}$"}
     example = "150"

@@ -11,9 +11,9 @@ from tests.connections import run_sql
 from tests.factories import make_subscription
 from tests.given import given
 from tests.usage.api.api_requests import fill_totals, results
-from usage.api import endpoints, statements
-from usage.api.lists import ListEndpoint
-from usage.api.statements import RequestValue, Statement
+from usage.lists import all_lists, statements
+from usage.lists.statements import RequestValue, Statement
+from usage.lists.usage_list import UsageList
 from usage.selectors import Source
 
 
@@ -30,35 +30,35 @@ def usage(db: None) -> None:
 
 
 def statement(
-    endpoint: ListEndpoint, query: str, source: Source = Source.DAILY, *, after: bool = False
+    usage_list: UsageList, query: str, source: Source = Source.DAILY, *, after: bool = False
 ) -> Statement:
-    parameters = endpoint.filterset_class(QueryDict(query)).parameters
-    return endpoint.statement(parameters, source, after=after)
+    parameters = usage_list.filter_class(QueryDict(query)).parameters
+    return usage_list.statement(parameters, source, after=after)
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "queries"),
+    ("usage_list", "queries"),
     [
         (
-            endpoints.Totals(),
+            all_lists.Totals(),
             ["subscription_id=1&month=2026-11", "subscription_id=2,3&month=2026-12&page_size=5"],
         ),
         (
-            endpoints.OverLimit(),
+            all_lists.OverLimit(),
             ["price_limit=1&usage_type=data", "price_limit=2&usage_type=voice"],
         ),
-        (endpoints.Daily(), ["ordering=-day&live=false", "ordering=-day&max_staleness=5"]),
+        (all_lists.Daily(), ["ordering=-day&live=false", "ordering=-day&max_staleness=5"]),
     ],
 )
 def test_queries_that_differ_in_values_share_a_statement(
-    endpoint: ListEndpoint, queries: list[str]
+    usage_list: UsageList, queries: list[str]
 ) -> None:
     first, second = queries
-    assert statement(endpoint, first) is statement(endpoint, second)
+    assert statement(usage_list, first) is statement(usage_list, second)
 
 
 def test_queries_with_other_parameters_have_their_own_statement() -> None:
-    totals, daily = endpoints.Totals(), endpoints.Daily()
+    totals, daily = all_lists.Totals(), all_lists.Daily()
     record = "subscription_id=1&day=2026-11-01&usage_type="
     different = [
         statement(totals, ""),
@@ -69,14 +69,14 @@ def test_queries_with_other_parameters_have_their_own_statement() -> None:
         statement(totals, "external_id=anna"),
         statement(totals, "", after=True),
         statement(totals, "subscription_id=1", Source.LIVE),
-        statement(endpoints.OverLimit(), "price_limit=1"),
-        statement(endpoints.OverLimit(), "price_limit=1", Source.PERIODS),
-        statement(endpoints.OverLimit(), "price_limit=1&usage_type=data", Source.PERIODS),
+        statement(all_lists.OverLimit(), "price_limit=1"),
+        statement(all_lists.OverLimit(), "price_limit=1", Source.PERIODS),
+        statement(all_lists.OverLimit(), "price_limit=1&usage_type=data", Source.PERIODS),
         statement(daily, ""),
         statement(daily, "ordering=day"),
         statement(daily, "ordering=-day"),
-        statement(endpoints.Records(), f"{record}data", Source.LIVE),
-        statement(endpoints.Records(), f"{record}voice", Source.LIVE),
+        statement(all_lists.Records(), f"{record}data", Source.LIVE),
+        statement(all_lists.Records(), f"{record}voice", Source.LIVE),
     ]
     assert len({each.sql for each in different}) == len(different)
 

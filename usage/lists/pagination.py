@@ -7,13 +7,14 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ValidationError
 from django.core.signing import Signer
-from django.db.models import Q
-from rest_framework.exceptions import ErrorDetail, ValidationError
-from rest_framework.request import Request
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import BooleanField, Func, Q
+from django.db.models.sql.compiler import SQLCompiler
 
-from usage.api.statements import ROW_LIMIT, RequestValue
-from usage.selectors import Behind, Rows
+from usage.lists.statements import ROW_LIMIT
+from usage.selectors import Rows
 
 DEFAULT_PAGE_SIZE = 100
 LARGEST_PAGE_SIZE = 1000
@@ -68,18 +69,23 @@ class Pager:
                 "The cursor belongs to another query. Repeat the parameters of the previous page, "
                 "or leave the cursor out."
             )
-            raise ValidationError({"cursor": [ErrorDetail(fault, code="other_query")]})
+            raise ValidationError({"cursor": ValidationError(fault, code="other_query")})
+
+    @property
+    def position(self) -> list[Any] | None:
+        """Return the values of the keys in the last row before the page; None on the first page."""
+        if self.cursor is None:
+            return None
+        return [key.read(value) for key, value in zip(self.keys, self.cursor.position, strict=True)]
 
     @property
     def values(self) -> dict[str, Any]:
         """Return the values for the statement of `paged`: the position before the page, and a limit
         of one row more than the page holds."""
-        position = self.cursor.position if self.cursor is not None else []
-        after = {
-            position_name(key): key.read(value)
-            for key, value in zip(self.keys, position, strict=bool(position))
-        }
-        return {ROW_LIMIT: self.size + 1, **after}
+        values = {ROW_LIMIT: self.size + 1}
+        if (position := self.position) is not None:
+            values |= zip(map(position_name, self.keys), position, strict=True)
+        return values
 
     def cut(
         self, columns: list[str], found: list[tuple[Any, ...]]
@@ -92,11 +98,28 @@ class Pager:
         return found[: self.size], Cursor(self.query, position)
 
 
-def paged(rows: Rows, keys: Sequence[CursorKey], *, after: bool) -> Rows:
-    """Return the rows in the order of the keys; with `after`, those after the position that a
-    request brings."""
-    if after:
-        rows = rows.filter(rows_after([(key, RequestValue(position_name(key))) for key in keys]))
+class Behind(Func):
+    """The row comparison (a, b) > (x, y): with an index on these columns, the scan begins there."""
+
+    output_field = BooleanField()
+
+    def as_sql(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
+    ) -> tuple[str, tuple[Any, ...]]:
+        parts: list[str] = []
+        parameters: list[Any] = []
+        for expression in self.get_source_expressions():
+            part, its_parameters = compiler.compile(expression)
+            parts.append(part)
+            parameters += its_parameters
+        half = len(parts) // 2
+        return f"({', '.join(parts[:half])}) > ({', '.join(parts[half:])})", tuple(parameters)
+
+
+def paged(rows: Rows, keys: Sequence[CursorKey], *, after: Sequence[Any] | None) -> Rows:
+    """Return the rows in the order of the keys, only those after a position if one is named."""
+    if after is not None:
+        rows = rows.filter(rows_after(list(zip(keys, after, strict=True))))
     return rows.order_by(*(f"-{key.column}" if key.descending else key.column for key in keys))
 
 
@@ -133,10 +156,3 @@ def written(value: Any) -> Any:
             return str(value)
         case _:
             return value
-
-
-def next_url(request: Request, cursor: Cursor) -> str:
-    """Return the absolute URL of the page that the cursor describes."""
-    parameters = request.query_params.copy()
-    parameters["cursor"] = cursor.sign()
-    return request.build_absolute_uri(f"{request.path}?{parameters.urlencode(safe=',')}")

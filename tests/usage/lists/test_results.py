@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from usage.api.results import exceeded
+from usage.lists.results import exceeded
 
 
 def test_the_difference_to_the_limit_is_never_rounded() -> None:

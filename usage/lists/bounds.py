@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from usage.api.pagination import LARGEST_PAGE_SIZE
+from usage.lists.pagination import LARGEST_PAGE_SIZE
 from usage.selectors import FIRST_DAY
 
 # A JSON schema, or a part of one.
@@ -16,7 +16,9 @@ LONGEST_EXTERNAL_ID = 100
 # The allowed days are those of one century, from FIRST_DAY to LAST_DAY.
 MONTH_PATTERN = f"{FIRST_DAY.year // 100}[0-9]{{2}}-(0[1-9]|1[0-2])"
 DAY_PATTERN = f"{MONTH_PATTERN}-(0[1-9]|[12][0-9]|3[01])"
-PRICE_PATTERN = r"[0-9]{1,20}(\.[0-9]{1,8})?"
+# Digits of a price limit before and after the point.
+PRICE_DIGITS, PRICE_DECIMALS = 20, 8
+PRICE_PATTERN = rf"[0-9]{{1,{PRICE_DIGITS}}}(\.[0-9]{{1,{PRICE_DECIMALS}}})?"
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,24 @@ from django.db import connection
 from django.http import QueryDict
 
 from tests.connections import run_sql
-from usage.api import endpoints
-from usage.api.lists import ListEndpoint
-from usage.api.pagination import Cursor, Pager
+from usage.lists import all_lists
+from usage.lists.pagination import Cursor, Pager
+from usage.lists.usage_list import UsageList
 from usage.selectors import Source
 
 
 def plan(
-    endpoint: ListEndpoint,
+    usage_list: UsageList,
     query: str,
     position: list[Any] | None = None,
     source: Source = Source.DAILY,
     owner: int | None = None,
 ) -> str:
     """Return the plan of the statement of a query."""
-    parameters = endpoint.filterset_class(QueryDict(query), owner=owner).parameters
+    parameters = usage_list.filter_class(QueryDict(query), owner=owner).parameters
     cursor = Cursor("", position) if position else None
-    pager = Pager(keys=endpoint.keys(parameters), query="", cursor=cursor, size=100)
-    statement = endpoint.statement(parameters, source, after=cursor is not None)
+    pager = Pager(keys=usage_list.keys(parameters), query="", cursor=cursor, size=100)
+    statement = usage_list.statement(parameters, source, after=cursor is not None)
     with connection.cursor() as database:
         # A prepared statement soon gets a generic plan, which must be good for any values.
         database.execute("SET LOCAL plan_cache_mode = force_generic_plan")
@@ -59,7 +59,7 @@ def many(db: None) -> None:
 
 def test_records_of_a_day_scan_its_partition_and_the_default(many: None) -> None:
     found = plan(
-        endpoints.Records(), "subscription_id=7&usage_type=data&day=2026-11-02", source=Source.LIVE
+        all_lists.Records(), "subscription_id=7&usage_type=data&day=2026-11-02", source=Source.LIVE
     )
     assert "a_2" in found
     assert "a_1" not in found
@@ -69,27 +69,27 @@ def test_records_of_a_day_scan_its_partition_and_the_default(many: None) -> None
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "position"),
+    ("usage_list", "position"),
     [
-        (endpoints.Daily(), [10_000, "2026-11-02", "data"]),
-        (endpoints.Totals(), [10_000, "data"]),
+        (all_lists.Daily(), [10_000, "2026-11-02", "data"]),
+        (all_lists.Totals(), [10_000, "data"]),
     ],
 )
 def test_a_page_by_subscription_is_a_range_of_the_index(
-    many: None, endpoint: ListEndpoint, position: list[Any]
+    many: None, usage_list: UsageList, position: list[Any]
 ) -> None:
-    found = plan(endpoint, "", position)
+    found = plan(usage_list, "", position)
     assert "Index Cond: (ROW(subscription_id, " in found
     assert "Seq Scan" not in found
 
 
-@pytest.mark.parametrize("endpoint", [endpoints.Daily(), endpoints.Totals()])
+@pytest.mark.parametrize("usage_list", [all_lists.Daily(), all_lists.Totals()])
 @pytest.mark.parametrize("named", [1, 200])
 def test_named_subscriptions_are_looked_up_in_the_index(
-    many: None, endpoint: ListEndpoint, named: int
+    many: None, usage_list: UsageList, named: int
 ) -> None:
     ids = ",".join(str(number) for number in range(1, named + 1))
-    found = plan(endpoint, f"subscription_id={ids}&month=2026-11")
+    found = plan(usage_list, f"subscription_id={ids}&month=2026-11")
     assert "Index Cond: ((subscription_id = ANY ($1)) AND (day >= $2) AND (day <= $3))" in found
     assert "Seq Scan" not in found
 
@@ -118,7 +118,7 @@ def test_over_the_limit_in_a_period_is_a_range_of_an_index(
         ("price_limit=1", "usage_period_total_largest"),
         ("price_limit=1&usage_type=voice", "usage_period_total_price"),
     ]:
-        found = plan(endpoints.OverLimit(), query + days, position, Source.PERIODS)
+        found = plan(all_lists.OverLimit(), query + days, position, Source.PERIODS)
         assert f"Index Scan using {index} on usage_period_total" in found
         assert begins in found.partition("Index Cond: ")[2].partition("\n")[0]
         assert "Seq Scan" not in found
@@ -144,7 +144,7 @@ def test_the_month_of_named_subscriptions_is_read_from_the_index_alone(
     many_sealed: None, named: int
 ) -> None:
     ids = ",".join(str(number) for number in range(7, 8000, 8000 // named)[:named])
-    found = plan(endpoints.Totals(), f"subscription_id={ids}&month=2026-10")
+    found = plan(all_lists.Totals(), f"subscription_id={ids}&month=2026-10")
     assert "Index Only Scan using usage_daily_sealed_pkey on usage_daily_sealed" in found
     assert "Seq Scan on usage_daily_sealed" not in found
 
@@ -164,30 +164,30 @@ def owner(db: None) -> int:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "query"),
+    ("usage_list", "query"),
     [
-        (endpoints.Totals(), ""),
-        (endpoints.Totals(), "month=2026-11"),
-        (endpoints.Daily(), "ordering=-total_price"),
-        (endpoints.OverLimit(), "price_limit=1&from_date=2026-11-02"),
+        (all_lists.Totals(), ""),
+        (all_lists.Totals(), "month=2026-11"),
+        (all_lists.Daily(), "ordering=-total_price"),
+        (all_lists.OverLimit(), "price_limit=1&from_date=2026-11-02"),
     ],
 )
 def test_subscriptions_of_an_owner_are_looked_up_in_the_index(
-    many: None, owner: int, endpoint: ListEndpoint, query: str
+    many: None, owner: int, usage_list: UsageList, query: str
 ) -> None:
-    found = plan(endpoint, query, owner=owner)
+    found = plan(usage_list, query, owner=owner)
     assert "Index Cond: (owner_id = " in found
     assert "Seq Scan" not in found
 
 
 def test_named_subscriptions_of_an_owner_are_looked_up_in_the_index(many: None, owner: int) -> None:
-    found = plan(endpoints.Totals(), "subscription_id=1,7,8&month=2026-11", owner=owner)
+    found = plan(all_lists.Totals(), "subscription_id=1,7,8&month=2026-11", owner=owner)
     assert "Seq Scan" not in found
 
 
 def test_period_totals_of_an_owner_are_looked_up_in_the_index(
     many_periods: None, owner: int
 ) -> None:
-    found = plan(endpoints.OverLimit(), "price_limit=1", source=Source.PERIODS, owner=owner)
+    found = plan(all_lists.OverLimit(), "price_limit=1", source=Source.PERIODS, owner=owner)
     assert "Index Cond: (owner_id = " in found
     assert "Seq Scan" not in found

@@ -1,16 +1,15 @@
-"""JSON results, made from rows. Money and moments are text in one notation.
+"""Results of lists, made from rows. Money and moments are text in one notation.
 
 The arguments are the columns of the selectors, in their order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from usage import selectors
-from usage.api import shapes
+from usage.lists import result_types
 from usage.models import UsageType
 from usage.notation import amount_text, moment_text
 
@@ -22,7 +21,7 @@ def exceeded(
     subscription_id: int,
     prices: Sequence[Decimal | None],
     price_limit: Decimal,
-) -> shapes.OverLimit:
+) -> result_types.OverLimit:
     """Return a result of over-limit; `prices` has one price a usage type, in their order."""
     return {
         "subscription_id": subscription_id,
@@ -45,7 +44,7 @@ def type_total(
     records: Decimal,
     first_day: date,
     last_day: date,
-) -> shapes.TypeTotal:
+) -> result_types.TypeTotal:
     return {
         "subscription_id": subscription_id,
         "usage_type": usage_type,
@@ -67,7 +66,7 @@ def daily_total(
     total_usage: int,
     record_count: int,
     last_usage_at: datetime,
-) -> shapes.DailyTotal:
+) -> result_types.DailyTotal:
     return {
         "subscription_id": subscription_id,
         "day": day,
@@ -82,7 +81,7 @@ def daily_total(
 
 def record(
     identity: UUID, usage_date: datetime, price: Decimal, quantity: int, *, unit: str
-) -> shapes.UsageRecord:
+) -> result_types.UsageRecord:
     return {
         "id": identity,
         "usage_date": moment_text(usage_date),
@@ -94,17 +93,9 @@ def record(
 
 def subscription(
     subscription_id: int, external_id: str, created_at: datetime
-) -> shapes.Subscription:
+) -> result_types.Subscription:
     return {
         "subscription_id": subscription_id,
         "external_id": external_id,
         "created_at": moment_text(created_at),
-    }
-
-
-def run(*columns: Any) -> Mapping[str, Any]:
-    """Return a run, from its RUN_COLUMNS."""
-    return {
-        name: moment_text(value) if isinstance(value, datetime) else value
-        for name, value in zip(selectors.RUN_COLUMNS, columns, strict=True)
     }

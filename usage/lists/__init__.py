@@ -1,0 +1,1 @@
+"""Lists of usage, without HTTP: their parameters, their rows and the columns of these rows."""
