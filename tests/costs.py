@@ -80,8 +80,18 @@ def group_of(item: pytest.Item) -> str | None:
     path = item.path.relative_to(TESTS)
     if path.parts[0] == "faults" or path.name in SPLIT:
         return None
-    # The launcher takes the first free port from a fixed one on, so two would take the same.
-    return "bin" if path.parts[0] == "bin" else path.as_posix()
+    if path.parts[0] == "bin":
+        # The launcher takes the first free port from a fixed one on, so two would take the same.
+        return "bin"
+    return f"{path.as_posix()} {'first' if is_undone(item) else 'then'}"
+
+
+def is_undone(item: pytest.Item) -> bool:
+    """Return whether the test uses the database and a rollback undoes all that it did."""
+    marker = item.get_closest_marker("django_db")
+    fixtures = set(getattr(item, "fixturenames", ()))
+    commits = "transactional_db" in fixtures or (marker and marker.kwargs.get("transaction"))
+    return bool(not commits and (marker or fixtures & DATABASE))
 
 
 def mark(items: list[pytest.Item]) -> None:
@@ -93,5 +103,6 @@ def mark(items: list[pytest.Item]) -> None:
 
 
 def sort(items: list[pytest.Item]) -> None:
-    """Begin with the dearest, so that the processes end at about the same time."""
-    items.sort(key=lambda item: DEAREST_FIRST.index(cost_of(item)))
+    """Begin with the tests that are undone, since others leave an emptied database; then sort by
+    cost, the dearest first, so that the processes end at about the same time."""
+    items.sort(key=lambda item: (not is_undone(item), DEAREST_FIRST.index(cost_of(item))))
