@@ -26,7 +26,7 @@ from tests.faults.trials import Trials
 from tests.logins import django_as, login_in
 from tests.usage.api.api_requests import cursor_of
 from tests.usage.api.test_permissions import ALL
-from tests.usage.test_roles import (
+from tests.usage.database.test_roles import (
     CALLABLE,
     CALLS,
     LETTERS,

@@ -17,7 +17,7 @@ from usage.services.imports import ImportReport
 
 pytestmark = pytest.mark.usefixtures("directory", "only_default_partitions")
 
-CALLS = Path(__file__).parents[1] / "data" / "cdr_calls.csv.gz"
+CALLS = Path(__file__).parents[3] / "data" / "cdr_calls.csv.gz"
 LONDON = "Europe/London"
 
 
