@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import ProgrammingError
 
 from usage.database import lock_room
-from usage.database.errors import INSUFFICIENT_PRIVILEGE, sqlstate
+from usage.database.errors import INSUFFICIENT_PRIVILEGE, NOT_MIGRATED, sqlstate
 from usage.database.roles import missing_grants, public_functions, unlimited_analysts
 from usage.database.startup import (
     captures_as_this_release,
@@ -27,9 +27,6 @@ from usage.services.raw import usage_types
 from usage.services.raw.partitions import most_partitions, partition_days
 from usage.services.raw.zone_data import differences_in_kept_days
 from usage.services.totals.placement import search_path_statements
-
-# SQLSTATEs of a query whose table, column or function does not exist.
-NOT_MIGRATED = {"42P01", "42703", "42883"}
 
 
 def database_check(find: Callable[[], Iterator[CheckMessage]]) -> Callable[..., list[CheckMessage]]:

@@ -13,6 +13,8 @@ NUMERIC_VALUE_OUT_OF_RANGE = "22003"
 OUT_OF_MEMORY = "53200"
 READ_ONLY = "25006"
 UNIQUE_VIOLATION = "23505"
+# A table, a column or a function does not exist.
+NOT_MIGRATED = {"42P01", "42703", "42883"}
 
 
 def sqlstate(error: BaseException) -> str | None:

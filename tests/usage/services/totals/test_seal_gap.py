@@ -12,10 +12,8 @@ from tests.stepped_seal import (
     READ_COMMITTED,
     REPEATABLE_READ,
     STEPS,
-    TODAY,
     SteppedSeal,
     begin,
-    give_usage,
     is_sealed,
     write,
 )
@@ -24,22 +22,11 @@ from usage.models import LateKey, UsageState
 from usage.services.totals import sealing
 
 pytestmark = [
-    pytest.mark.usefixtures("state"),
+    pytest.mark.usefixtures("usage_of_a_day_that_is_over"),
     pytest.mark.one_server("no record comes late there"),
 ]
 
 SetToday = Callable[[str], None]
-
-
-@pytest.fixture(autouse=True)
-def usage_of_a_day_that_is_over(state: None, set_today: SetToday) -> None:
-    set_today(TODAY)
-    give_usage()
-
-
-@pytest.fixture
-def seal() -> SteppedSeal:
-    return SteppedSeal()
 
 
 @pytest.mark.parametrize(

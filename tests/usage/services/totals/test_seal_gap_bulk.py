@@ -16,10 +16,8 @@ from tests.factories import data_record, make_subscription, refresh_and_seal, re
 from tests.stepped_seal import (
     REPEATABLE_READ,
     STEPS,
-    TODAY,
     SteppedSeal,
     begin,
-    give_usage,
     is_sealed,
     write,
 )
@@ -31,22 +29,11 @@ from usage.services.totals.refresh import refresh
 from usage.services.totals.retention import prune
 
 pytestmark = [
-    pytest.mark.usefixtures("state"),
+    pytest.mark.usefixtures("usage_of_a_day_that_is_over"),
     pytest.mark.one_server("no record comes late there"),
 ]
 
 SetToday = Callable[[str], None]
-
-
-@pytest.fixture(autouse=True)
-def usage_of_a_day_that_is_over(state: None, set_today: SetToday) -> None:
-    set_today(TODAY)
-    give_usage()
-
-
-@pytest.fixture
-def seal() -> SteppedSeal:
-    return SteppedSeal()
 
 
 class SlowFile:
