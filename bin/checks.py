@@ -49,8 +49,8 @@ CHECKS = {
 }
 # They ask the network, or take long for what they find.
 SLOW_CHECKS = {"pip-audit", "sqlfluff"}
-# Arguments of pytest-xdist: tests/costs.py groups the tests, and puts the dearest first.
-PARALLEL = ["--dist", "loadgroup", "--no-loadscope-reorder"]
+# Arguments of pytest-xdist: tests/costs.py orders and distributes the tests.
+PARALLEL = ["--dist", "loadscope", "--no-loadscope-reorder"]
 MOST_PROCESSES = 8
 # The variable with the servers of each process, as JSON.
 WORKER_SERVERS = "USAGE_TEST_SERVERS"

@@ -37,6 +37,11 @@ def pytest_configure_node(node: Any) -> None:
         channel.waitclose()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> costs.Scheduler:
+    return costs.Scheduler(config, log)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Mark each test by its cost; skip those that can't pass on a cluster, or that need one."""

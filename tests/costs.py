@@ -6,6 +6,7 @@ unit < database < process < browser < fault. bin/test --quick runs the first two
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 
@@ -75,17 +76,6 @@ def cost_of(item: pytest.Item) -> str:
     return "database" if fixtures & DATABASE or item.get_closest_marker("django_db") else "unit"
 
 
-def group_of(item: pytest.Item) -> str | None:
-    """Return the name of the tests that run in one process with this one; None: it runs alone."""
-    path = item.path.relative_to(TESTS)
-    if path.parts[0] == "faults" or path.name in SPLIT:
-        return None
-    if path.parts[0] == "bin":
-        # The launcher takes the first free port from a fixed one on, so two would take the same.
-        return "bin"
-    return f"{path.as_posix()} {'first' if is_undone(item) else 'then'}"
-
-
 def is_undone(item: pytest.Item) -> bool:
     """Return whether the test uses the database and a rollback undoes all that it did."""
     marker = item.get_closest_marker("django_db")
@@ -95,14 +85,25 @@ def is_undone(item: pytest.Item) -> bool:
 
 
 def mark(items: list[pytest.Item]) -> None:
-    """Mark each test by its cost and its group."""
+    """Mark each test by its cost."""
     for item in items:
         item.add_marker(cost_of(item))
-        if (group := group_of(item)) is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def sort(items: list[pytest.Item]) -> None:
     """Begin with the tests that are undone, since others leave an emptied database; then sort by
     cost, the dearest first, so that the processes end at about the same time."""
     items.sort(key=lambda item: (not is_undone(item), DEAREST_FIRST.index(cost_of(item))))
+
+
+class Scheduler(LoadScopeScheduling):
+    """The distribution of the tests: each process gets the next test, or the next module of those
+    whose tests share servers. The marks of pytest-xdist for groups need an older pytest."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0].removeprefix("tests/")
+        if path.startswith("bin/"):
+            # The launcher takes the first free port from a fixed one on: two would take the same.
+            return "bin"
+        is_shared = path.startswith(PROCESS) and Path(path).name not in SPLIT
+        return path if is_shared else nodeid

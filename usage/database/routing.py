@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from usage.database import identity
 from usage.database.errors import (
     DEADLOCK,
+    NOT_MIGRATED,
     NOT_POPULATED,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
@@ -42,7 +43,7 @@ AWAY = ("08", "53300", "57")
 # SQLSTATEs of a read that a replica cancels because it delays replay for too long.
 REPLAY_CONFLICTS = {SERIALIZATION_FAILURE, DEADLOCK}
 # SQLSTATEs of an object that a migration or the first refresh made, before replay has reached it.
-UNKNOWN_YET = {NOT_POPULATED, "42P01", "42703", "42883"}
+UNKNOWN_YET = {NOT_POPULATED, *NOT_MIGRATED}
 
 logger = logging.getLogger(__name__)
 
