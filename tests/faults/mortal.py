@@ -19,6 +19,7 @@ from tests.refresh_steps import after
 from usage.errors import RefreshFailedError
 from usage.models import RefreshRun
 from usage.services.raw import clock
+from usage.services.steps import Step
 from usage.services.totals.refresh import refresh
 
 SKIPPED, FAILED = 10, 11
@@ -49,7 +50,7 @@ def run(today: str, step: str | None, how: str) -> int:
     with ExitStack() as stack:
         stack.enter_context(patch.object(clock, "today", lambda: date.fromisoformat(today)))
         if step is not None:
-            stack.enter_context(after(step, die))
+            stack.enter_context(after(Step(step), die, may_miss=True))
         try:
             ended = refresh(trigger=RefreshRun.Trigger.SCHEDULE)
         except (RefreshFailedError, Error):

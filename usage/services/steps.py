@@ -11,6 +11,7 @@ class Step(StrEnum):
 
     SEQUENCES_MOVED = "sequences moved forward to the state"
     DAY_CHOSEN = "day to announce chosen"
+    MARK_MOVED = "mark moved for the triggers, not committed"
     DAY_ANNOUNCED = "day announced"
     FENCE_DRAWN = "fence drawn"
     DAYS_CLOSED = "days closed"  # in a window, in place of a fence
@@ -26,6 +27,7 @@ class Step(StrEnum):
     COMMITTED = "committed"
     # A prune closes days, waits for its fence, refreshes, and then empties and drops partitions.
     PRUNE_DAY_CHOSEN = "day to keep chosen"
+    PRUNE_MARK_MOVED = "mark of the prune moved, not committed"
     PRUNE_CLOSED = "days to drop closed"
     PRUNE_FENCED = "fence of the prune drawn"
     PRUNE_WAITED = "fence of the prune passed"
@@ -42,7 +44,8 @@ _observers: list[Observer] = []
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Call the observer after each step, in the thread and the transaction of the step.
+    """Call the observer after each step of every refresh and prune of this process, in the thread
+    and the transaction of the step.
 
     An error that it raises ends the refresh or the prune at that step.
     """

@@ -90,12 +90,13 @@ class ByTriggers(Capture):
     def announce(self, day: date) -> None:
         # The sequence has no snapshot: every statement that begins from here on logs.
         move_forward("usage_logging_before", day)
+        done(Step.MARK_MOVED)
 
     def draw_fence(self, day: date) -> None:
         with transaction.atomic(durable=True):
             take_refresh_lock()
             done(Step.DAY_ANNOUNCED)
-            # Another day means that reopen_days moved the sequence back meanwhile.
+            # An earlier day means that reopen_days moved the sequence back meanwhile.
             if day_of("usage_logging_before") >= day:
                 UsageState.objects.update(fence=draw_fence(), fence_day=day)
                 done(Step.FENCE_DRAWN)
@@ -117,8 +118,8 @@ class ByWindow(Capture):
     sealed_days_are_final = True
 
     def today(self) -> date:
-        """Return the day that the next step of retention reaches, so that a wrong clock closes only
-        a few days at a time."""
+        """Return the day that the next step of retention reaches, and store it, so that a wrong
+        clock closes only a few days at a time."""
         step = reached_day.next_step(self.state)
         if step.days_left:
             return reached_day.look(self.state).day
@@ -132,21 +133,10 @@ class ByWindow(Capture):
     def announce(self, day: date) -> None:
         move_forward("usage_logging_before", day)
         move_forward("usage_raw_kept_from", day)
+        done(Step.MARK_MOVED)
 
     def draw_fence(self, day: date) -> None:
-        """Close the days. If a table stays locked, they stay open until the next refresh."""
-        if not retry_locked(partial(self._close, day)):
-            logger.warning(
-                "The days before %s are not sealed yet: a writer or reader of raw records held the "
-                "lock of a table (manage.py usage_status names it). The next refresh tries again.",
-                day,
-            )
-
-    @staticmethod
-    def _close(day: date) -> None:
-        close_days(day, lock_milliseconds=locks.LOCK_MILLISECONDS)
-        UsageState.objects.update(fence=None, fence_day=day)
-        done(Step.DAYS_CLOSED)
+        close_or_leave_open(day)
 
     def may_seal(self) -> bool:
         # The constraint that closes the days is the fence, so no day is sealed without it.
@@ -163,6 +153,23 @@ class ByWindow(Capture):
 def capture_of(state: UsageState) -> Capture:
     """Return the way of the late keys mode of this state."""
     return ByWindow(state) if state.is_window else ByTriggers(state)
+
+
+def close_or_leave_open(day: date) -> None:
+    """Close the days before `day` in a window. If a table stays locked, they stay open until the
+    next refresh."""
+    if not retry_locked(partial(_close, day)):
+        logger.warning(
+            "The days before %s are not sealed yet: a writer or reader of raw records held the "
+            "lock of a table (manage.py usage_status names it). The next refresh tries again.",
+            day,
+        )
+
+
+def _close(day: date) -> None:
+    close_days(day, lock_milliseconds=locks.LOCK_MILLISECONDS)
+    UsageState.objects.update(fence=None, fence_day=day)
+    done(Step.DAYS_CLOSED)
 
 
 def close_days(day: date | None, *, lock_milliseconds: int | None = None) -> None:

@@ -1,11 +1,10 @@
 """The check that the triggers that log late keys are on, and were never off.
 
 While a trigger is off, no late key is logged, and sealed totals become wrong. So each refresh
-checks the triggers. If one was off, all sealed days with raw records become unaudited, and each
-refresh audits one of these days: it computes the day again.
+checks the triggers. If one was off, all sealed days with raw records become unaudited, and
+usage/services/totals/unaudited_days.py computes one of them again at each refresh.
 """
 
-import logging
 from uuid import UUID
 
 from django.db import connection
@@ -14,8 +13,6 @@ from usage.errors import RawTableLockedError
 from usage.models import UsageState
 from usage.services.raw.locks import lock_raw_tables, retry_locked
 from usage.sql import capture
-
-logger = logging.getLogger(__name__)
 
 PARAMETERS = {
     "triggers": list(capture.TRIGGERS),

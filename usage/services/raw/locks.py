@@ -22,8 +22,8 @@ RAW_LOCK_SECONDS = 5
 # releases the locks before the server looks for deadlocks, which it does after one second.
 TRY_SECONDS = 0.5
 
-# A request for an exclusive lock blocks other sessions while it waits for readers. So each of some
-# tries waits only briefly, and for less time than the server needs to find a deadlock.
+# A request for an exclusive lock blocks other sessions while it waits for readers. So each try
+# waits only briefly, and for less time than the server needs to find a deadlock.
 TRIES = 10
 LOCK_MILLISECONDS = 200
 
@@ -76,7 +76,8 @@ def refresh_is_on() -> bool:
 
 
 def limit_exclusive_lock(milliseconds: int | None = None) -> None:
-    """Limit how long this transaction waits for an exclusive lock, and how long it may idle."""
+    """Limit how long this transaction waits for an exclusive lock (LOCK_MILLISECONDS if not given),
+    and how long it may idle."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds or LOCK_MILLISECONDS}ms'")
         cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")

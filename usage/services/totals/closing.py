@@ -45,6 +45,7 @@ def close(first_kept: date) -> date:
             return state.raw_kept_from or first_kept
         done(Step.PRUNE_DAY_CHOSEN)
         move_forward("usage_raw_kept_from", first_kept)
+        done(Step.PRUNE_MARK_MOVED)
     with transaction.atomic(durable=True):
         take_refresh_lock()
         done(Step.PRUNE_CLOSED)

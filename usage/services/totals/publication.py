@@ -5,7 +5,7 @@ A run needs more than one only to seal many days. Readers see each transaction a
 
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
 from django.conf import settings
 from django.db import transaction
@@ -39,7 +39,8 @@ def publish(run: RefreshRun, phases: dict[str, float], then: Check | None = None
 
     It uses no savepoints, since period totals find the rows of this transaction by its id. Raises
     RefreshRunningError while another refresh runs, RefreshPausedError while refreshes are paused,
-    and DatabaseError or UsageError when it fails; nothing is changed then.
+    and DatabaseError or UsageError when it fails. Nothing is changed then, unless only the response
+    to the COMMIT was lost (runs.has_published).
     """
     # On a cluster, a server that holds raw records takes its snapshot when it takes the lock.
     before_lock = clock.now() if settings.USAGE_LATE_KEYS == LateKeysMode.WINDOW else None
@@ -47,8 +48,7 @@ def publish(run: RefreshRun, phases: dict[str, float], then: Check | None = None
         with timed(phases, "lock"):
             begin_totals()
             done(Step.TOTALS_LOCKED)
-        state = _read_state()
-        state.as_of = before_lock or state.as_of
+        state = _read_state(before_lock)
         with timed(phases, "compare"):
             placement.refuse_misplaced(state)
             changes = Changes()
@@ -89,14 +89,14 @@ def publish(run: RefreshRun, phases: dict[str, float], then: Check | None = None
     return run.days_sealed > 0 and state.has_days_to_seal
 
 
-def _read_state() -> UsageState:
+def _read_state(before_lock: datetime | None) -> UsageState:
     """Return the state, with `as_of` of this refresh.
 
     This query takes the snapshot. Now() is the moment at which the server received it, which is
     earlier. So the snapshot has every record that was committed by as_of.
     """
     state = UsageState.objects.annotate(read_at=Now()).get()
-    state.as_of = state.read_at
+    state.as_of = before_lock or state.read_at
     compare_settings(state)
     if state.paused_at is not None:
         raise RefreshPausedError(

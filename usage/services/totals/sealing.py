@@ -16,7 +16,7 @@ from usage.database.startup import compare_settings
 from usage.models import UsageState
 from usage.services.capture import sequences
 from usage.services.capture.sequences import move_forward
-from usage.services.capture.strategies import ByWindow, Capture, capture_of
+from usage.services.capture.strategies import Capture, capture_of, close_or_leave_open
 from usage.services.raw import reached_day
 from usage.services.raw.locks import take_refresh_lock
 from usage.services.steps import Step, done
@@ -83,7 +83,7 @@ def _catch_up_sequences() -> str:
         UsageState.objects.update(fence=None, raw_fence=None, capture_digest=UUID(int=0))
     for name, day in behind.items():
         if name == sequences.CHECK:
-            ByWindow(UsageState.objects.get()).draw_fence(day)
+            close_or_leave_open(day)
         else:
             move_forward(name, day)
     done(Step.SEQUENCES_MOVED)
@@ -96,8 +96,8 @@ def _catch_up_sequences() -> str:
 
 
 def seal_days(state: UsageState, changes: Changes) -> int:
-    """Seal the days before the fence day, oldest first, if the fence has passed: at midnight this
-    is yesterday, or the day that USAGE_OPEN_DAYS names.
+    """Seal the days before the fence day, oldest first, if the fence has passed. After midnight
+    this is the day that has just left USAGE_OPEN_DAYS.
 
     Returns how many days were sealed, and sets state.sealed_before to the first day that was not.
     After SEAL_SECONDS the rest is left to the next transaction.

@@ -517,7 +517,7 @@ def test_a_prune_while_paused_changes_nothing(lived: Callable[[str], None]) -> N
 
 
 def test_a_transaction_timeout_of_the_role_does_not_end_a_refresh(
-    lived: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    lived: Callable[[str], None],
 ) -> None:
     """Fails when the refresh does not lift the limit: the server then ends its session."""
     if run_sql("SELECT current_setting('server_version_num')::int < 170000") == [(True,)]:

@@ -202,7 +202,7 @@ def test_days_sealed_and_closed_by_a_wrong_clock_are_opened_again(
 
 @pytest.mark.one_server("no record comes late there")
 def test_days_announced_before_they_were_opened_again_are_not_sealed(
-    usage: None, set_today: SetToday, monkeypatch: pytest.MonkeyPatch
+    usage: None, set_today: SetToday
 ) -> None:
     """Fails when a refresh draws the fence of announced days although no trigger logs them."""
     set_today(FAR_AHEAD)
