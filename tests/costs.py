@@ -27,7 +27,7 @@ PROCESS = (
     "usage/api/test_api_doc.py",
     "usage/api/test_conformance.py",
     "usage/api/test_csv_stream.py",
-    "usage/api/test_plans.py",
+    "usage/lists/test_plans.py",
     "usage/api/test_schema.py",
     "usage/test_addresses.py",
     "usage/test_analysts_doc.py",
