@@ -22,7 +22,7 @@ from bin.checks import WORKER_SERVERS
 from tests import costs
 from tests.connections import CITUS, ON_CITUS
 from tests.factories import client_of
-from usage.models import RAW_TABLES
+from usage.models import RAW_TABLES, RefreshRun, Subscription
 from usage.services.capture.citus import distribute
 from usage.services.raw.partitions import leaf_partitions
 
@@ -66,14 +66,21 @@ if ON_CITUS:
     def django_db_modify_db_settings() -> None:
         connection.settings_dict["TEST"]["NAME"] = connection.settings_dict["NAME"]
 
-    @pytest.fixture(scope="session")
-    def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-        with django_db_blocker.unblock():
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """Let sequences begin beyond the ids that tests choose, whatever test is the first."""
+    with django_db_blocker.unblock():
+        if ON_CITUS:
             distribute()
             # An earlier run may have been interrupted. The flush also deletes the row of state.
             call_command("flush", interactive=False, verbosity=0)
             _drop_partitions()
             _start_over()
+        with connection.cursor() as cursor:
+            for model in (Subscription, RefreshRun):
+                table = model._meta.db_table
+                cursor.execute("SELECT setval(pg_get_serial_sequence(%s, 'id'), 1000000)", [table])
 
 
 @pytest.fixture
