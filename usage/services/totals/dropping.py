@@ -93,6 +93,7 @@ def delete_strays(first_kept: date, report: PruneReport) -> None:
 
 
 def count_strays(first_kept: date) -> int:
+    """Return how many records of days before first_kept lie in the default partitions."""
     count = 0
     with connection.cursor() as cursor:
         for table in RAW_TABLES:
@@ -107,10 +108,12 @@ def count_strays(first_kept: date) -> int:
 
 
 def names_before(day: date) -> list[str]:
+    """Return the names of the partitions of days before this one."""
     return [leaf.name for leaf in _partitions_before(day)]
 
 
 def refuse_without_triggers(faults: list[str]) -> None:
+    """Raise CaptureOffError if a trigger has a fault."""
     if faults:
         raise CaptureOffError(f"Nothing is dropped, since {', '.join(faults)}: {triggers.ADVICE}")
 
