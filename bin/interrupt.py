@@ -1,9 +1,14 @@
 """Ctrl-C, a closed terminal and SIGTERM as one exception, raised once."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_is_held = False
+_arrived: int | None = None
 
 
 class Interrupted(BaseException):
@@ -14,6 +19,10 @@ def raise_interrupted() -> None:
     """Raise Interrupted when one of these signals arrives, once."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        global _arrived
+        if _is_held:
+            _arrived = number
+            return
         ignore_interrupts()
         raise Interrupted(signal.Signals(number).name)
 
@@ -29,3 +38,23 @@ def ignore_interrupts() -> None:
 
     for number in SIGNALS:
         signal.signal(number, handle)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep a signal that arrives in the block for raise_held(), which must follow."""
+    global _is_held
+    _is_held = True
+    try:
+        yield
+    finally:
+        _is_held = False
+
+
+def raise_held() -> None:
+    """Raise Interrupted if a signal arrived while it was held."""
+    global _arrived
+    number, _arrived = _arrived, None
+    if number is not None:
+        ignore_interrupts()
+        raise Interrupted(signal.Signals(number).name)

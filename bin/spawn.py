@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bin import interrupt
+
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -57,21 +59,29 @@ def spawn(
     cannot run.
     """
     try:
-        return subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=stdin,
-            stdout=output,
-            stderr=None if output is None else subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=when_parent_dies(on_parent_death),
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-        )
+        # An interrupt inside Popen would leave a process that nobody knows.
+        with interrupt.held():
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                stdin=stdin,
+                stdout=output,
+                stderr=None if output is None else subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=when_parent_dies(on_parent_death),
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+            )
     except OSError as error:
         raise LauncherError(f"Cannot run {command[0]}: {error}.") from error
+    try:
+        interrupt.raise_held()
+    except interrupt.Interrupted:
+        end(process)
+        raise
+    return process
 
 
 def run_to_end(process: "subprocess.Popen[bytes]") -> int:

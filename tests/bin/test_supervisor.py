@@ -11,6 +11,7 @@ import pytest
 from bin import spawn
 from bin.spawn import LauncherError
 from bin.supervisor import Process, Supervisor
+from tests.processes import ROOT
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -114,3 +115,29 @@ def test_process_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     wait_until(lambda: not spawn.command_of(child))
+
+
+def test_interrupt_while_a_process_is_started_leaves_no_process() -> None:
+    """Fails when Interrupted is raised inside Popen: the new process would run on, unknown."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from bin import interrupt, spawn\n"
+        "interrupt.raise_interrupted()\n"
+        "here = Path.cwd()\n"
+        "real = spawn.when_parent_dies\n"
+        "def late(sent):\n"
+        "    asked, parent = real(sent), os.getpid()\n"
+        "    return lambda: (asked(), os.kill(parent, signal.SIGTERM))\n"
+        "spawn.when_parent_dies = late\n"
+        "try:\n"
+        "    spawn.spawn(['sleep', '30'], directory=here)\n"
+        "except interrupt.Interrupted:\n"
+        "    left = [p for p in Path('/proc').glob('[0-9]*/stat')"
+        " if p.read_text().split()[3] == str(os.getpid())]\n"
+        "    print('interrupted', len(left))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "interrupted 0\n", done.stderr
