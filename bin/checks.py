@@ -174,7 +174,10 @@ def plan(arguments: list[str]) -> Plan:
     checks = [] if "--tests" in arguments else list(CHECKS)
     if "--quick" in arguments:
         checks = [name for name in checks if name not in SLOW_CHECKS]
-    return Plan([*PARALLEL, *pytest], checks=checks, processes=processes_for_tests())
+    processes = processes_for_tests()
+    if processes > 1:
+        pytest += ["-n", str(processes), *PARALLEL]
+    return Plan(pytest, checks=checks, processes=processes)
 
 
 def main(arguments: list[str]) -> int:
@@ -197,10 +200,7 @@ def main(arguments: list[str]) -> int:
             version = server_version(environment["DATABASE_URL"])
             failed = run_checks(work.checks, environment)
             print(f"== pytest on PostgreSQL {version}", flush=True)
-            pytest = (
-                [*work.pytest, "-n", str(work.processes)] if work.processes > 1 else work.pytest
-            )
-            code = run([PYTHON, "-m", "pytest", *pytest], environment)
+            code = run([PYTHON, "-m", "pytest", *work.pytest], environment)
             ignore_interrupts()
     except Interrupted as interrupted:
         print(f"Stopped by {interrupted}.", file=sys.stderr)

@@ -16,15 +16,14 @@ class Interrupted(BaseException):
 
 
 def raise_interrupted() -> None:
-    """Raise Interrupted when one of these signals arrives, once."""
+    """Raise Interrupted when one of these signals arrives, once; in a block of held() at its
+    end."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         global _arrived
-        if _is_held:
-            _arrived = number
-            return
-        ignore_interrupts()
-        raise Interrupted(signal.Signals(number).name)
+        _arrived = number
+        if not _is_held:
+            _raise_arrived()
 
     for number in SIGNALS:
         signal.signal(number, handle)
@@ -42,19 +41,20 @@ def ignore_interrupts() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Keep a signal that arrives in the block for raise_held(), which must follow."""
+    """Hold back a signal that arrives in the block: raise Interrupted at its end."""
     global _is_held
     _is_held = True
     try:
         yield
     finally:
         _is_held = False
+        if _arrived is not None:
+            _raise_arrived()
 
 
-def raise_held() -> None:
-    """Raise Interrupted if a signal arrived while it was held."""
+def _raise_arrived() -> None:
     global _arrived
+    assert _arrived is not None  # noqa: S101 - both callers have a signal
     number, _arrived = _arrived, None
-    if number is not None:
-        ignore_interrupts()
-        raise Interrupted(signal.Signals(number).name)
+    ignore_interrupts()
+    raise Interrupted(signal.Signals(number).name)

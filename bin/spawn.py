@@ -58,6 +58,7 @@ def spawn(
     Without `output` the command shares the caller's output. Raises LauncherError if the program
     cannot run.
     """
+    process = None
     try:
         # An interrupt inside Popen would leave a process that nobody knows.
         with interrupt.held():
@@ -76,10 +77,9 @@ def spawn(
             )
     except OSError as error:
         raise LauncherError(f"Cannot run {command[0]}: {error}.") from error
-    try:
-        interrupt.raise_held()
     except interrupt.Interrupted:
-        end(process)
+        if process is not None:
+            end(process)
         raise
     return process
 

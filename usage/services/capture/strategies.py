@@ -90,7 +90,6 @@ class ByTriggers(Capture):
     def announce(self, day: date) -> None:
         # The sequence has no snapshot: every statement that begins from here on logs.
         move_forward("usage_logging_before", day)
-        done(Step.MARK_MOVED)
 
     def draw_fence(self, day: date) -> None:
         with transaction.atomic(durable=True):
@@ -133,7 +132,6 @@ class ByWindow(Capture):
     def announce(self, day: date) -> None:
         move_forward("usage_logging_before", day)
         move_forward("usage_raw_kept_from", day)
-        done(Step.MARK_MOVED)
 
     def draw_fence(self, day: date) -> None:
         close_or_leave_open(day)

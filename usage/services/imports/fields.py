@@ -13,9 +13,8 @@ HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-
-
-SEPARATOR = "\x1f"  # no column accepts it, so lists of values differ if their joined texts do
+# No column accepts this character, so it can stand between values that are checked together.
+SEPARATOR = "\x1f"
 
 
 class LineRejectedError(ValueError):

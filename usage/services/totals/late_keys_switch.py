@@ -14,6 +14,7 @@ from usage.models import LateKeysMode, UsageState
 from usage.services.capture import triggers
 from usage.services.capture.citus import distributed_tables
 from usage.services.capture.sequences import is_closing, move_forward
+from usage.services.capture.strategies import close_days
 from usage.services.raw.locks import begin_without_writers
 from usage.services.totals import open_view, periods
 from usage.services.totals.changes import Changes
@@ -65,7 +66,7 @@ def _open(state: UsageState) -> None:
         cursor.execute(queries.read("delete_sealed_from"), {"first_day": first_open or date.min})
         cursor.execute("DELETE FROM usage_late_key")
         cursor.execute(capture.drop(capture.NEEDLESS_IN_A_WINDOW))
-        cursor.execute("SELECT usage_close_days(%s)", [first_open])
+        close_days(first_open)
         state.late_keys = LateKeysMode.WINDOW
         state.capture_digest = triggers.digest()
         state.unaudited_days = None  # open days need no audit
@@ -101,8 +102,8 @@ def _capture(state: UsageState) -> None:
     for sequence in ("usage_logging_before", "usage_raw_kept_from"):
         if state.sealed_before is not None:
             move_forward(sequence, state.sealed_before)
+    close_days(None)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT usage_close_days(NULL)")
         cursor.execute(capture.drop())
         cursor.execute(capture.create())
     state.late_keys = LateKeysMode.TRIGGERS

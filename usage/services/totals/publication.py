@@ -68,15 +68,16 @@ def publish(run: RefreshRun, phases: dict[str, float], then: Check | None = None
         # sealed.
         _write_state(state)
         with timed(phases, "view"):
-            if before is not None and before == state.open_digest:
-                rows = open_view.refresh_and_note(changes, before, open_from)
+            # None if the view is not as the last refresh left it.
+            known = before if before == state.open_digest else None
+            if known is not None:
+                rows = open_view.refresh_and_note(changes, known, open_from)
             else:
                 rows = open_view.refresh()
             run.open_rows, run.rows_changed = rows.count, rows.changed
             done(Step.VIEW_REFRESHED)
         with timed(phases, "periods"):
-            first_day = None if before == state.open_digest else open_from
-            run.add_remark(_keep_periods(state, changes, first_day))
+            run.add_remark(_keep_periods(state, changes, open_from if known is None else None))
             done(Step.PERIODS_KEPT)
             _remember_view(state, rows)
         if then is not None:

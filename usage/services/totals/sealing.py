@@ -51,6 +51,7 @@ def announce_days() -> str:
         if day is not None:
             done(Step.DAY_CHOSEN)
             capture.announce(day)
+            done(Step.MARK_MOVED)
     if day is not None:
         capture.draw_fence(day)
     return " ".join(filter(None, remarks))
