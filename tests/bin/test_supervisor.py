@@ -117,8 +117,10 @@ def test_process_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: not spawn.command_of(child))
 
 
-def test_interrupt_while_a_process_is_started_leaves_no_process() -> None:
-    """Fails when Interrupted is raised inside Popen: the new process would run on, unknown."""
+@pytest.mark.parametrize("program", ["sleep", "/no/such/program"])
+def test_interrupt_while_a_process_is_started_leaves_no_process(program: str) -> None:
+    """Fails when Interrupted is raised inside Popen, since the new process would run on, unknown;
+    and when the signal is forgotten because the program cannot run."""
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
@@ -131,7 +133,7 @@ def test_interrupt_while_a_process_is_started_leaves_no_process() -> None:
         "    return lambda: (request(), os.kill(parent, signal.SIGTERM))\n"
         "spawn.when_parent_dies = late\n"
         "try:\n"
-        "    spawn.spawn(['sleep', '30'], directory=here)\n"
+        f"    spawn.spawn([{program!r}, '30'], directory=here)\n"
         "except interrupt.Interrupted:\n"
         "    left = [p for p in Path('/proc').glob('[0-9]*/stat')"
         " if p.read_text().split()[3] == str(os.getpid())]\n"
